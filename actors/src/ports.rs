@@ -1,0 +1,203 @@
+//! The world as the rules see it: traits that the runtime implements and tests replace.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
+
+use crate::entity::DecodeError;
+use crate::session::{Answer, BrainSpec, Event, Isolation, ToolCall, ToolOutcome, WorkspaceSpec};
+
+/// All time comes from here.
+pub trait Clock: Send + Sync + 'static {
+    /// Wall clock, milliseconds since 1970. For dates and calendar waits.
+    fn now_ms(&self) -> u64;
+    /// Monotonic milliseconds since some start. For measuring work; stands still while the machine is suspended.
+    fn mono_ms(&self) -> u64;
+    /// Resolves once `now_ms() >= wall_ms`.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    fn sleep_until(&self, wall_ms: u64) -> BoxFuture<'static, ()>;
+    /// Resolves once this much monotonic time has passed. Cancel safe like `sleep_until`.
+    fn sleep(&self, ms: u64) -> BoxFuture<'static, ()>;
+}
+
+/// The records a brain may see for one call: everything up to a pinned seq, so that no input is taken twice or missed.
+#[derive(Clone)]
+pub struct Window {
+    journal: Arc<dyn Journal>,
+    stream: StreamId,
+    to: Seq,
+}
+
+/// One record of a window, decoded.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its seq.
+    pub seq: Seq,
+    /// When it was decided, milliseconds since 1970.
+    pub time_ms: u64,
+    /// The event.
+    pub event: Event,
+}
+
+/// Why a window could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WindowError {
+    /// The journal could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A record is not known to this version.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+impl Window {
+    /// The records of `stream` up to and including `to`.
+    pub fn new(journal: Arc<dyn Journal>, stream: StreamId, to: Seq) -> Self {
+        Self { journal, stream, to }
+    }
+
+    /// The last seq of the window.
+    pub const fn to(&self) -> Seq {
+        self.to
+    }
+
+    /// Reads the next records above `after`, in order; empty at the end. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`WindowError`] when the journal is damaged there or holds a type of a newer version.
+    pub fn read(&self, after: Seq) -> Result<Vec<Seen>, WindowError> {
+        let mut seen = Vec::new();
+        if after >= self.to {
+            return Ok(seen);
+        }
+        for frame in self.journal.read(self.stream, after, Limit::default())? {
+            for record in &frame.records {
+                if record.seq > after && record.seq <= self.to {
+                    let event = Event::decode(record)?;
+                    seen.push(Seen {
+                        seq: record.seq,
+                        time_ms: record.time_ms,
+                        event,
+                    });
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Reads everything above `after`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`Window::read`].
+    pub fn read_all(&self, after: Seq) -> Result<Vec<Seen>, WindowError> {
+        let (mut all, mut cursor) = (Vec::new(), after);
+        loop {
+            let page = self.read(cursor)?;
+            match page.last() {
+                Some(last) => cursor = last.seq,
+                None => return Ok(all),
+            }
+            all.extend(page);
+        }
+    }
+}
+
+/// One question to a brain: what next?
+#[derive(Clone)]
+pub struct BrainCall {
+    /// The session that asks.
+    pub session: StreamId,
+    /// Which brain, pinned at start.
+    pub brain: BrainSpec,
+    /// Number of the step; the same when the call is repeated after a crash.
+    pub step: u64,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// What it may see.
+    pub window: Window,
+}
+
+/// Why a brain gave no usable answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrainFailure {
+    /// Its process ended, or its connection broke. The call is repeated.
+    #[error("the brain died: {0}")]
+    Died(String),
+    /// It answered something that is not in the protocol. The call is repeated.
+    #[error("the brain talked rubbish: {0}")]
+    Rubbish(String),
+    /// It did not answer in time, and was stopped.
+    #[error("the brain did not answer within {0} ms")]
+    TimedOut(u64),
+    /// It can never answer: its playbook or program is gone. No human can mend the session.
+    #[error("the brain is gone: {0}")]
+    Gone(String),
+}
+
+/// Decides the next step.
+///
+/// # Cancel safety
+/// Dropping the future of `next` abandons the call; the implementation stops whatever still works on it.
+pub trait Brain: Send + Sync + 'static {
+    /// Answers with the next step.
+    ///
+    /// # Errors
+    /// [`BrainFailure`]; the kind decides whether the call is repeated.
+    fn next(&self, call: BrainCall) -> BoxFuture<'static, Result<Answer, BrainFailure>>;
+
+    /// Frees what is held for a session: a child process, a cache. Resolves once it is gone.
+    fn release(&self, session: StreamId) -> BoxFuture<'static, ()>;
+}
+
+/// A workspace could not be made ready.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct SetupError {
+    /// Stable code, `workspace_clone_failed`.
+    pub code: String,
+    /// What to do next, for a person.
+    pub detail: String,
+}
+
+/// One act for the hands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Act {
+    /// The session that acts.
+    pub session: StreamId,
+    /// Number of the step; evidence of the act is kept under it, so that the same step is never done twice.
+    pub step: u64,
+    /// What to do.
+    pub call: ToolCall,
+    /// Active milliseconds it may take at most.
+    pub limit_ms: u64,
+    /// Whether this step may have been begun before a crash: look at the evidence first.
+    pub recovered: bool,
+}
+
+/// Acts in a workspace, and leaves evidence of what it did.
+///
+/// # Cancel safety
+/// Dropping the future of `perform` stops watching, not the act; performing the same step again attaches to it.
+pub trait Hands: Send + Sync + 'static {
+    /// Makes the workspace ready. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// [`SetupError`] with what is missing.
+    fn prepare(
+        &self,
+        session: StreamId,
+        spec: WorkspaceSpec,
+    ) -> BoxFuture<'static, Result<Isolation, SetupError>>;
+
+    /// Does one act and says what became of it. What cannot be known is [`ToolOutcome::Unknown`], never done again.
+    fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome>;
+
+    /// Ends one running step at once; its `perform` then settles.
+    fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()>;
+
+    /// Ends every process of a session and returns the ids of those that are not confirmed gone.
+    fn stop(&self, session: StreamId) -> BoxFuture<'static, Vec<u32>>;
+}

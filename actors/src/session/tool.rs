@@ -1,0 +1,416 @@
+//! Tools: what a brain may call, and what becomes of a call.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::event::RecoveryClass;
+
+/// A call as the brain made it; the arguments are checked only when it is about to be made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Name of the tool: `exec`, `read`, `write`, `edit`, `list`, `artifact`, `patch`.
+    pub tool: String,
+    /// Its arguments, a JSON object.
+    #[serde(default)]
+    pub args: Value,
+}
+
+/// A checked call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "tool", content = "args", rename_all = "snake_case")]
+pub enum Tool {
+    /// Runs a command in the workspace.
+    Exec(Exec),
+    /// Reads a file.
+    Read(Read),
+    /// Writes a whole file.
+    Write(Write),
+    /// Replaces one place in a file.
+    Edit(Edit),
+    /// Lists a folder.
+    List(List),
+    /// Keeps a file of the workspace as an artifact.
+    Artifact(Artifact),
+    /// Keeps the difference between the workspace and what it began as.
+    Patch(Patch),
+}
+
+/// Runs a command in the workspace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Exec {
+    /// A line for `sh -c`, or the words of a program to start without a shell.
+    pub command: CommandLine,
+    /// Folder inside the workspace.
+    #[serde(default)]
+    pub cwd: String,
+    /// Additions to the environment, which is otherwise built from nothing.
+    #[serde(default)]
+    pub env: std::collections::BTreeMap<String, String>,
+    /// What it reads on its standard input.
+    #[serde(default)]
+    pub stdin: String,
+    /// Wall time it may take, milliseconds.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// A line for the shell, or the words of a program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CommandLine {
+    /// Run as `sh -c LINE`.
+    Shell(String),
+    /// Run as it stands.
+    Argv(Vec<String>),
+}
+
+/// Reads a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Read {
+    /// Path inside the workspace.
+    pub path: String,
+}
+
+/// Writes a whole file, making its folders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Write {
+    /// Path inside the workspace.
+    pub path: String,
+    /// The new content.
+    pub content: String,
+}
+
+/// Replaces the one place in a file where `old` stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// Path inside the workspace.
+    pub path: String,
+    /// What stands there, exactly once.
+    pub old: String,
+    /// What is to stand there.
+    pub new: String,
+}
+
+/// Lists a folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    /// Path inside the workspace; empty is the workspace itself.
+    #[serde(default)]
+    pub path: String,
+}
+
+/// Keeps a file of the workspace as an artifact.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// `report`, `research_note`, `content_draft`, `patch`, `task_suggestion`.
+    pub kind: String,
+    /// Path inside the workspace.
+    pub path: String,
+}
+
+/// Keeps the difference between the workspace and what it began as, as an artifact of kind `patch`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patch {}
+
+/// Kinds an artifact may have (B-ART-1).
+pub const ARTIFACT_KINDS: [&str; 5] = [
+    "report",
+    "research_note",
+    "content_draft",
+    "patch",
+    "task_suggestion",
+];
+
+/// A call that cannot be made. The brain is told; nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct CallError {
+    /// Stable code: `unknown_tool`, `invalid_arguments`.
+    pub code: &'static str,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
+
+impl Tool {
+    /// Names of all tools.
+    pub const NAMES: [&'static str; 7] = ["exec", "read", "write", "edit", "list", "artifact", "patch"];
+
+    /// Checks a call.
+    ///
+    /// # Errors
+    /// [`CallError`] when there is no such tool or its arguments do not fit.
+    pub fn parse(call: &ToolCall) -> Result<Self, CallError> {
+        if !Self::NAMES.contains(&call.tool.as_str()) {
+            let detail = format!(
+                "there is no tool {:?}; there are {}",
+                call.tool,
+                Self::NAMES.join(", ")
+            );
+            return Err(CallError {
+                code: "unknown_tool",
+                detail,
+            });
+        }
+        let args = if call.args.is_null() {
+            Value::Object(serde_json::Map::new())
+        } else {
+            call.args.clone()
+        };
+        let tool = serde_json::from_value(serde_json::json!({ "tool": call.tool, "args": args }));
+        let tool: Self = tool.map_err(|error| CallError {
+            code: "invalid_arguments",
+            detail: format!("the arguments of {} do not fit: {error}", call.tool),
+        })?;
+        match &tool {
+            Self::Artifact(Artifact { kind, .. }) if !ARTIFACT_KINDS.contains(&kind.as_str()) => {
+                let detail = format!(
+                    "an artifact is one of {}, not {kind:?}",
+                    ARTIFACT_KINDS.join(", ")
+                );
+                Err(CallError {
+                    code: "invalid_arguments",
+                    detail,
+                })
+            }
+            Self::Exec(Exec {
+                command: CommandLine::Argv(words),
+                ..
+            }) if words.is_empty() => {
+                let detail = "a command needs at least the name of a program".into();
+                Err(CallError {
+                    code: "invalid_arguments",
+                    detail,
+                })
+            }
+            _ => Ok(tool),
+        }
+    }
+
+    /// What recovery may do with it when it may have begun.
+    pub const fn class(&self) -> RecoveryClass {
+        match self {
+            Self::Exec(_) => RecoveryClass::Reattach,
+            Self::Edit(_) => RecoveryClass::Compare,
+            Self::Read(_) | Self::Write(_) | Self::List(_) | Self::Artifact(_) | Self::Patch(_) => {
+                RecoveryClass::Idempotent
+            }
+        }
+    }
+
+    /// The act in a line of at most about 120 characters, for a person.
+    pub fn brief(&self) -> String {
+        let text = match self {
+            Self::Exec(Exec {
+                command: CommandLine::Shell(line),
+                ..
+            }) => line.clone(),
+            Self::Exec(Exec {
+                command: CommandLine::Argv(words),
+                ..
+            }) => words.join(" "),
+            Self::Read(Read { path }) => format!("read {path}"),
+            Self::Write(Write { path, .. }) => format!("write {path}"),
+            Self::Edit(Edit { path, .. }) => format!("edit {path}"),
+            Self::List(List { path }) if path.is_empty() => "list .".into(),
+            Self::List(List { path }) => format!("list {path}"),
+            Self::Artifact(Artifact { kind, path }) => format!("keep {path} as {kind}"),
+            Self::Patch(_) => "keep the changes as a patch".into(),
+        };
+        let line: String = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        match line.char_indices().nth(120) {
+            Some((cut, _)) => format!("{}...", &line[..cut]),
+            None => line,
+        }
+    }
+}
+
+/// Text that may have been too long: its beginning, its end, and where the whole of it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Output {
+    /// All of it, or its beginning. Bytes that are not UTF-8 are shown as U+FFFD; the blob has them exactly.
+    pub head: String,
+    /// Its end, when `head` is not all of it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tail: String,
+    /// How many bytes came out in all.
+    pub bytes: u64,
+    /// sha256 (hex) of the blob that holds what was captured, when it does not all stand here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Whether even the blob lacks a middle part, because the output went past its cap.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+/// How a command ended, from evidence and never from its output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "verdict")]
+pub enum Verdict {
+    /// It ended by itself.
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
+    /// A signal ended it.
+    Signaled {
+        /// The signal.
+        signal: i32,
+    },
+    /// It ran over its time and was killed.
+    Timeout,
+    /// It said more than it may and was killed.
+    OutputLimit,
+    /// It was ended on demand.
+    Canceled,
+    /// It could not be started.
+    ExecFailed {
+        /// What the system said.
+        detail: String,
+    },
+    /// The disk was full.
+    DiskFull,
+    /// The sandbox itself failed.
+    SandboxError {
+        /// Which step of it, and what the system said.
+        detail: String,
+    },
+}
+
+/// A command that ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Execution {
+    /// How it ended.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// What it said.
+    pub stdout: Output,
+    /// What it complained about.
+    pub stderr: Output,
+    /// How long it ran, monotonic milliseconds.
+    pub active_ms: u64,
+    /// How far it was walled in: `process`.
+    pub isolation: String,
+}
+
+/// A file that was written or edited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileWrite {
+    /// Path inside the workspace.
+    pub path: String,
+    /// Its size afterwards.
+    pub bytes: u64,
+    /// sha256 (hex) before; absent when there was no such file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// sha256 (hex) afterwards.
+    pub after: String,
+    /// Active milliseconds.
+    #[serde(default)]
+    pub active_ms: u64,
+}
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileRead {
+    /// Path inside the workspace.
+    pub path: String,
+    /// sha256 (hex) of what was read.
+    pub file_sha256: String,
+    /// What stood in it.
+    pub content: Output,
+    /// Active milliseconds.
+    #[serde(default)]
+    pub active_ms: u64,
+}
+
+/// What became of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToolOutcome {
+    /// A command ended.
+    Command(Execution),
+    /// A file was written or edited.
+    Wrote(FileWrite),
+    /// A file was read.
+    Read(FileRead),
+    /// Another tool ended well, with this text.
+    Done {
+        /// What it returned.
+        output: String,
+        /// Active milliseconds.
+        active_ms: u64,
+    },
+    /// An artifact was kept.
+    Artifact {
+        /// Its kind.
+        kind: String,
+        /// What to call it.
+        name: String,
+        /// sha256 (hex) of its bytes.
+        sha256: String,
+        /// Its size.
+        bytes: u64,
+        /// Active milliseconds.
+        active_ms: u64,
+    },
+    /// It failed; the brain is told.
+    Failed {
+        /// Stable code.
+        code: String,
+        /// What went wrong and what to do next.
+        detail: String,
+        /// Active milliseconds.
+        active_ms: u64,
+    },
+    /// Nobody can know whether it happened.
+    Unknown {
+        /// Why.
+        why: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn call(tool: &str, args: Value) -> ToolCall {
+        ToolCall {
+            tool: tool.into(),
+            args,
+        }
+    }
+
+    #[test]
+    fn a_command_is_a_line_or_words() {
+        let line = Tool::parse(&call("exec", json!({"command": "make test"}))).expect("fits");
+        assert_eq!(line.brief(), "make test");
+        let words = Tool::parse(&call("exec", json!({"command": ["make", "test"]}))).expect("fits");
+        assert_eq!(words.class(), RecoveryClass::Reattach);
+    }
+
+    #[test]
+    fn a_call_that_does_not_fit_says_what_would() {
+        let error = Tool::parse(&call("fly", json!({}))).expect_err("no such tool");
+        assert!(error.detail.contains("exec, read, write"), "{error}");
+        let error = Tool::parse(&call("read", json!({"file": "x"}))).expect_err("wrong field");
+        assert_eq!(error.code, "invalid_arguments");
+        let error =
+            Tool::parse(&call("artifact", json!({"kind": "poem", "path": "x"}))).expect_err("wrong kind");
+        assert!(error.detail.contains("research_note"), "{error}");
+    }
+}
