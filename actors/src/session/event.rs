@@ -361,8 +361,6 @@ pub enum StopKind {
     Cancel,
     /// The end of the turn; unread input follows.
     Interrupt,
-    /// The end of a turn that ran over its bounds.
-    Stuck,
 }
 
 /// `session.stop_requested`
