@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use longhaul_actors::session::{
     Actor, Command, Limits, Origin, PauseReason, Phase, Refusal, Reply, Session, State, Work, brain_name,
 };
-use longhaul_actors::{Actors, Folded, RecoverError, SendError, fold};
+use longhaul_actors::{Folded, RecoverError, Registry, SendError, fold};
 use longhaul_journal::{BlobError, BlobId, Journal, Limit, ReadError, Seq, StreamId};
 
 use crate::api::{
@@ -35,10 +35,9 @@ const LIST_MOST: usize = 100;
 /// Answers in process.
 pub(crate) struct Service {
     pub(crate) journal: Arc<dyn Journal>,
-    pub(crate) sessions: Actors<Session>,
+    pub(crate) sessions: Registry<Session>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
-    /// What a client is told when this process takes wishes but leaves the work to another.
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
