@@ -114,14 +114,29 @@ pub(crate) fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
     }
 }
 
+/// Size of the kernel's signal set: 64 signals.
+const KERNEL_SIGSET_BYTES: usize = 8;
+
 /// Gives every signal its default action and unblocks all: what a program expects to find after exec.
 ///
 /// Ignored signals and the mask would otherwise pass through exec; a command that cannot be interrupted, or that
 /// does not die of a closed pipe, would be the shim's fault.
 pub(crate) fn reset_signals() {
+    // Larger than the kernel's sigaction on any machine; all zero means SIG_DFL, no flags, empty mask.
+    let default = [0_u64; 8];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no handler code; KILL, STOP and libc's own numbers are refused harmlessly.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the kernel reads at most the array and installs no handler; KILL and STOP are refused harmlessly.
+        // Not through libc, which keeps its own two signals from us: one of them ignored would be passed on.
+        unsafe {
+            let old = ptr::null_mut::<u64>();
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                old,
+                KERNEL_SIGSET_BYTES,
+            )
+        };
     }
     let none = signal_set(&[]);
     // SAFETY: `none` is initialised and a null old set is allowed.

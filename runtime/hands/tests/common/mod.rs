@@ -1,5 +1,7 @@
 //! One workspace, one folder of command directories, and the few verbs the tests speak.
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(unreachable_pub, reason = "a module of tests has no crate to be reached from")]
+#![allow(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
