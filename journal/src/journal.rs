@@ -91,6 +91,9 @@ pub enum SubmitError {
         /// The failure that poisoned it.
         reason: String,
     },
+    /// Not written: the journal was closed.
+    #[error("the journal is closed")]
+    Closed,
     /// May be on disk: this very write or its sync failed. Reopen and read the tail before taking any other step.
     #[error("the frame may or may not be on disk ({reason}); reopen the journal and read the tail")]
     OutcomeUnknown {
@@ -189,6 +192,23 @@ impl Default for Limit {
             records: 1024,
             bytes: 1 << 20,
         }
+    }
+}
+
+impl Limit {
+    /// Takes frames until one of the bounds is reached, but at least one.
+    pub(crate) fn take(self, frames: impl Iterator<Item = Arc<Frame>>) -> Vec<Arc<Frame>> {
+        let mut taken = Vec::new();
+        let (mut records, mut bytes) = (0, 0);
+        for frame in frames {
+            records += frame.records.len();
+            bytes += frame.payload_bytes();
+            if !taken.is_empty() && (records > self.records || bytes > self.bytes) {
+                break;
+            }
+            taken.push(frame);
+        }
+        taken
     }
 }
 
