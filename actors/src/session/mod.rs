@@ -13,6 +13,7 @@ mod event;
 mod follow;
 mod meter;
 mod outcome;
+mod perform;
 mod state;
 mod tool;
 mod waits;
@@ -23,6 +24,7 @@ pub use command::{Command, Effect, Refusal, Reply, Start};
 pub use decide::{CALLS_LIMIT, DEPTH_LIMIT, KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
 pub use event::*;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
+pub use perform::{SessionWorld, brain_name};
 pub use state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };

@@ -1,0 +1,6 @@
+//! Brains: what decides the next step of a session.
+
+pub mod playbook;
+
+#[cfg(test)]
+mod stage;
