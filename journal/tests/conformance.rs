@@ -1,5 +1,6 @@
 //! The suite that every journal signs, against both journals of this crate.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
 use std::sync::Arc;
 
 use longhaul_journal::{LocalJournal, MemoryJournal, Options, conformance};
