@@ -10,8 +10,13 @@ use longhaul_actors::session::Session;
 use longhaul_journal::{Frame, Journal, tail_all};
 
 /// Record types after which no brain works for the session.
-const AT_REST: [&str; 5] =
-    ["session.paused", "session.hibernated", "session.completed", "session.failed", "session.canceled"];
+const AT_REST: [&str; 5] = [
+    "session.paused",
+    "session.hibernated",
+    "session.completed",
+    "session.failed",
+    "session.canceled",
+];
 
 /// Follows the journal from its present end until it is dropped.
 pub(crate) async fn run(journal: Arc<dyn Journal>, brain: Arc<dyn Brain>) {
@@ -31,5 +36,8 @@ pub(crate) async fn run(journal: Arc<dyn Journal>, brain: Arc<dyn Brain>) {
 
 fn brings_to_rest(frame: &Frame) -> bool {
     frame.kind == Session::KIND
-        && frame.records.iter().any(|record| AT_REST.contains(&&*record.event.type_name))
+        && frame
+            .records
+            .iter()
+            .any(|record| AT_REST.contains(&&*record.event.type_name))
 }

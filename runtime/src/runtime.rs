@@ -8,18 +8,21 @@ use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Brain, Clock};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
-    EffectContext, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock, SystemOptions, World,
+    EffectContext, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
+    SystemOptions, World,
 };
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
 use tokio::task::JoinHandle;
 
 use crate::api::{Code, Problem};
-use crate::brains::Brains;
+use crate::brains::playbook::PlaybookBrain;
+use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
+use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
+use crate::janitor;
 use crate::service::Service;
 use crate::shim::find_shim;
 use crate::world::LocalHands;
-use crate::janitor;
 
 /// Which sessions a runtime works for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +53,10 @@ pub struct Options {
 impl Options {
     /// The defaults in this mode.
     pub fn of(mode: Mode) -> Self {
-        Self { mode, ..Self::default() }
+        Self {
+            mode,
+            ..Self::default()
+        }
     }
 }
 
@@ -86,8 +92,7 @@ impl Runtime {
         let journal = Arc::new(open_journal(directory.clone(), socket).await?);
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let brains = Arc::new(Brains::new(Arc::clone(&shared)));
-        brains.end_leftovers();
+        let brains = Arc::new(brains(&directory, &shared));
         let hands = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
         let world: Arc<dyn World<Session>> = match options.mode {
             Mode::Dormant => Arc::new(AtRest),
@@ -105,7 +110,11 @@ impl Runtime {
             Mode::Only(stream) => Hosting::Only(stream),
             Mode::Dormant => Hosting::OnDemand,
         };
-        let ports = Ports { journal: Arc::clone(&shared), clock: Arc::clone(&clock), world };
+        let ports = Ports {
+            journal: Arc::clone(&shared),
+            clock: Arc::clone(&clock),
+            world,
+        };
         let sessions = Registry::open(&system, ports, RegistryOptions::of(hosting));
         let janitor = tokio::spawn(janitor::run(Arc::clone(&shared), brains as Arc<dyn Brain>));
         let control = Arc::new(Service {
@@ -116,8 +125,19 @@ impl Runtime {
             runtime: tokio::runtime::Handle::current(),
         });
         let mode = options.mode;
-        let parts = Parts { directory, mode, journal, clock, system, sessions, janitor };
-        Ok(Self { control, parts: Arc::new(parts) })
+        let parts = Parts {
+            directory,
+            mode,
+            journal,
+            clock,
+            system,
+            sessions,
+            janitor,
+        };
+        Ok(Self {
+            control,
+            parts: Arc::new(parts),
+        })
     }
 
     /// What a client can ask of it.
@@ -138,8 +158,14 @@ impl Runtime {
             Mode::Only(only) => only == stream,
             Mode::Dormant => false,
         };
-        let due = self.parts.journal.due(self.parts.clock.now_ms(), None, 1_000).unwrap_or_default();
-        due.iter().filter(|head| head.kind == "session" && !ours(head.stream)).count()
+        let due = self
+            .parts
+            .journal
+            .due(self.parts.clock.now_ms(), None, 1_000)
+            .unwrap_or_default();
+        due.iter()
+            .filter(|head| head.kind == "session" && !ours(head.stream))
+            .count()
     }
 
     /// Writes down that it stops in good order, waits for what is being written, and lets go of the directory. Commands
@@ -158,12 +184,16 @@ impl Runtime {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("directory", &self.parts.directory).field("mode", &self.parts.mode).finish()
+        f.debug_struct("Runtime")
+            .field("directory", &self.parts.directory)
+            .field("mode", &self.parts.mode)
+            .finish()
     }
 }
 
 async fn open_journal(directory: PathBuf, socket: Option<String>) -> Result<LocalJournal, Problem> {
-    let options = JournalOptions { socket, ..JournalOptions::default() };
+    let mut options = JournalOptions::default();
+    options.socket = socket;
     let opened = tokio::task::spawn_blocking(move || LocalJournal::open(&directory, options)).await;
     let opened = opened.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
     let (journal, report) = opened.map_err(|error| open_problem(&error))?;
@@ -171,9 +201,26 @@ async fn open_journal(directory: PathBuf, socket: Option<String>) -> Result<Loca
         tracing::error!(?damage, "a session lost acknowledged records and is quarantined");
     }
     if let Some(torn) = &report.torn {
-        tracing::info!(?torn, "dropped a write that never finished; nobody was told that it was written");
+        tracing::info!(
+            ?torn,
+            "dropped a write that never finished; nobody was told that it was written"
+        );
     }
     Ok(journal)
+}
+
+/// Every kind of brain, and none of the processes that a killed runtime in this directory left behind.
+fn brains(directory: &Path, journal: &Arc<dyn Journal>) -> Brains {
+    let mut options = ProcessOptions::default();
+    options.instance = hex::encode(&blake3::hash(directory.as_os_str().as_encoded_bytes()).as_bytes()[..8]);
+    let leftovers = kill_leftovers(&options.instance);
+    if !leftovers.is_empty() {
+        tracing::info!(?leftovers, "ended brains that an earlier runtime left behind");
+    }
+    Brains::new(
+        PlaybookBrain::new(PinnedPlaybooks(Arc::clone(journal))),
+        ProcessBrain::new(options),
+    )
 }
 
 fn open_problem(error: &OpenError) -> Problem {

@@ -58,14 +58,20 @@ impl Service {
     }
 
     async fn folded(&self, stream: StreamId) -> Result<Folded<Session>, Problem> {
-        self.blocking(move |journal| fold::<Session>(journal, stream).map_err(recover_problem)).await
+        self.blocking(move |journal| fold::<Session>(journal, stream).map_err(recover_problem))
+            .await
     }
 
     async fn wish(&self, id: &str, command: Command) -> Result<Accepted, Problem> {
         let stream = self.resolve(id).await?;
         let Reply { seq, repeated } = self.sessions.send(stream, command).await.map_err(send_problem)?;
         let state = self.folded(stream).await?.state.phase.name().to_owned();
-        Ok(Accepted { id: session_id(stream), seq: seq.0, repeated, state })
+        Ok(Accepted {
+            id: session_id(stream),
+            seq: seq.0,
+            repeated,
+            state,
+        })
     }
 
     async fn begin(&self, request: Start) -> Result<Started, Problem> {
@@ -75,7 +81,12 @@ impl Service {
         let Reply { repeated, .. } = self.sessions.send(stream, command).await.map_err(send_problem)?;
         let folded = self.folded(stream).await?;
         let state = folded.state.phase.name().to_owned();
-        Ok(Started { id: session_id(stream), state, head: folded.head.0, repeated })
+        Ok(Started {
+            id: session_id(stream),
+            state,
+            head: folded.head.0,
+            repeated,
+        })
     }
 
     /// Checks a request before anything exists, and pins its brain.
@@ -85,8 +96,12 @@ impl Service {
             return Err(Problem::new(Code::MissingGoal, "say what the session is for")
                 .next("start with a goal", "longhaul run --brain playbook:FILE \"GOAL\""));
         }
-        let Some(brain) = request.brain else { return Err(brains::no_brain()) };
-        let brain = self.blocking(move |journal| brains::pin(&brain, journal.blobs())).await?;
+        let Some(brain) = request.brain else {
+            return Err(brains::no_brain());
+        };
+        let brain = self
+            .blocking(move |journal| brains::pin(&brain, journal.blobs()))
+            .await?;
         Ok(longhaul_actors::session::Start {
             by: Actor::human(OWNER),
             key: request.key,
@@ -106,12 +121,16 @@ impl Service {
         self.blocking(move |journal| {
             let after = query.cursor.as_deref().map(stream_id).transpose()?;
             let heads = journal.list("session", after, limit).map_err(read_problem)?;
-            let next_cursor = (heads.len() == limit).then(|| heads.last().map(|head| session_id(head.stream))).flatten();
+            let next_cursor = (heads.len() == limit)
+                .then(|| heads.last().map(|head| session_id(head.stream)))
+                .flatten();
             let mut sessions = Vec::with_capacity(heads.len());
             for head in heads {
                 let view = match fold::<Session>(journal, head.stream) {
                     Ok(folded) => view(&data, head.stream, &folded),
-                    Err(RecoverError::Quarantined(quarantine)) => quarantined(head.stream, head.seq, &quarantine.reason),
+                    Err(RecoverError::Quarantined(quarantine)) => {
+                        quarantined(head.stream, head.seq, &quarantine.reason)
+                    }
                     Err(error) => return Err(recover_problem(error)),
                 };
                 if query.archived || !view.archived {
@@ -119,7 +138,10 @@ impl Service {
                 }
             }
             sessions.sort_by(|one, other| other.updated_at.cmp(&one.updated_at));
-            Ok(ListPage { sessions, next_cursor })
+            Ok(ListPage {
+                sessions,
+                next_cursor,
+            })
         })
         .await
     }
@@ -132,8 +154,13 @@ impl Service {
         let mut after = query.after;
         loop {
             moved.mark_unchanged();
-            let scan = EventsQuery { after, ..query.clone() };
-            let page = self.blocking(move |journal| records(journal, stream, &scan)).await?;
+            let scan = EventsQuery {
+                after,
+                ..query.clone()
+            };
+            let page = self
+                .blocking(move |journal| records(journal, stream, &scan))
+                .await?;
             let caught_up = page.next_after >= page.head;
             if !page.events.is_empty() || page.ended && caught_up {
                 return Ok(page);
@@ -166,7 +193,10 @@ impl Control for Service {
             self.blocking(move |journal| match fold::<Session>(journal, stream) {
                 Ok(folded) => Ok(view(&data, stream, &folded)),
                 Err(RecoverError::Quarantined(quarantine)) => {
-                    let head = journal.head(stream).map_err(read_problem)?.map_or(Seq::ZERO, |head| head.seq);
+                    let head = journal
+                        .head(stream)
+                        .map_err(read_problem)?
+                        .map_or(Seq::ZERO, |head| head.seq);
                     Ok(quarantined(stream, head, &quarantine.reason))
                 }
                 Err(error) => Err(recover_problem(error)),
@@ -181,8 +211,21 @@ impl Control for Service {
     }
 
     fn send<'a>(&'a self, id: &'a str, message: SendMessage) -> Answer<'a, Accepted> {
-        let SendMessage { text, mode, idempotency_key } = message;
-        self.wish(id, Command::Send { by: Actor::human(OWNER), text, mode, idempotency_key }).boxed()
+        let SendMessage {
+            text,
+            mode,
+            idempotency_key,
+        } = message;
+        self.wish(
+            id,
+            Command::Send {
+                by: Actor::human(OWNER),
+                text,
+                mode,
+                idempotency_key,
+            },
+        )
+        .boxed()
     }
 
     fn pause<'a>(&'a self, id: &'a str, request: Pause) -> Answer<'a, Accepted> {
@@ -191,15 +234,34 @@ impl Control for Service {
     }
 
     fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
-        self.wish(id, Command::Resume { by: Actor::human(OWNER) }).boxed()
+        self.wish(
+            id,
+            Command::Resume {
+                by: Actor::human(OWNER),
+            },
+        )
+        .boxed()
     }
 
     fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted> {
-        self.wish(id, Command::Cancel { by: Actor::human(OWNER), force: request.force }).boxed()
+        self.wish(
+            id,
+            Command::Cancel {
+                by: Actor::human(OWNER),
+                force: request.force,
+            },
+        )
+        .boxed()
     }
 
     fn archive<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
-        self.wish(id, Command::Archive { by: Actor::human(OWNER) }).boxed()
+        self.wish(
+            id,
+            Command::Archive {
+                by: Actor::human(OWNER),
+            },
+        )
+        .boxed()
     }
 
     fn blob<'a>(&'a self, sha256: &'a str) -> Answer<'a, Vec<u8>> {
@@ -207,7 +269,10 @@ impl Control for Service {
         self.blocking(move |journal| {
             let mut id = [0; 32];
             hex::decode_to_slice(&sha256, &mut id).map_err(|_| {
-                Problem::new(Code::InvalidRequest, format!("{sha256:?} is no sha256; it has 64 hexadecimal digits"))
+                Problem::new(
+                    Code::InvalidRequest,
+                    format!("{sha256:?} is no sha256; it has 64 hexadecimal digits"),
+                )
             })?;
             journal.blobs().get(BlobId(id)).map_err(|error| match error {
                 BlobError::NotFound(_) => Problem::new(Code::NotFound, error.to_string()),
@@ -234,30 +299,48 @@ fn keyed(key: &str) -> StreamId {
 
 /// Hash of a request without its idempotency key, so that the same request sent again is known again.
 fn fingerprint(request: &Start) -> String {
-    let body = Start { idempotency_key: None, ..request.clone() };
+    let body = Start {
+        idempotency_key: None,
+        ..request.clone()
+    };
     let text = serde_json::to_vec(&body).expect("plain structs with text keys always serialize");
     hex::encode(&blake3::hash(&text).as_bytes()[..16])
 }
 
 fn resolve(journal: &dyn Journal, id: &str) -> Result<StreamId, Problem> {
-    let unknown = || Problem::new(Code::NotFound, format!("there is no session {id}")).next("list them", "longhaul ls");
-    let exists = |stream| journal.head(stream).map_err(read_problem).map(|head| head.filter(is_session).is_some());
+    let unknown =
+        || Problem::new(Code::NotFound, format!("there is no session {id}")).next("list them", "longhaul ls");
+    let exists = |stream| {
+        journal
+            .head(stream)
+            .map_err(read_problem)
+            .map(|head| head.filter(is_session).is_some())
+    };
     if let Ok(stream) = stream_id(id) {
-        return if exists(stream)? { Ok(stream) } else { Err(unknown()) };
+        return if exists(stream)? {
+            Ok(stream)
+        } else {
+            Err(unknown())
+        };
     }
     let named = keyed(id);
     if exists(named)? {
         return Ok(named);
     }
-    let Some(first) = id.strip_prefix("s_").and_then(first_with_prefix) else { return Err(unknown()) };
+    let Some(first) = id.strip_prefix("s_").and_then(first_with_prefix) else {
+        return Err(unknown());
+    };
     let digits = &id[2..];
     let mut found = journal.list("session", first, 2).map_err(read_problem)?;
     found.retain(|head| head.stream.to_string().starts_with(digits));
     match found.as_slice() {
         [] => Err(unknown()),
         [only] => Ok(only.stream),
-        _ => Err(Problem::new(Code::InvalidRequest, format!("several sessions begin with {id}; give more of the id"))
-            .next("list them", "longhaul ls")),
+        _ => Err(Problem::new(
+            Code::InvalidRequest,
+            format!("several sessions begin with {id}; give more of the id"),
+        )
+        .next("list them", "longhaul ls")),
     }
 }
 
@@ -279,18 +362,29 @@ fn records(journal: &dyn Journal, stream: StreamId, query: &EventsQuery) -> Resu
     let head = journal.head(stream).map_err(read_problem)?;
     let head = head.ok_or_else(|| Problem::new(Code::NotFound, "there is no such session"))?;
     if query.after > head.seq.0 {
-        let detail = format!("after={} lies beyond the head; the last record is {}", query.after, head.seq);
+        let detail = format!(
+            "after={} lies beyond the head; the last record is {}",
+            query.after, head.seq
+        );
         return Err(Problem::new(Code::InvalidRequest, detail));
     }
     let limit = query.limit.clamp(1, PAGE);
     let (mut events, mut next_after) = (Vec::new(), query.after);
     'scan: while events.len() < limit {
-        let page = Limit { records: PAGE, ..Limit::default() };
-        let frames = journal.read(stream, Seq(next_after), page).map_err(read_problem)?;
+        let page = Limit {
+            records: PAGE,
+            ..Limit::default()
+        };
+        let frames = journal
+            .read(stream, Seq(next_after), page)
+            .map_err(read_problem)?;
         if frames.is_empty() {
             break;
         }
-        for record in frames.iter().flat_map(|frame| &frame.records).filter(|record| record.seq.0 > next_after) {
+        for record in frames.iter().flat_map(|frame| &frame.records) {
+            if record.seq.0 <= next_after {
+                continue;
+            }
             if record.event.level <= query.level {
                 if events.len() == limit {
                     break 'scan;
@@ -302,11 +396,20 @@ fn records(journal: &dyn Journal, stream: StreamId, query: &EventsQuery) -> Resu
         }
     }
     let (state, ended) = match fold::<Session>(journal, stream) {
-        Ok(folded) => (folded.state.phase.name().to_owned(), folded.state.phase.is_terminal()),
+        Ok(folded) => (
+            folded.state.phase.name().to_owned(),
+            folded.state.phase.is_terminal(),
+        ),
         Err(RecoverError::Quarantined(_)) => ("quarantined".to_owned(), false),
         Err(error) => return Err(recover_problem(error)),
     };
-    Ok(EventsPage { events, next_after, head: head.seq.0.max(next_after), state, ended })
+    Ok(EventsPage {
+        events,
+        next_after,
+        head: head.seq.0.max(next_after),
+        state,
+        ended,
+    })
 }
 
 fn view(data: &std::path::Path, stream: StreamId, folded: &Folded<Session>) -> SessionView {
@@ -351,7 +454,9 @@ fn workspace(data: &std::path::Path, stream: StreamId) -> Option<String> {
 }
 
 fn paused_reason(state: &State) -> Option<String> {
-    let Phase::Paused { reason, .. } = state.phase else { return None };
+    let Phase::Paused { reason, .. } = state.phase else {
+        return None;
+    };
     serde_json::to_value(reason).ok()?.as_str().map(str::to_owned)
 }
 
@@ -392,8 +497,10 @@ fn read_problem(error: ReadError) -> Problem {
 
 fn recover_problem(error: RecoverError) -> Problem {
     match error {
-        RecoverError::Quarantined(quarantine) => Problem::new(Code::StreamQuarantined, quarantine.to_string())
-            .next("see what is damaged", "longhaul journal verify"),
+        RecoverError::Quarantined(quarantine) => {
+            Problem::new(Code::StreamQuarantined, quarantine.to_string())
+                .next("see what is damaged", "longhaul journal verify")
+        }
         other => Problem::new(Code::StorageUnavailable, other.to_string()),
     }
 }

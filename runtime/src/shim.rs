@@ -26,10 +26,16 @@ pub(crate) fn find_shim(named: Option<&Path>) -> Result<PathBuf, Problem> {
         return Ok(longhaul_hands::own_exe());
     }
     if let Some(named) = named {
-        return if named.is_file() { Ok(named.to_owned()) } else { Err(not_found(&format!("{} is no file", named.display()))) };
+        return if named.is_file() {
+            Ok(named.to_owned())
+        } else {
+            Err(not_found(&format!("{} is no file", named.display())))
+        };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("longhaul")).find(|file| file.is_file());
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join("longhaul"))
+        .find(|file| file.is_file());
     found.ok_or_else(|| not_found("there is no `longhaul` on PATH"))
 }
 

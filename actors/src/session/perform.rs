@@ -36,16 +36,48 @@ impl World<Session> for SessionWorld {
         match effect {
             // Every session gets a place at once; the limit on active sessions will wait here.
             Effect::Slot => futures_util::future::ready(Command::SlotGranted).boxed(),
-            Effect::Prepare { workspace } => {
-                async move { Command::Prepared { result: world.hands.prepare(session, workspace).await } }.boxed()
+            Effect::Prepare { workspace } => async move {
+                Command::Prepared {
+                    result: world.hands.prepare(session, workspace).await,
+                }
             }
-            Effect::Think { step, brain, window_to, attempt, limit_ms } => {
+            .boxed(),
+            Effect::Think {
+                step,
+                brain,
+                window_to,
+                attempt,
+                limit_ms,
+            } => {
                 let window = Window::new(Arc::clone(&world.journal), session, window_to);
-                world.think(BrainCall { session, brain, step, attempt, window }, limit_ms).boxed()
+                world
+                    .think(
+                        BrainCall {
+                            session,
+                            brain,
+                            step,
+                            attempt,
+                            window,
+                        },
+                        limit_ms,
+                    )
+                    .boxed()
             }
             Effect::Act { step, call, limit_ms } => {
-                let act = Act { session, step, call, limit_ms, recovered: context.recovered };
-                async move { Command::Acted { step, outcome: world.hands.perform(act).await } }.boxed()
+                let act = Act {
+                    session,
+                    step,
+                    call,
+                    limit_ms,
+                    recovered: context.recovered,
+                };
+                async move {
+                    Command::Acted {
+                        step,
+                        outcome: world.hands.perform(act).await,
+                    }
+                }
+                .boxed()
             }
             Effect::CancelStep { step } => async move {
                 world.hands.cancel(session, step).await;
@@ -70,7 +102,11 @@ impl SessionWorld {
                 Err(BrainFailure::TimedOut(limit_ms))
             }
         };
-        Command::Thought { step, result, active_ms: self.clock.mono_ms() - begun }
+        Command::Thought {
+            step,
+            result,
+            active_ms: self.clock.mono_ms() - begun,
+        }
     }
 
     async fn stop(self, session: StreamId, confirm_ms: Option<u64>) -> Command {

@@ -9,7 +9,9 @@ use std::path::Path;
 /// # Errors
 /// What the system says; the file is then as it was.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or_else(|| io::Error::other("a file lies in a folder"))?;
+    let folder = path
+        .parent()
+        .ok_or_else(|| io::Error::other("a file lies in a folder"))?;
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;

@@ -11,8 +11,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Act, Hands, SetupError};
 use longhaul_actors::session::{
-    Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Read, Tool, ToolOutcome, Verdict,
-    WorkspaceSpec, Write,
+    Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Read, Tool,
+    ToolOutcome, Verdict, WorkspaceSpec, Write,
 };
 use longhaul_hands as shim;
 use longhaul_journal::{Journal, StreamId};
@@ -55,12 +55,21 @@ impl LocalHands {
 }
 
 impl Hands for LocalHands {
-    fn prepare(&self, session: StreamId, spec: WorkspaceSpec) -> BoxFuture<'static, Result<Isolation, SetupError>> {
+    fn prepare(
+        &self,
+        session: StreamId,
+        spec: WorkspaceSpec,
+    ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
         let folder = self.folder(session);
         async move {
             let prepared = blocking(move || Ok(prepare(&folder, &spec))).await;
-            prepared.map_err(|error| SetupError { code: "workspace_unwritable".into(), detail: error.to_string() })??;
-            Ok(Isolation { mode: "process".into() })
+            prepared.map_err(|error| SetupError {
+                code: "workspace_unwritable".into(),
+                detail: error.to_string(),
+            })??;
+            Ok(Isolation {
+                mode: "process".into(),
+            })
         }
         .boxed()
     }
@@ -70,7 +79,11 @@ impl Hands for LocalHands {
         async move {
             match hands.act(&act).await {
                 Ok(outcome) => outcome,
-                Err(Trouble::Refused(code, detail)) => ToolOutcome::Failed { code, detail, active_ms: 0 },
+                Err(Trouble::Refused(code, detail)) => ToolOutcome::Failed {
+                    code,
+                    detail,
+                    active_ms: 0,
+                },
                 Err(Trouble::Unknown(why)) => ToolOutcome::Unknown { why },
             }
         }
@@ -143,17 +156,23 @@ impl LocalHands {
         let tool = Tool::parse(&act.call).map_err(|error| refused(error.code, error))?;
         let folder = self.folder(act.session);
         let prepared = Prepared::load(&folder).map_err(|error| refused(&error.code, &error.detail))?;
-        let prepared = prepared.ok_or_else(|| refused("workspace_missing", "the workspace was never made ready"))?;
+        let prepared =
+            prepared.ok_or_else(|| refused("workspace_missing", "the workspace was never made ready"))?;
         match tool {
             Tool::Exec(exec) => {
-                let ended = self.run(act, &folder, spec_of(&exec, act, &folder, &prepared)).await?;
+                let ended = self
+                    .run(act, &folder, spec_of(&exec, act, &folder, &prepared))
+                    .await?;
                 self.execution(ended).await.map(ToolOutcome::Command)
             }
             Tool::Patch(_) => self.patch(act, &folder, &prepared).await,
             file_tool => {
                 let (hands, step) = (self.clone(), folder.step(act.step));
-                let done = tokio::task::spawn_blocking(move || hands.file_tool(&prepared.workspace, &step, file_tool));
-                done.await.map_err(|error| Trouble::Unknown(format!("the file tool panicked: {error}")))?
+                let done = tokio::task::spawn_blocking(move || {
+                    hands.file_tool(&prepared.workspace, &step, file_tool)
+                });
+                done.await
+                    .map_err(|error| Trouble::Unknown(format!("the file tool panicked: {error}")))?
             }
         }
     }
@@ -166,10 +185,20 @@ impl LocalHands {
             Tool::Read(Read { path }) => {
                 let contents = files.read(Path::new(&path), FILE_LIMIT)?;
                 let total = contents.bytes.len() as u64;
-                let captured = Captured { head: &contents.bytes, tail: b"", total };
-                let content = keep(&captured, self.journal.blobs()).map_err(|e| refused("storage_unavailable", e))?;
+                let captured = Captured {
+                    head: &contents.bytes,
+                    tail: b"",
+                    total,
+                };
+                let content =
+                    keep(&captured, self.journal.blobs()).map_err(|e| refused("storage_unavailable", e))?;
                 let file_sha256 = contents.sha256;
-                Ok(ToolOutcome::Read(FileRead { path, file_sha256, content, active_ms: active_ms() }))
+                Ok(ToolOutcome::Read(FileRead {
+                    path,
+                    file_sha256,
+                    content,
+                    active_ms: active_ms(),
+                }))
             }
             Tool::Write(Write { path, content }) => {
                 let written = files.write(Path::new(&path), content.as_bytes())?;
@@ -182,7 +211,10 @@ impl LocalHands {
                 if listing.more {
                     output.push_str("... and more\n");
                 }
-                Ok(ToolOutcome::Done { output, active_ms: active_ms() })
+                Ok(ToolOutcome::Done {
+                    output,
+                    active_ms: active_ms(),
+                })
             }
             Tool::Artifact(Artifact { kind, path }) => {
                 let contents = files.read(Path::new(&path), ARTIFACT_LIMIT)?;
@@ -192,16 +224,40 @@ impl LocalHands {
         }
     }
 
-    fn artifact(&self, kind: String, name: String, bytes: &[u8], active_ms: u64) -> Result<ToolOutcome, Trouble> {
-        let blob = self.journal.blobs().put(&mut &*bytes).map_err(|e| refused("storage_unavailable", e))?;
-        Ok(ToolOutcome::Artifact { kind, name, sha256: blob.id.to_string(), bytes: blob.bytes, active_ms })
+    fn artifact(
+        &self,
+        kind: String,
+        name: String,
+        bytes: &[u8],
+        active_ms: u64,
+    ) -> Result<ToolOutcome, Trouble> {
+        let blob = self
+            .journal
+            .blobs()
+            .put(&mut &*bytes)
+            .map_err(|e| refused("storage_unavailable", e))?;
+        Ok(ToolOutcome::Artifact {
+            kind,
+            name,
+            sha256: blob.id.to_string(),
+            bytes: blob.bytes,
+            active_ms,
+        })
     }
 
     /// The difference between the workspace and what it began as. git runs under a shim like any command: the
     /// configuration it reads lies in the workspace and is not to be trusted outside it.
-    async fn patch(&self, act: &Act, folder: &SessionFolder, prepared: &Prepared) -> Result<ToolOutcome, Trouble> {
+    async fn patch(
+        &self,
+        act: &Act,
+        folder: &SessionFolder,
+        prepared: &Prepared,
+    ) -> Result<ToolOutcome, Trouble> {
         let Some(base) = &prepared.base_tree else {
-            return Err(refused("no_patch", "only a workspace that is a clone can be compared with what it began as"));
+            return Err(refused(
+                "no_patch",
+                "only a workspace that is a clone can be compared with what it began as",
+            ));
         };
         let line = format!(
             "GIT_INDEX_FILE=\"$TMPDIR/longhaul-patch-index\" && export GIT_INDEX_FILE && rm -f \"$GIT_INDEX_FILE\" \
@@ -221,16 +277,28 @@ impl LocalHands {
         let active_ms = record.wall_ms;
         if record.verdict != (shim::Verdict::Exited { code: 0 }) {
             let complaint = String::from_utf8_lossy(&output.stderr.head).trim().to_owned();
-            return Err(refused("patch_failed", format!("git ended with {:?}: {complaint}", record.verdict)));
+            return Err(refused(
+                "patch_failed",
+                format!("git ended with {:?}: {complaint}", record.verdict),
+            ));
         }
         if output.stdout.head.is_empty() {
-            return Ok(ToolOutcome::Done { output: "nothing changed".into(), active_ms });
+            return Ok(ToolOutcome::Done {
+                output: "nothing changed".into(),
+                active_ms,
+            });
         }
         let hands = self.clone();
         let kept = tokio::task::spawn_blocking(move || {
-            hands.artifact("patch".into(), "changes.patch".into(), &output.stdout.head, active_ms)
+            hands.artifact(
+                "patch".into(),
+                "changes.patch".into(),
+                &output.stdout.head,
+                active_ms,
+            )
         });
-        kept.await.map_err(|error| refused("storage_unavailable", error))?
+        kept.await
+            .map_err(|error| refused("storage_unavailable", error))?
     }
 
     /// Sees a command through: starts it unless it was started before, waits for it, and collects what it left.
@@ -238,28 +306,42 @@ impl LocalHands {
         let directory = folder.step(act.step);
         loop {
             let looked = directory.clone();
-            match blocking(move || shim::state(&looked)).await.map_err(|error| evidence_unreadable(&error))? {
+            match blocking(move || shim::state(&looked))
+                .await
+                .map_err(|error| evidence_unreadable(&error))?
+            {
                 shim::State::Exited(record) => {
                     let output = blocking(move || shim::collect(&directory)).await;
-                    let output = output.map_err(|error| Trouble::Unknown(format!("its output is lost: {error}")))?;
-                    return Ok(Ended { record, output });
+                    let output =
+                        output.map_err(|error| Trouble::Unknown(format!("its output is lost: {error}")))?;
+                    return Ok(Ended {
+                        record: *record,
+                        output,
+                    });
                 }
                 shim::State::NotStarted => {
                     let (program, place, wish) = (self.shim.clone(), directory.clone(), spec.clone());
                     let launched = tokio::task::spawn_blocking(move || {
                         if let Some(parent) = place.parent() {
-                            std::fs::create_dir_all(parent).map_err(|error| refused("storage_unavailable", error))?;
+                            std::fs::create_dir_all(parent)
+                                .map_err(|error| refused("storage_unavailable", error))?;
                         }
                         shim::launch(&program, &place, &wish).map_err(launch_trouble)
                     });
-                    launched.await.map_err(|error| Trouble::Unknown(format!("the launcher panicked: {error}")))??;
+                    launched
+                        .await
+                        .map_err(|error| Trouble::Unknown(format!("the launcher panicked: {error}")))??;
                 }
                 shim::State::Starting => tokio::time::sleep(STARTING_PAUSE).await,
                 shim::State::Running { .. } => {
                     let watched = directory.clone();
-                    let gone = blocking(move || shim::watch(&watched)).await.map_err(|e| evidence_unreadable(&e))?;
+                    let gone = blocking(move || shim::watch(&watched))
+                        .await
+                        .map_err(|e| evidence_unreadable(&e))?;
                     if let Some(gone) = gone {
-                        readable(gone).await.map_err(|error| evidence_unreadable(&error))?;
+                        readable(gone)
+                            .await
+                            .map_err(|error| evidence_unreadable(&error))?;
                     }
                 }
                 shim::State::Unknown(cause) => return Err(self.left_behind(act, folder, cause).await),
@@ -273,10 +355,15 @@ impl LocalHands {
         let swept = blocking(move || shim::recover(&[directory])).await;
         match swept {
             Ok(recovery) if recovery.survivors.is_empty() => Trouble::Unknown(cause.as_str().to_owned()),
-            Ok(recovery) => {
-                Trouble::Unknown(format!("{}; processes {:?} are still there", cause.as_str(), recovery.survivors))
-            }
-            Err(error) => Trouble::Unknown(format!("{}; what it left cannot be told: {error}", cause.as_str())),
+            Ok(recovery) => Trouble::Unknown(format!(
+                "{}; processes {:?} are still there",
+                cause.as_str(),
+                recovery.survivors
+            )),
+            Err(error) => Trouble::Unknown(format!(
+                "{}; what it left cannot be told: {error}",
+                cause.as_str()
+            )),
         }
     }
 
@@ -285,7 +372,11 @@ impl LocalHands {
         blocking(move || {
             let Ended { record, output } = ended;
             let kept = |stream: &shim::Output, stored: &shim::StreamRecord| {
-                let captured = Captured { head: &stream.head, tail: &stream.tail, total: stored.total };
+                let captured = Captured {
+                    head: &stream.head,
+                    tail: &stream.tail,
+                    total: stored.total,
+                };
                 keep(&captured, journal.blobs()).map_err(io::Error::other)
             };
             Ok(Execution {
@@ -313,7 +404,13 @@ fn spec_of(exec: &Exec, act: &Act, folder: &SessionFolder, prepared: &Prepared) 
         CommandLine::Argv(argv) => shim::CommandLine::Argv { argv: argv.clone() },
     };
     let session = act.session.to_string();
-    let mut spec = shim::Spec::new(&session, act.step, command, &prepared.workspace, &folder.private());
+    let mut spec = shim::Spec::new(
+        &session,
+        act.step,
+        command,
+        &prepared.workspace,
+        &folder.private(),
+    );
     spec.cwd = PathBuf::from(&exec.cwd);
     spec.env = exec.env.clone().into_iter().collect();
     spec.stdin = exec.stdin.clone().into_bytes();
@@ -328,12 +425,16 @@ fn verdict(record: &shim::ExitRecord) -> Verdict {
         shim::Verdict::Timeout { .. } => Verdict::Timeout,
         shim::Verdict::OutputLimit { .. } => Verdict::OutputLimit,
         shim::Verdict::Canceled => Verdict::Canceled,
-        shim::Verdict::ExecFailed { message, .. } => Verdict::ExecFailed { detail: message.clone() },
+        shim::Verdict::ExecFailed { message, .. } => Verdict::ExecFailed {
+            detail: message.clone(),
+        },
         shim::Verdict::SandboxError { step, errno } => {
             let detail = format!("{step}: {}", io::Error::from_raw_os_error(*errno));
             Verdict::SandboxError { detail }
         }
-        other => Verdict::SandboxError { detail: format!("this version does not know the verdict {other:?}") },
+        other => Verdict::SandboxError {
+            detail: format!("this version does not know the verdict {other:?}"),
+        },
     }
 }
 
@@ -346,13 +447,19 @@ fn launch_trouble(error: shim::LaunchError) -> Trouble {
 
 fn wrote(path: String, written: shim::Written, active_ms: u64) -> ToolOutcome {
     let shim::Written { before, after, bytes } = written;
-    ToolOutcome::Wrote(FileWrite { path, bytes, before, after, active_ms })
+    ToolOutcome::Wrote(FileWrite {
+        path,
+        bytes,
+        before,
+        after,
+        active_ms,
+    })
 }
 
 fn list_line(entry: &shim::Entry) -> String {
     match entry.kind {
         shim::EntryKind::Folder => format!("{}/\n", entry.name),
-        shim::EntryKind::Link => format!("{}@\n", entry.name),
+        shim::EntryKind::Symlink => format!("{}@\n", entry.name),
         _ => format!("{}\t{}\n", entry.name, entry.bytes),
     }
 }
@@ -368,14 +475,20 @@ fn apply_edit(
     let file = Path::new(&path);
     let note = step.join("edit.json");
     let intent = match std::fs::read(&note) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Trouble::Unknown(format!("its intent is torn: {e}")))?,
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|e| Trouble::Unknown(format!("its intent is torn: {e}")))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let shim::Written { before, after, bytes } = files.preview_edit(file, &old, &new)?;
             let intent = EditIntent { before, after, bytes };
             let text = serde_json::to_vec(&intent).map_err(|e| refused("internal", e))?;
-            std::fs::create_dir_all(step).and_then(|()| durable::write(&note, &text)).map_err(|error| {
-                refused("storage_unavailable", format!("the intent of the edit could not be kept: {error}"))
-            })?;
+            std::fs::create_dir_all(step)
+                .and_then(|()| durable::write(&note, &text))
+                .map_err(|error| {
+                    refused(
+                        "storage_unavailable",
+                        format!("the intent of the edit could not be kept: {error}"),
+                    )
+                })?;
             intent
         }
         Err(error) => return Err(evidence_unreadable(&error)),
@@ -389,7 +502,9 @@ fn apply_edit(
             let written = files.edit(file, &old, &new, intent.before.as_deref())?;
             Ok(wrote(path, written, active_ms()))
         }
-        shim::Standing::Other => Err(Trouble::Unknown(format!("{path} was changed by somebody else meanwhile"))),
+        shim::Standing::Other { .. } => Err(Trouble::Unknown(format!(
+            "{path} was changed by somebody else meanwhile"
+        ))),
     }
 }
 
@@ -403,11 +518,18 @@ fn step_directories(steps: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Resolves once the descriptor is readable; a shim's is when it has exited.
 async fn readable(descriptor: OwnedFd) -> io::Result<()> {
-    AsyncFd::with_interest(descriptor, Interest::READABLE)?.readable().await.map(|_| ())
+    #[expect(
+        deprecated,
+        reason = "its unsafe successor guards against types that close their descriptor early; an OwnedFd does not"
+    )]
+    let watched = AsyncFd::with_interest(descriptor, Interest::READABLE)?;
+    watched.readable().await.map(|_| ())
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }
 
 fn elapsed_ms(begun: Instant) -> u64 {

@@ -29,18 +29,32 @@ pub(crate) fn keep(captured: &Captured<'_>, blobs: &dyn Blobs) -> Result<Output,
         && whole
         && json_len(text) <= INLINE_JSON
     {
-        return Ok(Output { head: text.to_owned(), bytes: captured.total, ..Output::default() });
+        return Ok(Output {
+            head: text.to_owned(),
+            bytes: captured.total,
+            ..Output::default()
+        });
     }
     let mut all = std::io::Read::chain(captured.head, captured.tail);
     let blob = blobs.put(&mut all)?;
-    let end = if captured.tail.is_empty() { captured.head } else { captured.tail };
+    let end = if captured.tail.is_empty() {
+        captured.head
+    } else {
+        captured.tail
+    };
     let (head, tail) = if whole && json_len(&String::from_utf8_lossy(captured.head)) <= INLINE_JSON {
         (String::from_utf8_lossy(captured.head).into_owned(), String::new())
     } else {
         (beginning(captured.head), ending(end))
     };
     let sha256 = Some(blob.id.to_string());
-    Ok(Output { head, tail, bytes: captured.total, sha256, truncated: !whole })
+    Ok(Output {
+        head,
+        tail,
+        bytes: captured.total,
+        sha256,
+        truncated: !whole,
+    })
 }
 
 fn json_len(text: &str) -> usize {
@@ -84,7 +98,11 @@ mod tests {
     use super::*;
 
     fn kept(bytes: &[u8]) -> Output {
-        let captured = Captured { head: bytes, tail: b"", total: bytes.len() as u64 };
+        let captured = Captured {
+            head: bytes,
+            tail: b"",
+            total: bytes.len() as u64,
+        };
         keep(&captured, MemoryJournal::new().blobs()).expect("memory takes it")
     }
 
@@ -97,7 +115,12 @@ mod tests {
     /// B-LOG-4: whatever comes out, two outputs fit in a record of 64 KiB.
     #[test]
     fn no_output_makes_a_record_too_large() {
-        for hostile in [vec![0_u8; 5 << 20], vec![b'"'; 200_000], vec![0xff; 100_000], "é".repeat(60_000).into()] {
+        for hostile in [
+            vec![0_u8; 5 << 20],
+            vec![b'"'; 200_000],
+            vec![0xff; 100_000],
+            "é".repeat(60_000).into(),
+        ] {
             let output = kept(&hostile);
             assert!(serde_json::to_vec(&output).expect("serializes").len() < 31 * 1024);
             assert!(output.sha256.is_some());
@@ -108,19 +131,33 @@ mod tests {
     #[test]
     fn bytes_that_are_not_text_are_kept_exactly_in_a_blob() {
         let journal = MemoryJournal::new();
-        let captured = Captured { head: b"a\xffb", tail: b"", total: 3 };
+        let captured = Captured {
+            head: b"a\xffb",
+            tail: b"",
+            total: 3,
+        };
         let output = keep(&captured, journal.blobs()).expect("memory takes it");
         assert_eq!(output.head, "a\u{fffd}b");
         assert!(!output.truncated);
         let mut id = [0; 32];
         hex::decode_to_slice(output.sha256.expect("in a blob"), &mut id).expect("hex");
-        assert_eq!(journal.blobs().get(longhaul_journal::BlobId(id)).expect("there"), b"a\xffb");
+        assert_eq!(
+            journal.blobs().get(longhaul_journal::BlobId(id)).expect("there"),
+            b"a\xffb"
+        );
     }
 
     #[test]
     fn a_dropped_middle_is_said() {
-        let captured = Captured { head: b"begin", tail: b"end", total: 1_000_000 };
+        let captured = Captured {
+            head: b"begin",
+            tail: b"end",
+            total: 1_000_000,
+        };
         let output = keep(&captured, MemoryJournal::new().blobs()).expect("memory takes it");
-        assert_eq!((output.head.as_str(), output.tail.as_str(), output.truncated), ("begin", "end", true));
+        assert_eq!(
+            (output.head.as_str(), output.tail.as_str(), output.truncated),
+            ("begin", "end", true)
+        );
     }
 }

@@ -29,9 +29,12 @@ impl Prepared {
     /// When the note is there and cannot be read.
     pub(crate) fn load(folder: &SessionFolder) -> Result<Option<Self>, SetupError> {
         match fs::read(folder.prepared()) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|error| failed("workspace_note_unreadable", format!("{}: {error}", folder.prepared().display()))),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+                failed(
+                    "workspace_note_unreadable",
+                    format!("{}: {error}", folder.prepared().display()),
+                )
+            }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("workspace_note_unreadable", error)),
         }
@@ -39,7 +42,10 @@ impl Prepared {
 }
 
 fn failed(code: &str, detail: impl ToString) -> SetupError {
-    SetupError { code: code.into(), detail: detail.to_string() }
+    SetupError {
+        code: code.into(),
+        detail: detail.to_string(),
+    }
 }
 
 /// Makes the workspace, or finds it made. A crash in the middle leaves a half-made one that is thrown away the next time.
@@ -50,7 +56,12 @@ pub(crate) fn prepare(folder: &SessionFolder, spec: &WorkspaceSpec) -> Result<Pr
     if let Some(prepared) = Prepared::load(folder)? {
         return Ok(prepared);
     }
-    let io = |error: std::io::Error| failed("workspace_unwritable", format!("{}: {error}", folder.root().display()));
+    let io = |error: std::io::Error| {
+        failed(
+            "workspace_unwritable",
+            format!("{}: {error}", folder.root().display()),
+        )
+    };
     fs::create_dir_all(folder.private().join("tmp")).map_err(io)?;
     fs::create_dir_all(folder.steps()).map_err(io)?;
     let workspace = folder.workspace();
@@ -58,17 +69,26 @@ pub(crate) fn prepare(folder: &SessionFolder, spec: &WorkspaceSpec) -> Result<Pr
         WorkspaceKind::InPlace => {
             let workspace = fs::canonicalize(&spec.source)
                 .map_err(|error| failed("workspace_not_found", format!("{}: {error}", spec.source)))?;
-            Prepared { workspace, base_tree: None }
+            Prepared {
+                workspace,
+                base_tree: None,
+            }
         }
         WorkspaceKind::Empty => {
             discard(&workspace).map_err(io)?;
             fs::create_dir_all(&workspace).map_err(io)?;
-            Prepared { workspace, base_tree: None }
+            Prepared {
+                workspace,
+                base_tree: None,
+            }
         }
         WorkspaceKind::Clone => {
             discard(&workspace).map_err(io)?;
             let base_tree = clone(Path::new(&spec.source), &workspace)?;
-            Prepared { workspace, base_tree: Some(base_tree) }
+            Prepared {
+                workspace,
+                base_tree: Some(base_tree),
+            }
         }
     };
     note(folder, &prepared).map_err(io)?;
@@ -94,24 +114,52 @@ fn clone(source: &Path, workspace: &Path) -> Result<String, SetupError> {
         .map_err(|error| failed("workspace_not_found", format!("{}: {error}", source.display())))?;
     let error = |what: &str, detail: String| failed("workspace_clone_failed", format!("{what}: {detail}"));
     let run = |what: &str, command: &mut Command| -> Result<Output, SetupError> {
-        let output = command.stdin(Stdio::null()).output().map_err(|e| error(what, format!("is git installed? {e}")))?;
+        let output = command
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|e| error(what, format!("is git installed? {e}")))?;
         if output.status.success() {
             return Ok(output);
         }
-        Err(error(what, String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+        Err(error(
+            what,
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        ))
     };
-    let quiet = ["clone", "--quiet", "--no-hardlinks", "--no-recurse-submodules", "--"];
-    run("git clone", git(Path::new("/")).args(quiet).arg(&source).arg(workspace))?;
+    let quiet = [
+        "clone",
+        "--quiet",
+        "--no-hardlinks",
+        "--no-recurse-submodules",
+        "--",
+    ];
+    run(
+        "git clone",
+        git(Path::new("/")).args(quiet).arg(&source).arg(workspace),
+    )?;
     // A push to `origin` would reach the user's own repository.
-    run("git remote remove", git(workspace).args(["remote", "remove", "origin"]))?;
+    run(
+        "git remote remove",
+        git(workspace).args(["remote", "remove", "origin"]),
+    )?;
     copy_identity(&source, workspace);
 
-    let changes = run("git diff", git(&source).args(["diff", "--binary", "--no-ext-diff", "--no-textconv", "HEAD"]))?;
+    let changes = run(
+        "git diff",
+        git(&source).args(["diff", "--binary", "--no-ext-diff", "--no-textconv", "HEAD"]),
+    )?;
     if !changes.stdout.is_empty() {
         apply_changes(workspace, &changes.stdout).map_err(|detail| error("git apply", detail))?;
     }
-    let untracked = run("git ls-files", git(&source).args(["ls-files", "-z", "--others", "--exclude-standard"]))?;
-    for name in untracked.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    let untracked = run(
+        "git ls-files",
+        git(&source).args(["ls-files", "-z", "--others", "--exclude-standard"]),
+    )?;
+    for name in untracked
+        .stdout
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         copy_untracked(&source, workspace, name).map_err(|e| error("copy", e.to_string()))?;
     }
     let index = workspace.join(".git").join("longhaul-base-index");
@@ -131,20 +179,36 @@ fn clone(source: &Path, workspace: &Path) -> Result<String, SetupError> {
 /// git in a folder, with the user's own configuration, and without the variables of a git that may be running us.
 fn git(folder: &Path) -> Command {
     let mut command = Command::new("git");
-    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"] {
+    for variable in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_PREFIX",
+        "GIT_OBJECT_DIRECTORY",
+    ] {
         command.env_remove(variable);
     }
-    command.arg("-C").arg(folder).env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
+    command
+        .arg("-C")
+        .arg(folder)
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("LC_ALL", "C");
     command
 }
 
 /// Commits made in the workspace carry the user's name, since the home of its commands has no configuration.
 fn copy_identity(source: &Path, workspace: &Path) {
     for (key, otherwise) in [("user.name", "longhaul"), ("user.email", "longhaul@localhost")] {
-        let value = git(source).args(["config", key]).output().ok().filter(|output| output.status.success());
+        let value = git(source)
+            .args(["config", key])
+            .output()
+            .ok()
+            .filter(|output| output.status.success());
         let value = value.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
         // Best effort: without it a commit in the workspace fails, and says what to configure.
-        let _ = git(workspace).args(["config", key, value.as_deref().unwrap_or(otherwise)]).output();
+        let _ = git(workspace)
+            .args(["config", key, value.as_deref().unwrap_or(otherwise)])
+            .output();
     }
 }
 
