@@ -74,7 +74,8 @@ impl Stage {
             standing: Standing::Owed,
             records,
         };
-        let receipt = self.journal.submit(draft).now_or_never();
+        // Unconstrained, because a test that writes thousands of records has no turn of the scheduler to lose.
+        let receipt = tokio::task::unconstrained(self.journal.submit(draft)).now_or_never();
         let durable = receipt.expect("the memory journal answers at once");
         self.head = durable.expect("the only writer").seq;
     }

@@ -25,6 +25,8 @@ use longhaul_journal::{Seq, StreamId};
 pub use self::error::PlaybookError;
 pub use self::file::Playbook;
 use self::fold::Fold;
+#[cfg(test)]
+pub(super) use self::tests::Part;
 
 /// Where the text of a playbook is kept once a session has pinned it.
 ///

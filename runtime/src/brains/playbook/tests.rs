@@ -7,6 +7,7 @@ use longhaul_actors::session::{BrainSpec, SendMode, StuckEvidence, TurnEnd, Turn
 use longhaul_journal::Seq;
 
 use super::*;
+use crate::brains::conformance::Subject;
 use crate::brains::stage::{Stage, brief, command, exited, failed, unknown};
 
 /// Texts by a name that stands for their hash.
@@ -29,6 +30,22 @@ fn spec() -> BrainSpec {
         name: "play.toml".into(),
         sha256: Some("abc".into()),
         args: Vec::new(),
+    }
+}
+
+/// The part of the conformance suite, as a playbook.
+pub(in crate::brains) struct Part;
+
+impl Subject for Part {
+    fn fresh(&self) -> Box<dyn Brain> {
+        let handler = "[[on_message]]\ncontains = 'changelog'\n[[on_message.step]]\nwrite = 'CHANGELOG'\ncontent = 'new'\n";
+        Box::new(brain(&format!(
+            "[[step]]\nrun = 'one'\n[[step]]\nrun = 'two'\n{handler}"
+        )))
+    }
+
+    fn spec(&self) -> BrainSpec {
+        spec()
     }
 }
 
