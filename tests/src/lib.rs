@@ -16,7 +16,9 @@ pub fn options(shim: &str) -> Options {
 
 /// Opens a runtime that works for every session.
 pub async fn open(directory: &Path, shim: &str) -> Runtime {
-    Runtime::open(directory, options(shim)).await.expect("the directory opens")
+    Runtime::open(directory, options(shim))
+        .await
+        .expect("the directory opens")
 }
 
 /// Writes a playbook and returns the name by which a session is started with it.
@@ -42,20 +44,36 @@ pub async fn log_until(control: &Arc<dyn Control>, id: &str, states: &[&str]) ->
     let (mut log, mut after) = (Vec::new(), 0);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
-        let query = EventsQuery { after, wait_ms: 500, ..EventsQuery::default() };
+        let query = EventsQuery {
+            after,
+            wait_ms: 500,
+            ..EventsQuery::default()
+        };
         let page = control.events(id, query).await.expect("the log is readable");
         after = page.next_after;
         log.extend(page.events);
         if after == page.head && states.contains(&page.state.as_str()) {
             return log;
         }
-        assert!(tokio::time::Instant::now() < deadline, "still {} after a minute:\n{}", page.state, lines(&log));
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "still {} after a minute:\n{}",
+            page.state,
+            lines(&log)
+        );
     }
 }
 
 /// A log as lines, for messages of failing tests.
 pub fn lines(log: &[RecordView]) -> String {
-    log.iter().map(|record| format!("{:>4} {:<24} {}\n", record.seq, record.type_name, record.stored.data)).collect()
+    log.iter()
+        .map(|record| {
+            format!(
+                "{:>4} {:<24} {}\n",
+                record.seq, record.type_name, record.stored.data
+            )
+        })
+        .collect()
 }
 
 /// The types of a log, in order.

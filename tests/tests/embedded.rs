@@ -17,7 +17,12 @@ async fn a_playbook_runs_from_start_to_finish() {
          [[step]]\nrun = \"cat a.txt\"\nexpect = { stdout_contains = \"two\" }\n",
     );
     let started = start(&control, brain, "say hi and edit a file").await;
-    let log = log_until(&control, &started.id, &["completed", "failed", "paused", "awaiting_input"]).await;
+    let log = log_until(
+        &control,
+        &started.id,
+        &["completed", "failed", "paused", "awaiting_input"],
+    )
+    .await;
     assert_eq!(types(&log).last(), Some(&"session.completed"), "{}", lines(&log));
     println!("{}", lines(&log));
     runtime.close().await;

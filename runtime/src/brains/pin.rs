@@ -26,33 +26,60 @@ pub(crate) fn pin(name: &str, blobs: &dyn Blobs) -> Result<BrainSpec, Problem> {
 
 fn pin_playbook(file: &str, blobs: &dyn Blobs) -> Result<BrainSpec, Problem> {
     let text = std::fs::read_to_string(file).map_err(|error| {
-        Problem::new(Code::InvalidRequest, format!("the playbook {file} cannot be read: {error}"))
+        Problem::new(
+            Code::InvalidRequest,
+            format!("the playbook {file} cannot be read: {error}"),
+        )
     })?;
     Playbook::parse(file, &text).map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
     let blob = blobs.put(&mut text.as_bytes()).map_err(|error| {
-        Problem::new(Code::StorageUnavailable, format!("the playbook could not be kept: {error}"))
+        Problem::new(
+            Code::StorageUnavailable,
+            format!("the playbook could not be kept: {error}"),
+        )
     })?;
     let (kind, name) = ("playbook".to_owned(), file.to_owned());
-    Ok(BrainSpec { kind, name, sha256: Some(blob.id.to_string()), args: Vec::new() })
+    Ok(BrainSpec {
+        kind,
+        name,
+        sha256: Some(blob.id.to_string()),
+        args: Vec::new(),
+    })
 }
 
 fn pin_process(line: &str) -> Result<BrainSpec, Problem> {
-    let words = shlex::split(line).filter(|words| !words.is_empty()).ok_or_else(|| {
-        Problem::new(Code::InvalidRequest, format!("{line:?} has an open quote; write it as you would in a shell"))
-    })?;
+    let words = shlex::split(line)
+        .filter(|words| !words.is_empty())
+        .ok_or_else(|| {
+            Problem::new(
+                Code::InvalidRequest,
+                format!("{line:?} has an open quote; write it as you would in a shell"),
+            )
+        })?;
     let here = std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned());
     let path = std::env::var_os("PATH");
     let program = find_program(&words[0], &here, path.as_deref())
         .map_err(|error| Problem::new(Code::InvalidRequest, error.to_string()))?;
     let name = program.to_str().map(str::to_owned).ok_or_else(|| {
-        Problem::new(Code::InvalidRequest, format!("the path {} is not UTF-8; move the program", program.display()))
+        Problem::new(
+            Code::InvalidRequest,
+            format!("the path {} is not UTF-8; move the program", program.display()),
+        )
     })?;
-    Ok(BrainSpec { kind: "process".into(), name, sha256: None, args: words[1..].to_vec() })
+    Ok(BrainSpec {
+        kind: "process".into(),
+        name,
+        sha256: None,
+        args: words[1..].to_vec(),
+    })
 }
 
 /// No brain was named: three ways on.
 pub(crate) fn no_brain() -> Problem {
-    ways_on(Problem::new(Code::NoBrain, "a session needs a brain to decide its steps; none was named"))
+    ways_on(Problem::new(
+        Code::NoBrain,
+        "a session needs a brain to decide its steps; none was named",
+    ))
 }
 
 fn no_brain_called(name: &str) -> Problem {
@@ -62,8 +89,14 @@ fn no_brain_called(name: &str) -> Problem {
 
 fn ways_on(problem: Problem) -> Problem {
     problem
-        .next("follow a file of steps, no key needed", "longhaul run --brain playbook:FILE \"GOAL\"")
-        .next("let a program of yours decide", "longhaul run --brain process:PROGRAM \"GOAL\"")
+        .next(
+            "follow a file of steps, no key needed",
+            "longhaul run --brain playbook:FILE \"GOAL\"",
+        )
+        .next(
+            "let a program of yours decide",
+            "longhaul run --brain process:PROGRAM \"GOAL\"",
+        )
         .next("see a whole run first", "longhaul demo")
 }
 
@@ -96,7 +129,11 @@ mod tests {
     fn what_is_no_brain_shows_three_ways_on() {
         for name in ["", "gpt", "playbook:", "process: "] {
             let problem = refused(name);
-            assert_eq!((problem.code, problem.next_actions.len()), (Code::NoBrain, 3), "{name:?}");
+            assert_eq!(
+                (problem.code, problem.next_actions.len()),
+                (Code::NoBrain, 3),
+                "{name:?}"
+            );
         }
     }
 
@@ -105,7 +142,11 @@ mod tests {
         let spec = pin("process:sh -c 'exit 0'", MemoryJournal::new().blobs()).expect("a program");
         assert!(Path::new(&spec.name).is_absolute());
         assert_eq!(spec.args, ["-c", "exit 0"]);
-        assert!(refused("process:no-such-program-anywhere").detail.contains("PATH"));
+        assert!(
+            refused("process:no-such-program-anywhere")
+                .detail
+                .contains("PATH")
+        );
         assert!(refused("process:sh 'open").detail.contains("quote"));
     }
 }
