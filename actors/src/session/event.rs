@@ -153,7 +153,7 @@ bodies! {
     "turn.started"             1 Progress TurnStarted,
     "turn.steered"             1 Progress TurnSteered,
     "turn.stuck"               1 Progress TurnStuck,
-    "turn.completed"           1 Progress TurnCompleted,
+    "turn.completed"           1 User     TurnCompleted,
     "model.started"            1 Internal ModelStarted,
     "model.completed"          1 Internal ModelCompleted,
     "tool.started"             1 Internal ToolStarted,
@@ -498,7 +498,7 @@ pub struct TurnStuck {
 
 /// What shows that a turn is stuck.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case", rename_all_fields = "camelCase", tag = "kind")]
 pub enum StuckEvidence {
     /// The same act with the same result, over and over.
     Loop {
@@ -826,7 +826,7 @@ pub struct RuntimeCrashed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuntimeRestarted {
-    /// Crashes in a row without a settled step, this one included.
+    /// Crashes in a row without a settled step, this one included if it was one.
     pub attempt: u32,
     /// The seq it goes on from.
     pub resumed_from_seq: Seq,

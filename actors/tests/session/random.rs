@@ -140,7 +140,7 @@ fn thought(how: u8) -> Result<Answer, BrainFailure> {
         16..22 => Err(BrainFailure::TimedOut(100)),
         22 => Err(BrainFailure::Gone("no file".into())),
         _ => Ok(Answer {
-            say: (how % 3 == 0).then(|| format!("word {}", how % 5)),
+            say: how.is_multiple_of(3).then(|| format!("word {}", how % 5)),
             calls: (0..how % 4).map(|n| call(how.wrapping_add(n * 37))).collect(),
             end,
             // A brain may claim anything.
@@ -281,7 +281,7 @@ fn play(world: &mut World, reported: &mut Vec<Command>, start: &Start, step: &Mo
         },
         Move::Stray { step, how } => {
             let step = u64::from(*step) % (world.state.steps + 2);
-            if how % 2 == 0 {
+            if how.is_multiple_of(2) {
                 Command::Thought {
                     step,
                     result: thought(*how),
