@@ -108,7 +108,7 @@ fn brain() -> ProcessBrain {
     let options = ProcessOptions {
         instance: "tests".into(),
         env: vec![("GREETING".into(), "hello".into())],
-        grace: Duration::from_millis(50),
+        grace: Duration::from_millis(500),
         max_line_bytes: 4096,
         max_lines: 2500,
     };
