@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use longhaul_actors::ports::Brain;
 use longhaul_actors::session::{BrainSpec, SendMode, StuckEvidence, TurnEnd, TurnStuck, Verdict};
-use longhaul_journal::Seq;
+use longhaul_journal::{Journal, MemoryJournal, Seq};
 
 use super::*;
 use crate::brains::conformance::Subject;
@@ -488,6 +488,26 @@ fn the_log_of_another_playbook_is_not_guessed_at() {
             "{why}"
         );
     });
+}
+
+#[test]
+fn a_pinned_playbook_comes_from_the_blobs() {
+    let journal = Arc::new(MemoryJournal::new());
+    let stored = journal
+        .blobs()
+        .put(&mut &b"[[step]]\nsay = 'hi'\n"[..])
+        .expect("stored");
+    let source = Pinned::new(journal);
+    assert_eq!(
+        source.load(&stored.id.to_string()),
+        Ok("[[step]]\nsay = 'hi'\n".into())
+    );
+    for absent in ["", "abc", &"0".repeat(64)] {
+        assert!(
+            matches!(source.load(absent), Err(SourceError::Gone(_))),
+            "{absent}"
+        );
+    }
 }
 
 #[test]

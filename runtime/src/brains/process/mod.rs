@@ -134,10 +134,9 @@ impl Brain for ProcessBrain {
 }
 
 impl Inner {
-    /// Starts a child and greets it, once the one before it is gone.
+    /// Starts a child, once the one before it is gone.
     async fn start(&self, session: &Session, call: &BrainCall) -> Result<Child, BrainFailure> {
         session.alive.none().await;
-        let goal = goal(&call.window).await?;
         let launch = Launch {
             program: &call.brain.name,
             args: &call.brain.args,
@@ -147,7 +146,7 @@ impl Inner {
             grace: self.options.grace,
             alive: session.alive.one_more(),
         };
-        let mut child = Child::start(launch).map_err(|error| match error.kind() {
+        Child::start(launch).map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::PermissionDenied => {
                 BrainFailure::Gone(format!("program {}: {error}", call.brain.name))
             }
@@ -155,10 +154,7 @@ impl Inner {
                 "program {} could not be started: {error}",
                 call.brain.name
             )),
-        })?;
-        // A hello is small enough for the pipe; a child that reads nothing is met in the conversation.
-        child::write(child.ends().0, &wire::hello(call.session, &goal)).await;
-        Ok(child)
+        })
     }
 
     /// Tells the news, asks, and listens for the answer at the same time, so that no full pipe can hold up both.
@@ -169,6 +165,9 @@ impl Inner {
             let mut cursor = told;
             loop {
                 let page = page(&call.window, cursor).await.map_err(Broken::Window)?;
+                if cursor == Seq::ZERO {
+                    child::write(stdin.as_deref_mut(), &wire::hello(call.session, goal(&page))).await;
+                }
                 cursor = page.last().map_or(call.window.to(), |last| last.seq);
                 if cursor >= call.window.to() {
                     let question = wire::next(call.step, call.attempt, call.window.to(), &page);
@@ -275,14 +274,13 @@ fn unreadable(error: WindowError) -> BrainFailure {
     }
 }
 
-/// What the session is for, from its first record.
-async fn goal(window: &Window) -> Result<String, BrainFailure> {
-    let first = page(window, Seq::ZERO).await.map_err(unreadable)?;
-    let goal = first.into_iter().find_map(|seen| match seen.event.body {
-        Body::SessionStarted(started) => Some(started.goal),
+/// What the session is for, from its first records.
+fn goal(first: &[Seen]) -> &str {
+    let goal = first.iter().find_map(|seen| match &seen.event.body {
+        Body::SessionStarted(started) => Some(started.goal.as_str()),
         _ => None,
     });
-    Ok(goal.unwrap_or_default())
+    goal.unwrap_or_default()
 }
 
 /// The next records, read where blocking is allowed.

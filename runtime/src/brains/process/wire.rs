@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use longhaul_actors::ports::Seen;
 use longhaul_actors::session::{Answer, AnswerEnd, ToolCall, Usage};
 use longhaul_journal::{Level, Seq, StreamId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// Version of the protocol that is spoken.
@@ -12,20 +12,12 @@ pub const PROTOCOL: u32 = 1;
 
 /// The first line to a child.
 pub(super) fn hello(session: StreamId, goal: &str) -> String {
-    let tools: Vec<ToolBrief> = TOOLS
-        .iter()
-        .map(|(name, about, args)| ToolBrief {
-            name,
-            about,
-            args: args.iter().copied().collect(),
-        })
-        .collect();
     line(&Hello {
         r#type: "hello",
         protocol: PROTOCOL,
         session: session.to_string(),
         goal,
-        tools,
+        tools: &TOOLS,
     })
 }
 
@@ -103,12 +95,12 @@ pub(super) fn understand(line: &[u8]) -> Result<Said, String> {
     }
 }
 
-/// The tools with their arguments in brief; a tidy test holds this table against the parser of calls.
-const TOOLS: [(&str, &str, &[(&str, &str)]); 7] = [
-    (
-        "exec",
-        "runs a command in the workspace",
-        &[
+/// The tools with their arguments in brief; a test holds this table against the parser of calls.
+const TOOLS: [Offer; 7] = [
+    Offer {
+        name: "exec",
+        about: "runs a command in the workspace",
+        args: &[
             (
                 "command",
                 "a line for sh -c, or an array of words to start without a shell",
@@ -118,40 +110,61 @@ const TOOLS: [(&str, &str, &[(&str, &str)]); 7] = [
             ("stdin", "optional: text on its standard input"),
             ("timeoutMs", "optional: milliseconds it may take"),
         ],
-    ),
-    ("read", "reads a file", &[("path", "inside the workspace")]),
-    (
-        "write",
-        "writes a whole file, making its folders",
-        &[("path", "inside the workspace"), ("content", "the new text")],
-    ),
-    (
-        "edit",
-        "replaces the one place in a file where `old` stands",
-        &[
+    },
+    Offer {
+        name: "read",
+        about: "reads a file",
+        args: &[("path", "inside the workspace")],
+    },
+    Offer {
+        name: "write",
+        about: "writes a whole file, making its folders",
+        args: &[("path", "inside the workspace"), ("content", "the new text")],
+    },
+    Offer {
+        name: "edit",
+        about: "replaces the one place in a file where `old` stands",
+        args: &[
             ("path", "inside the workspace"),
             ("old", "stands there exactly once"),
             ("new", "is to stand there"),
         ],
-    ),
-    (
-        "list",
-        "lists a folder",
-        &[("path", "optional: inside the workspace")],
-    ),
-    (
-        "artifact",
-        "keeps a file of the workspace",
-        &[
+    },
+    Offer {
+        name: "list",
+        about: "lists a folder",
+        args: &[("path", "optional: inside the workspace")],
+    },
+    Offer {
+        name: "artifact",
+        about: "keeps a file of the workspace",
+        args: &[
             (
                 "kind",
                 "report, research_note, content_draft, patch or task_suggestion",
             ),
             ("path", "inside the workspace"),
         ],
-    ),
-    ("patch", "keeps all changes of the workspace as a patch", &[]),
+    },
+    Offer {
+        name: "patch",
+        about: "keeps all changes of the workspace as a patch",
+        args: &[],
+    },
 ];
+
+/// A tool as a brain is told of it.
+#[derive(Serialize)]
+struct Offer {
+    name: &'static str,
+    about: &'static str,
+    #[serde(serialize_with = "as_object")]
+    args: &'static [(&'static str, &'static str)],
+}
+
+fn as_object<S: Serializer>(args: &&[(&str, &str)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(args.iter().copied())
+}
 
 #[derive(Serialize)]
 struct Hello<'a> {
@@ -159,14 +172,7 @@ struct Hello<'a> {
     protocol: u32,
     session: String,
     goal: &'a str,
-    tools: Vec<ToolBrief>,
-}
-
-#[derive(Serialize)]
-struct ToolBrief {
-    name: &'static str,
-    about: &'static str,
-    args: std::collections::BTreeMap<&'static str, &'static str>,
+    tools: &'static [Offer],
 }
 
 #[derive(Serialize)]
@@ -277,9 +283,9 @@ mod tests {
 
     #[test]
     fn every_tool_of_the_hands_is_offered() {
-        let offered: Vec<&str> = TOOLS.iter().map(|(name, ..)| *name).collect();
+        let offered: Vec<&str> = TOOLS.iter().map(|offer| offer.name).collect();
         assert_eq!(offered, Tool::NAMES);
-        for (name, _, args) in TOOLS {
+        for Offer { name, args, .. } in TOOLS {
             let named: Vec<&str> = args.iter().map(|(arg, _)| *arg).collect();
             let values = named.iter().map(|arg| {
                 let value = match *arg {
@@ -345,6 +351,17 @@ mod tests {
             Ok(Said::Log("x".into()))
         );
         assert_eq!(understand(b" \r"), Ok(Said::Nothing));
+    }
+
+    #[test]
+    fn the_lines_that_the_protocol_page_shows_are_understood() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/brain-protocol.md");
+        let page = std::fs::read_to_string(page).expect("the page stands beside the code");
+        let lines = page.lines().filter_map(|line| line.strip_prefix("    < "));
+        let said: Vec<Said> = lines
+            .map(|line| understand(line.as_bytes()).expect(line))
+            .collect();
+        assert!(said.len() >= 4, "the page shows what a brain says: {said:?}");
     }
 
     #[test]
