@@ -12,9 +12,13 @@ use longhaul::journal::Level;
 use longhaul::{Control, Options, Runtime};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+fn main() -> Result<(), Box<dyn Error>> {
+    longhaul::intercept(); // before any thread: this program is the shim of its own commands
+    serve()
+}
+
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    longhaul::intercept();
+async fn serve() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(data), Some(playbook)) = (args.next(), args.next()) else {
         return Err("usage: service DATA_DIR PLAYBOOK".into());
