@@ -419,10 +419,10 @@ fn decode_spans(value: &[u8], first_seq: Seq) -> Result<Vec<Span>, Broken> {
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
-    out.push(value as u8 & 0x7f);
+    out.push(value.to_le_bytes()[0]);
 }
 
 fn take_varint(bytes: &mut &[u8]) -> Result<u64, Broken> {

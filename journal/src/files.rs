@@ -37,8 +37,8 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn sync_data(&self) -> io::Result<()>;
     /// Cuts the file or extends it with a hole.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Its length.
-    fn len(&self) -> io::Result<u64>;
+    /// How many bytes it has.
+    fn size(&self) -> io::Result<u64>;
 }
 
 /// Writes all of the bytes, in as many steps as the file takes.
@@ -74,7 +74,7 @@ pub(crate) fn read_full(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> 
 /// Reads a whole small file.
 pub(crate) fn read_small(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     let file = disk.open(path, false)?;
-    let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    let len = usize::try_from(file.size()?).map_err(io::Error::other)?;
     let mut bytes = vec![0; len];
     let read = read_full(&*file, &mut bytes, 0)?;
     bytes.truncate(read);
@@ -164,7 +164,7 @@ impl DiskFile for RealFile {
         self.0.set_len(len)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 }

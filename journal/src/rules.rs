@@ -127,7 +127,7 @@ fn check_shape(draft: &Draft) -> Result<(), String> {
     if draft.expected.0.checked_add(MAX_FRAME_RECORDS as u64).is_none() {
         return Err(format!("seq {} leaves no room for records", draft.expected));
     }
-    draft.records.iter().try_for_each(|record| check_record(record))?;
+    draft.records.iter().try_for_each(check_record)?;
     let payload: usize = draft.records.iter().map(|record| record.payload.len()).sum();
     if payload > MAX_FRAME_PAYLOAD {
         return Err(format!(

@@ -186,7 +186,7 @@ struct Window<'a> {
 
 impl<'a> Window<'a> {
     fn new(segment: &'a Segment) -> io::Result<Self> {
-        let file_end = segment.first.0 + segment.file.len()?.saturating_sub(crate::segment::HEADER_LEN);
+        let file_end = segment.first.0 + segment.file.size()?.saturating_sub(crate::segment::HEADER_LEN);
         // A sealed segment may be longer than its data (a tail that was copied on), or shorter if it was cut: the
         // next segment's name is what counts, and bytes missing below it are damage.
         let end = segment.end.unwrap_or(Position(file_end));

@@ -13,7 +13,9 @@ use crate::files::{self, Disk, DiskFile};
 use crate::id::Position;
 
 /// Bytes before the first frame of a segment.
-pub(crate) const HEADER_LEN: u64 = 64;
+pub(crate) const HEADER_BYTES: usize = 64;
+/// The same as a distance in a file.
+pub(crate) const HEADER_LEN: u64 = HEADER_BYTES as u64;
 /// Where a journal begins. Not 0, so that "after position 0" means everything.
 pub(crate) const FIRST_POSITION: Position = Position(HEADER_LEN);
 /// Version of the segment header that is written.
@@ -26,8 +28,8 @@ const MAX_OPEN: usize = 128;
 pub(crate) type JournalId = [u8; 16];
 
 /// The first 64 bytes of a segment: magic 8, format u32, journal id 16, first position u64, zeros 24, crc32c u32.
-pub(crate) fn header(journal: JournalId, first: Position) -> [u8; HEADER_LEN as usize] {
-    let mut out = [0; HEADER_LEN as usize];
+pub(crate) fn header(journal: JournalId, first: Position) -> [u8; HEADER_BYTES] {
+    let mut out = [0; HEADER_BYTES];
     out[..8].copy_from_slice(&MAGIC);
     out[8..12].copy_from_slice(&SEGMENT_FORMAT.to_le_bytes());
     out[12..28].copy_from_slice(&journal);
@@ -41,7 +43,7 @@ pub(crate) fn header(journal: JournalId, first: Position) -> [u8; HEADER_LEN as 
 ///
 /// A damaged header loses nothing: the file's name says where its frames begin, and each frame says where it lies.
 pub(crate) fn parse_header(bytes: &[u8], first: Position) -> Option<JournalId> {
-    let bytes: &[u8; HEADER_LEN as usize] = bytes.get(..HEADER_LEN as usize)?.try_into().ok()?;
+    let bytes: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
     let mut journal = [0; 16];
     journal.copy_from_slice(&bytes[12..28]);
     (*bytes == header(journal, first)).then_some(journal)

@@ -288,7 +288,7 @@ fn remove_unfinished(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
 fn identify(segments: &Segments) -> io::Result<(JournalId, bool)> {
     let firsts = segments.firsts();
     for first in &firsts {
-        let mut bytes = [0; HEADER_LEN as usize];
+        let mut bytes = [0; segment::HEADER_BYTES];
         files::read_full(&*segments.get(*first)?.file, &mut bytes, 0)?;
         match segment::parse_header(&bytes, *first) {
             Some(journal) => return Ok((journal, false)),
@@ -525,7 +525,7 @@ impl Tail {
         };
         if found.doubtful == 0 && torn.is_none() {
             let file = segments.disk().open(&segments.path(last.first), true)?;
-            let filled = file.len()?.max(HEADER_LEN);
+            let filled = file.size()?.max(HEADER_LEN);
             return Ok(Self {
                 room: Room::new(last.first, file, filled),
                 head: found.end,

@@ -14,7 +14,7 @@ use crate::id::Position;
 use crate::segment::{HEADER_LEN, JournalId, Segments};
 
 /// Zeros written, and synced, at a time.
-const STEP: u64 = 512 << 10;
+static ZEROS: [u8; 512 << 10] = [0; 512 << 10];
 /// Name of the next segment until its first position is known.
 const NEXT: &str = "next.tmp";
 
@@ -54,9 +54,8 @@ impl Room {
     }
 
     fn step(&self, filled: &mut u64) -> io::Result<()> {
-        const ZEROS: [u8; STEP as usize] = [0; STEP as usize];
         files::write_all(&*self.file, &ZEROS, *filled)?;
-        *filled += STEP;
+        *filled += ZEROS.len() as u64;
         Ok(())
     }
 }
