@@ -661,7 +661,7 @@ fn an_error_names_file_line_and_what_to_write_instead() {
         ),
         (
             "[[step]]\nsay = 'x'\nretry = 1\n",
-            "play.toml:3: `say` cannot fail, so `retry` has no meaning here",
+            "play.toml:3: `retry` goes with `run`, `read`, `write`, `replace`, `list`, `artifact`, `patch`, not with `say`; take it out",
         ),
         (
             "[[step]]\npatch = false\n",
