@@ -97,12 +97,6 @@ const RESERVED: [&str; 2] = ["next", "fail"];
 
 fn check(text: &str) -> Result<Playbook, Fault> {
     let raw = raw::read(text)?;
-    if raw.step.is_empty() && raw.on_message.is_empty() {
-        return Err(Fault::new(
-            0,
-            "there is no step here; write at least\n\n    [[step]]\n    run = \"make test\"",
-        ));
-    }
     let mut handlers = Vec::new();
     for handler in raw.on_message {
         let at = handler.span().start;
@@ -125,6 +119,10 @@ fn check(text: &str) -> Result<Playbook, Fault> {
             at_most: bounded(raw.at_most.as_ref(), "at_most", 1)?,
             steps: steps(text, raw.step)?,
         });
+    }
+    if raw.step.is_empty() {
+        let problem = "there is no [[step]] here, so a run would end at once; write at least\n\n    [[step]]\n    run = \"make test\"";
+        return Err(Fault::new(0, problem));
     }
     Ok(Playbook {
         main: steps(text, raw.step)?,
