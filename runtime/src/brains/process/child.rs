@@ -108,15 +108,6 @@ impl Child {
         (body.stdin.as_mut(), ear)
     }
 
-    /// The id of its process.
-    #[cfg(test)]
-    pub(super) fn id(&self) -> u32 {
-        self.body
-            .as_ref()
-            .and_then(|body| body.process.id())
-            .expect("it is at work")
-    }
-
     /// Gives a child that closed its output the grace time to exit by itself.
     pub(super) async fn settle(&mut self) {
         if let Some(body) = &mut self.body {

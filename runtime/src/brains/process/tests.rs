@@ -124,13 +124,6 @@ fn said(answer: Result<Answer, BrainFailure>) -> String {
     brief(&answer.expect("an answer"))
 }
 
-impl Session {
-    fn id_of_idle_child(&self) -> u32 {
-        let idle = self.idle.lock().expect("nobody panicked");
-        idle.as_ref().expect("it answered").id()
-    }
-}
-
 /// Waits for a program to come to the point where it makes a file.
 async fn made(file: &Path) {
     while !file.exists() {
@@ -381,18 +374,18 @@ async fn a_program_that_is_gone_says_so() {
 }
 
 #[test]
-fn a_brain_dropped_after_its_runtime_takes_its_child_along() {
-    // Without a runtime nobody can wait for a grace time, so a child that ignores SIGTERM must not get one.
-    let program = Program::new("trap '' TERM; asked; say ok; while :; do sleep 1000; done");
+fn a_brain_dropped_after_its_runtime_takes_its_whole_group_along() {
+    // Without a runtime nobody can wait for a grace time, so what ignores SIGTERM must not get one.
+    let program = Program::new("trap '' TERM; asked; sleep 1000 & echo $! >$here/sleeper; say ok; wait");
     let (brain, mut stage) = (brain(), program.stage());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     assert_eq!(said(runtime.block_on(stage.ask(&brain))), "say ok");
-    let id = brain.inner.sessions()[&stage.session].id_of_idle_child();
     drop(runtime);
     drop(brain);
     // SIGKILL was sent; when the system has seen to it, the environment of the process can no longer be read.
-    while std::fs::read(format!("/proc/{id}/environ")).is_ok_and(|environment| !environment.is_empty()) {
+    let environment = format!("/proc/{}/environ", program.text("sleeper").trim());
+    while std::fs::read(&environment).is_ok_and(|environment| !environment.is_empty()) {
         std::thread::yield_now();
     }
 }
