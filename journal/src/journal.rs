@@ -226,7 +226,7 @@ impl Limit {
 ///   of the one before it.
 ///
 /// The reading methods block on the disk; async callers run them where blocking is allowed.
-pub trait Journal: Send + Sync + 'static {
+pub trait Journal: Send + Sync + std::fmt::Debug + 'static {
     /// The boot generation: rises with every opening of this journal.
     fn boot(&self) -> u32;
 

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::codec;
-use crate::frame;
+use crate::codec::{self, Summary};
 use crate::id::{ChainHash, Epoch, Seq, StreamId};
 use crate::journal::{Draft, SubmitError};
 use crate::record::{Head, NewRecord, Standing};
@@ -106,11 +105,6 @@ impl Intent {
     pub(crate) fn last_seq(&self) -> Seq {
         self.expected.plus(u64::from(self.count))
     }
-
-    /// About how many bytes it will take on disk.
-    pub(crate) fn weight(&self) -> usize {
-        frame::ENVELOPE_LEN + codec::MAX_HEADER + self.encoded.len()
-    }
 }
 
 fn check_shape(draft: &Draft) -> Result<(), String> {
@@ -133,7 +127,7 @@ fn check_shape(draft: &Draft) -> Result<(), String> {
     if draft.expected.0.checked_add(MAX_FRAME_RECORDS as u64).is_none() {
         return Err(format!("seq {} leaves no room for records", draft.expected));
     }
-    draft.records.iter().try_for_each(|record| check_record(record))?;
+    draft.records.iter().try_for_each(check_record)?;
     let payload: usize = draft.records.iter().map(|record| record.payload.len()).sum();
     if payload > MAX_FRAME_PAYLOAD {
         return Err(format!(
@@ -157,6 +151,34 @@ fn check_name(what: &str, name: &str, most: usize) -> Result<(), String> {
         return Err(format!(
             "{what} {name:?} is not 1 to {most} printable ASCII characters"
         ));
+    }
+    Ok(())
+}
+
+/// Checks that a frame read back is the one right after `head`: what [`Intent::admit`] checked before the write.
+pub(crate) fn follows(head: Option<&Head>, frame: &Summary) -> Result<(), String> {
+    let (seq, hash) = head.map_or((Seq::ZERO, ChainHash::ZERO), |head| (head.seq, head.hash));
+    if frame.first_seq != seq.next() {
+        return Err(format!("seq {} follows seq {seq}", frame.first_seq));
+    }
+    if frame.previous != hash {
+        return Err(format!(
+            "seq {} names {} as its predecessor, which is {hash}",
+            frame.first_seq, frame.previous
+        ));
+    }
+    let Some(head) = head else { return Ok(()) };
+    if frame.head.time_ms < head.time_ms {
+        return Err(format!("time falls at seq {}", frame.first_seq));
+    }
+    if frame.head.epoch < head.epoch {
+        return Err(format!(
+            "the epoch falls from {} to {} at seq {}",
+            head.epoch, frame.head.epoch, frame.first_seq
+        ));
+    }
+    if frame.head.kind != head.kind {
+        return Err(format!("the kind changes at seq {}", frame.first_seq));
     }
     Ok(())
 }

@@ -72,7 +72,7 @@ pub enum Command {
         /// What became of it.
         outcome: ToolOutcome,
     },
-    /// Outcome of [`Effect::Stop`].
+    /// Outcome of [`Effect::Stop`]. ([`Effect::CancelStep`] has none of its own: the step settles.)
     Stopped {
         /// Processes that are not confirmed gone.
         survivors: Vec<u32>,
@@ -182,7 +182,8 @@ pub enum Effect {
         step: u64,
     },
     /// The end of every process of the session.
-    Stop,
-    /// Nothing is kept for the session any more: child processes and caches are freed.
-    Release,
+    Stop {
+        /// Report after this long, wall milliseconds, who is not confirmed gone; `None` waits for as long as it takes.
+        confirm_ms: Option<u64>,
+    },
 }

@@ -153,7 +153,7 @@ bodies! {
     "turn.started"             1 Progress TurnStarted,
     "turn.steered"             1 Progress TurnSteered,
     "turn.stuck"               1 Progress TurnStuck,
-    "turn.completed"           1 Progress TurnCompleted,
+    "turn.completed"           1 User     TurnCompleted,
     "model.started"            1 Internal ModelStarted,
     "model.completed"          1 Internal ModelCompleted,
     "tool.started"             1 Internal ToolStarted,
@@ -361,8 +361,6 @@ pub enum StopKind {
     Cancel,
     /// The end of the turn; unread input follows.
     Interrupt,
-    /// The end of a turn that ran over its bounds.
-    Stuck,
 }
 
 /// `session.stop_requested`
@@ -474,7 +472,8 @@ pub enum TurnCause {
 pub struct TurnStarted {
     /// Why.
     pub cause: TurnCause,
-    /// First unread message it takes; 0 when it takes none.
+    /// First unread message it takes; 0 when it takes none. A message in the range that an earlier `turn.steered`
+    /// names was read then, and is not taken again.
     pub input_from_seq: Seq,
     /// Last unread message it takes; 0 when it takes none.
     pub input_to_seq: Seq,
@@ -499,7 +498,7 @@ pub struct TurnStuck {
 
 /// What shows that a turn is stuck.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case", rename_all_fields = "camelCase", tag = "kind")]
 pub enum StuckEvidence {
     /// The same act with the same result, over and over.
     Loop {
@@ -818,13 +817,16 @@ pub struct RuntimeCrashed {
     /// What is known about it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// Active milliseconds of the work that was lost and is done again; they are spent all the same.
+    #[serde(default)]
+    pub active_ms: u64,
 }
 
 /// `runtime.restarted`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuntimeRestarted {
-    /// Crashes in a row without a settled step, this one included.
+    /// Crashes in a row without a settled step, this one included if it was one.
     pub attempt: u32,
     /// The seq it goes on from.
     pub resumed_from_seq: Seq,

@@ -1,9 +1,92 @@
 //! A session: one agent at work, as rules.
+//!
+//! A session is a fold over its records ([`State`]). A wish ([`Command`]) is decided on that fold into facts
+//! ([`Event`]) or a [`Refusal`]; what follows by itself from those facts lands in the same frame (`follow`). Work owed
+//! to the world ([`Effect`]) is a function of the fold too, so that it is found again after any crash. Nothing in this
+//! folder reads a clock, draws a random number, or waits, but for `perform`, which maps effects to the ports.
 
+mod apply;
 mod command;
+mod decide;
+mod draft;
 mod event;
+mod follow;
+mod meter;
+mod outcome;
+mod perform;
+mod state;
 mod tool;
+mod waits;
+
+use longhaul_journal::{NewRecord, Record, Standing};
 
 pub use command::{Command, Effect, Refusal, Reply, Start};
+pub use decide::{CALLS_LIMIT, DEPTH_LIMIT, KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
 pub use event::*;
+pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
+pub use perform::{SessionWorld, brain_name};
+pub use state::{
+    Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
+};
 pub use tool::*;
+
+use crate::entity::{Decision, DecodeError, Entity, Moment, Owed, Placed, Recovery, RecoveryCause};
+
+/// The rules of a session.
+#[derive(Debug)]
+pub enum Session {}
+
+impl Entity for Session {
+    const KIND: &'static str = "session";
+    const FOLD_VERSION: u32 = 1;
+
+    type State = State;
+    type Command = Command;
+    type Event = Event;
+    type Reply = Reply;
+    type Refusal = Refusal;
+    type Effect = Effect;
+
+    fn decide(state: &State, command: Command, moment: Moment) -> Result<Decision<Event, Reply>, Refusal> {
+        decide::decide(state, command, moment)
+    }
+
+    fn apply(state: &mut State, placed: Placed<'_, Event>) {
+        apply::apply(state, placed);
+    }
+
+    fn standing(state: &State) -> Standing {
+        waits::standing(state)
+    }
+
+    fn due(state: &State) -> Option<u64> {
+        waits::due(state)
+    }
+
+    fn alarm(state: &State) -> Option<Command> {
+        waits::alarm(state)
+    }
+
+    fn owed(state: &State) -> Vec<Owed<Effect>> {
+        waits::owed(state)
+    }
+
+    fn recovered(state: &State, recovery: &Recovery) -> Option<Command> {
+        // A panic is counted wherever it happens; whatever else ended an actor matters only to work under way.
+        let panicked = matches!(recovery.cause, RecoveryCause::Panic { .. });
+        (state.phase.is_live() && (state.phase.has_compute() || state.stopped_cleanly || panicked))
+            .then(|| Command::Recovered(recovery.clone()))
+    }
+
+    fn stopping(state: &State) -> Option<Command> {
+        state.phase.has_compute().then_some(Command::Stopping)
+    }
+
+    fn encode(event: &Event) -> NewRecord {
+        event.encode()
+    }
+
+    fn decode(record: &Record) -> Result<Event, DecodeError> {
+        Event::decode(record)
+    }
+}

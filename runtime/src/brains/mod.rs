@@ -4,8 +4,10 @@
 //! that what `conformance` checks: it keeps nothing outside the records, so a call that is repeated after a crash,
 //! by a brain that has never seen the session, is answered from the window alone.
 
+mod pin;
 pub mod playbook;
 pub mod process;
+mod source;
 
 #[cfg(test)]
 mod conformance;
@@ -18,8 +20,10 @@ use longhaul_actors::ports::{Brain, BrainCall, BrainFailure};
 use longhaul_actors::session::Answer;
 use longhaul_journal::StreamId;
 
+pub(crate) use self::pin::{no_brain, pin};
 use self::playbook::PlaybookBrain;
 use self::process::ProcessBrain;
+pub(crate) use self::source::PinnedPlaybooks;
 
 /// Every kind of brain there is.
 #[derive(Clone)]

@@ -1,0 +1,116 @@
+//! One error shape everywhere: RFC 9457 problem details with a stable `code` and what to do next.
+
+use serde::{Deserialize, Serialize};
+
+/// Stable names of everything that can be refused or go wrong, with HTTP status and exit code.
+macro_rules! codes {
+    ($($variant:ident $name:literal $status:literal $exit:literal $title:literal),+ $(,)?) => {
+        /// What went wrong: the stable contract of an error.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $(#[doc = $title] #[serde(rename = $name)] $variant,)+
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Code] = &[$(Code::$variant),+];
+
+            /// Its name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The HTTP status it comes with.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status,)+ }
+            }
+
+            /// The exit code of the command line.
+            pub const fn exit_code(self) -> u8 {
+                match self { $(Self::$variant => $exit,)+ }
+            }
+
+            /// The same few words each time it comes.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    MissingGoal         "missing_goal"         400 2 "No goal was given",
+    InvalidRequest      "invalid_request"      400 2 "The request is not valid",
+    NoBrain             "no_brain"             400 2 "No brain was named",
+    NotFound            "not_found"            404 1 "There is no such thing",
+    IdempotencyConflict "idempotency_conflict" 409 4 "The key was used for another request",
+    SessionTerminal     "session_terminal"     409 4 "The session has ended",
+    SessionLive         "session_live"         409 4 "The session is still going",
+    SessionArchived     "session_archived"     409 4 "The session is archived",
+    StreamQuarantined   "stream_quarantined"   409 8 "The session lost part of its log",
+    DataDirInUse        "data_dir_in_use"      409 4 "Another process has the data directory",
+    NewerFormat         "newer_format"         409 1 "A newer version wrote the data directory",
+    PayloadTooLarge     "payload_too_large"    413 2 "The request is too large",
+    JournalDamaged      "journal_damaged"      500 8 "The journal is damaged",
+    Internal            "internal"             500 1 "longhaul itself failed",
+    OutcomeUnknown      "outcome_unknown"      503 5 "It may or may not have happened",
+    StorageUnavailable  "storage_unavailable"  503 5 "Nothing can be written at the moment",
+    ShimNotFound        "shim_not_found"       503 1 "The program that runs commands was not found",
+    NotServing          "not_serving"          503 5 "Nobody serves this data directory",
+}
+
+/// Something to do next, ready to be typed or requested.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextAction {
+    /// What it is for.
+    pub label: String,
+    /// A command line.
+    pub command: String,
+}
+
+/// An error as everyone sees it: `application/problem+json`, `--json` errors, and the library's error type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "camelCase")]
+#[error("{detail}")]
+pub struct Problem {
+    /// Names the page about the code in docs/errors.md: `urn:longhaul:error:CODE`.
+    #[serde(rename = "type")]
+    pub type_uri: String,
+    /// The same few words each time.
+    pub title: String,
+    /// This case, and what to do.
+    pub detail: String,
+    /// Always false.
+    pub ok: bool,
+    /// HTTP status.
+    pub status: u16,
+    /// The stable contract.
+    pub code: Code,
+    /// What to do next.
+    pub next_actions: Vec<NextAction>,
+}
+
+impl Problem {
+    /// This code, for this case.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            type_uri: format!("urn:longhaul:error:{}", code.name()),
+            title: code.title().to_owned(),
+            detail: detail.into(),
+            ok: false,
+            status: code.status(),
+            code,
+            next_actions: Vec::new(),
+        }
+    }
+
+    /// Adds a way on.
+    #[must_use]
+    pub fn next(mut self, label: impl Into<String>, command: impl Into<String>) -> Self {
+        self.next_actions.push(NextAction {
+            label: label.into(),
+            command: command.into(),
+        });
+        self
+    }
+}

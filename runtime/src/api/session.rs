@@ -1,0 +1,196 @@
+//! Sessions as they are shown, and the requests that act on them.
+
+use longhaul_actors::session::{Limits, Mode, SendMode, Usage, WorkspaceSpec};
+use longhaul_journal::StreamId;
+use serde::{Deserialize, Serialize};
+
+use super::problem::{Code, Problem};
+
+/// The shown id of a session: `s_` and 32 hexadecimal digits.
+pub fn session_id(stream: StreamId) -> String {
+    format!("s_{stream}")
+}
+
+/// The stream of a session by its full shown id.
+///
+/// # Errors
+/// `invalid_request` when it is not such an id.
+pub fn stream_id(id: &str) -> Result<StreamId, Problem> {
+    id.strip_prefix("s_")
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| {
+            Problem::new(
+                Code::InvalidRequest,
+                format!("{id:?} is no session id; ids look like s_0190..."),
+            )
+            .next("list the sessions", "longhaul ls")
+        })
+}
+
+/// A request to start a session.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Start {
+    /// What it is for.
+    pub goal: String,
+    /// `playbook:FILE` or `process:PROGRAM [ARG...]`.
+    pub brain: Option<String>,
+    /// How it ends.
+    pub mode: Mode,
+    /// Its name: the session with that name is returned if there is one.
+    pub key: Option<String>,
+    /// Retry safety: the same key with the same request is the same session.
+    pub idempotency_key: Option<String>,
+    /// What it works on.
+    pub workspace: WorkspaceSpec,
+    /// Its bounds; the configured ones when absent.
+    pub limits: Option<Limits>,
+    /// Opaque JSON text of at most 16 KB, returned byte-equal.
+    pub metadata: Option<String>,
+}
+
+/// A session was started, or found again by the same request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Started {
+    /// Its id.
+    pub id: String,
+    /// Where it stands.
+    pub state: String,
+    /// Seq of its last durable record.
+    pub head: u64,
+    /// Whether it was there before.
+    pub repeated: bool,
+}
+
+/// A message to a session.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Send {
+    /// What is said, at most 32 KiB.
+    pub text: String,
+    /// When it is to be seen.
+    #[serde(default)]
+    pub mode: SendMode,
+    /// Retry safety.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+}
+
+/// A wish to pause.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pause {
+    /// End the open step instead of awaiting it.
+    pub now: bool,
+}
+
+/// A wish to cancel.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cancel {
+    /// End even though processes are not confirmed gone.
+    pub force: bool,
+}
+
+/// A wish was granted and is on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The session.
+    pub id: String,
+    /// The record that holds the wish; the head when it was so already.
+    pub seq: u64,
+    /// Whether it was so already.
+    pub repeated: bool,
+    /// Where the session stands.
+    pub state: String,
+}
+
+/// Which sessions are wanted.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ListQuery {
+    /// Continue after this page.
+    pub cursor: Option<String>,
+    /// At most this many: 50 unless told, at most 100.
+    pub limit: Option<usize>,
+    /// Archived ones too.
+    pub archived: bool,
+}
+
+/// A page of sessions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListPage {
+    /// The sessions.
+    pub sessions: Vec<SessionView>,
+    /// Where the next page begins, if there is one.
+    pub next_cursor: Option<String>,
+}
+
+/// A session as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionView {
+    /// Its id.
+    pub id: String,
+    /// Where it stands.
+    pub state: String,
+    /// Why it is paused, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_reason: Option<String>,
+    /// How it ends.
+    pub mode: Mode,
+    /// What it is for.
+    pub goal: String,
+    /// `playbook:FILE`.
+    pub brain: String,
+    /// Who it belongs to.
+    pub owner: String,
+    /// Its name, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Seq of its last durable record.
+    pub head: u64,
+    /// When it was started, RFC 3339.
+    pub started_at: String,
+    /// When its last record was written, RFC 3339.
+    pub updated_at: String,
+    /// Turns begun.
+    pub turns: u32,
+    /// The step under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepView>,
+    /// Messages that no turn has taken.
+    pub unread: usize,
+    /// Whether it can only be read.
+    pub archived: bool,
+    /// How far its hands are walled in, once they are ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<String>,
+    /// What it used.
+    pub usage: Usage,
+    /// How it ended, in a line.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub outcome: String,
+    /// Folder it works in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<String>,
+    /// What stands in the way of reading or writing it, if its log is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
+    /// Opaque JSON text it was started with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
+}
+
+/// A step under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepView {
+    /// Its number.
+    pub step: u64,
+    /// `think` or the tool.
+    pub kind: String,
+    /// The record that started it.
+    pub seq: u64,
+}

@@ -1,0 +1,52 @@
+//! The one router: everything a client can ask of a runtime, whichever way it reaches it.
+//!
+//! [`crate::Runtime::control`] answers in process, [`crate::client::SocketClient`] over the unix socket; the command line
+//! and the HTTP routes are written against this trait and cannot tell the two apart.
+
+use futures_util::future::BoxFuture;
+
+use crate::api::{
+    Accepted, Cancel, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Send as SendMessage,
+    SessionView, Start, Started,
+};
+
+/// What every call answers.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, Problem>>;
+
+/// Everything a client can ask. Every accepted wish is on disk before it is answered.
+///
+/// Where an id is taken, an unambiguous beginning of it (`s_7f3a`) or the session's key will do.
+///
+/// # Cancel safety
+/// Dropping a future does not withdraw a wish.
+pub trait Control: Send + Sync + 'static {
+    /// Starts a session, and answers once its input is durable; never waits for compute (B-START-1).
+    fn start(&self, request: Start) -> Answer<'_, Started>;
+
+    /// A page of sessions, newest first as far as ids tell.
+    fn list(&self, query: ListQuery) -> Answer<'_, ListPage>;
+
+    /// One session.
+    fn show<'a>(&'a self, id: &'a str) -> Answer<'a, SessionView>;
+
+    /// A page of its records; waits for one when asked to (long poll).
+    fn events<'a>(&'a self, id: &'a str, query: EventsQuery) -> Answer<'a, EventsPage>;
+
+    /// Gives it a message.
+    fn send<'a>(&'a self, id: &'a str, message: SendMessage) -> Answer<'a, Accepted>;
+
+    /// Makes it rest.
+    fn pause<'a>(&'a self, id: &'a str, request: Pause) -> Answer<'a, Accepted>;
+
+    /// Lets it go on.
+    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted>;
+
+    /// Ends it for good.
+    fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted>;
+
+    /// Makes it read-only.
+    fn archive<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted>;
+
+    /// The bytes of a body that was too large for a record, or of an artifact, by sha256 (hex).
+    fn blob<'a>(&'a self, sha256: &'a str) -> Answer<'a, Vec<u8>>;
+}
