@@ -21,7 +21,10 @@ mod waits;
 use longhaul_journal::{NewRecord, Record, Standing};
 
 pub use command::{Command, Effect, Refusal, Reply, Start};
-pub use decide::{CALLS_LIMIT, DEPTH_LIMIT, KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
+pub use decide::{
+    ANSWER_TEXT_LIMIT, CALLS_AT_ONCE, CALLS_LIMIT, DEPTH_LIMIT, KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT,
+    TOOL_NAME_LIMIT,
+};
 pub use event::*;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
 pub use perform::{SessionWorld, brain_name};

@@ -1,17 +1,20 @@
 //! What the outcome of an effect, a timer or a crash leads to. What comes late or twice changes nothing.
 
 use longhaul_journal::Seq;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Event;
 use super::command::Reply;
-use super::decide::{CALLS_LIMIT, DEPTH_LIMIT, MESSAGE_LIMIT, already, granted};
-use super::draft::Draft;
+use super::decide::{
+    ANSWER_TEXT_LIMIT, CALLS_AT_ONCE, CALLS_LIMIT, DEPTH_LIMIT, TOOL_NAME_LIMIT, already, granted,
+};
+use super::draft::{Draft, clip};
 use super::event::{
-    Actor, AgentMessage, AgentQuestion, Answer, AnswerEnd, ArtifactCreated, Canceled, CommandRun, CrashCause,
-    Failed, FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason, Paused,
-    RuntimeCrashed, RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxSetupFailed, SandboxStarting,
-    StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
+    Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Canceled, CommandRun, CrashCause, Failed,
+    FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason, Paused, RuntimeCrashed,
+    RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxSetupFailed, SandboxStarting, StopKind,
+    StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
 };
 use super::follow::{closing, complete_turn, overrun};
 use super::state::{OpenStep, Phase, Work};
@@ -19,9 +22,6 @@ use super::tool::ToolOutcome;
 use super::waits;
 use crate::entity::{Decision, Recovery, RecoveryCause};
 use crate::ports::{BrainFailure, SetupError};
-
-/// Longest text about a failure, bytes.
-const DETAIL_LIMIT: usize = 4 * 1024;
 
 pub(super) fn slot_granted(mut draft: Draft) -> Decision<Event, Reply> {
     if draft.state.phase == Phase::Queued {
@@ -102,34 +102,39 @@ pub(super) fn thought(
     granted(draft)
 }
 
+/// Holds an answer to what a frame can carry and a reader can read back.
 fn check_answer(answer: Answer) -> Result<Answer, BrainFailure> {
-    let rubbish = |what: String| Err(BrainFailure::Rubbish(what));
-    let size = serde_json::to_vec(&answer.calls).map_or(usize::MAX, |calls| calls.len());
-    if size > CALLS_LIMIT {
-        return rubbish(format!(
-            "the calls of one answer take {size} bytes, at most {CALLS_LIMIT} are taken"
-        ));
-    }
-    if answer
-        .calls
-        .iter()
-        .any(|call| is_deeper_than(&call.args, DEPTH_LIMIT))
-    {
-        return rubbish(format!("the arguments of a call nest deeper than {DEPTH_LIMIT}"));
-    }
-    let said = answer.say.as_ref().map_or(0, String::len);
-    let closed = match &answer.end {
-        Some(AnswerEnd::Ask { text }) => text.len(),
-        Some(AnswerEnd::Finish { summary: text } | AnswerEnd::Fail { detail: text }) => text.len(),
-        Some(AnswerEnd::Yield) | None => 0,
+    let Answer { say, calls, end, .. } = &answer;
+    let too_much = |what: &str, found: usize, limit: usize| {
+        let rubbish = format!("{what}: {found}, at most {limit}");
+        Err(BrainFailure::Rubbish(rubbish))
     };
-    let longest = said.max(closed);
-    if longest > MESSAGE_LIMIT {
-        return rubbish(format!(
-            "it said {longest} bytes, at most {MESSAGE_LIMIT} are taken"
-        ));
+    if calls.len() > CALLS_AT_ONCE {
+        return too_much("calls in one answer", calls.len(), CALLS_AT_ONCE);
+    }
+    let longest_name = calls.iter().map(|call| call.tool.len()).max().unwrap_or(0);
+    if longest_name > TOOL_NAME_LIMIT {
+        return too_much("bytes in the name of a tool", longest_name, TOOL_NAME_LIMIT);
+    }
+    if calls.iter().any(|call| is_deeper_than(&call.args, DEPTH_LIMIT)) {
+        let rubbish = format!("the arguments of a call nest deeper than {DEPTH_LIMIT}");
+        return Err(BrainFailure::Rubbish(rubbish));
+    }
+    for (what, found, limit) in [
+        ("bytes of calls", stored_bytes(calls), CALLS_LIMIT),
+        ("bytes of words", stored_bytes(say), ANSWER_TEXT_LIMIT),
+        ("bytes of words at the end", stored_bytes(end), ANSWER_TEXT_LIMIT),
+    ] {
+        if found > limit {
+            return too_much(what, found, limit);
+        }
     }
     Ok(answer)
+}
+
+/// What it takes as JSON, where a control character takes six bytes.
+fn stored_bytes(value: &impl Serialize) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX, |stored| stored.len())
 }
 
 fn is_deeper_than(value: &Value, depth: usize) -> bool {
@@ -467,13 +472,4 @@ fn unanswered(step: u64, failure: String, active_ms: u64) -> ModelCompleted {
     let mut closed = closing(step, failure);
     closed.usage.active_ms = active_ms;
     closed
-}
-
-/// Text of a machine's own making, cut to what a record holds well.
-fn clip(mut text: String) -> String {
-    if text.len() > DETAIL_LIMIT {
-        text.truncate(text.floor_char_boundary(DETAIL_LIMIT));
-        text.push_str("...");
-    }
-    text
 }
