@@ -1,14 +1,11 @@
 //! What the outcome of an effect, a timer or a crash leads to. What comes late or twice changes nothing.
 
 use longhaul_journal::Seq;
-use serde::Serialize;
-use serde_json::Value;
 
 use super::Event;
+use super::answer::check_answer;
 use super::command::Reply;
-use super::decide::{
-    ANSWER_TEXT_LIMIT, CALLS_AT_ONCE, CALLS_LIMIT, DEPTH_LIMIT, TOOL_NAME_LIMIT, already, granted,
-};
+use super::decide::{already, granted};
 use super::draft::{Draft, clip};
 use super::event::{
     Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Canceled, CommandRun, CrashCause, Failed,
@@ -100,50 +97,6 @@ pub(super) fn thought(
         }
     }
     granted(draft)
-}
-
-/// Holds an answer to what a frame can carry and a reader can read back.
-fn check_answer(answer: Answer) -> Result<Answer, BrainFailure> {
-    let Answer { say, calls, end, .. } = &answer;
-    let too_much = |what: &str, found: usize, limit: usize| {
-        let rubbish = format!("{what}: {found}, at most {limit}");
-        Err(BrainFailure::Rubbish(rubbish))
-    };
-    if calls.len() > CALLS_AT_ONCE {
-        return too_much("calls in one answer", calls.len(), CALLS_AT_ONCE);
-    }
-    let longest_name = calls.iter().map(|call| call.tool.len()).max().unwrap_or(0);
-    if longest_name > TOOL_NAME_LIMIT {
-        return too_much("bytes in the name of a tool", longest_name, TOOL_NAME_LIMIT);
-    }
-    if calls.iter().any(|call| is_deeper_than(&call.args, DEPTH_LIMIT)) {
-        let rubbish = format!("the arguments of a call nest deeper than {DEPTH_LIMIT}");
-        return Err(BrainFailure::Rubbish(rubbish));
-    }
-    for (what, found, limit) in [
-        ("bytes of calls", stored_bytes(calls), CALLS_LIMIT),
-        ("bytes of words", stored_bytes(say), ANSWER_TEXT_LIMIT),
-        ("bytes of words at the end", stored_bytes(end), ANSWER_TEXT_LIMIT),
-    ] {
-        if found > limit {
-            return too_much(what, found, limit);
-        }
-    }
-    Ok(answer)
-}
-
-/// What it takes as JSON, where a control character takes six bytes.
-fn stored_bytes(value: &impl Serialize) -> usize {
-    serde_json::to_vec(value).map_or(usize::MAX, |stored| stored.len())
-}
-
-fn is_deeper_than(value: &Value, depth: usize) -> bool {
-    let inner = |value: &Value| is_deeper_than(value, depth - 1);
-    match value {
-        Value::Array(values) => depth == 0 || values.iter().any(inner),
-        Value::Object(fields) => depth == 0 || fields.values().any(inner),
-        _ => false,
-    }
 }
 
 fn take_answer(draft: &mut Draft, step: u64, cause: Seq, answer: Answer, active_ms: u64) {
