@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Dice, content, draft, small, stream};
-use longhaul_journal::{Journal, LocalJournal, SubmitError, verify};
+use longhaul_journal::{Journal, LocalJournal, OpenError, SubmitError, verify};
 
 const WRITER: &str = "LONGHAUL_TEST_WRITER";
 const STREAMS: u64 = 4;
@@ -85,6 +85,11 @@ fn run_and_kill(folder: &Path, after: Duration) -> BTreeMap<u64, u64> {
     });
     // The instant is random anyway; waiting on the channel only keeps it from being before the first word.
     let mut seen: Vec<String> = told.recv_timeout(Duration::from_secs(20)).into_iter().collect();
+    let second = LocalJournal::open(folder, small());
+    assert!(
+        matches!(&second, Err(OpenError::InUse { holder, .. }) if holder.pid == child.id()),
+        "a directory in use names its owner: {second:?}"
+    );
     let until = Instant::now() + after;
     while let Ok(line) = told.recv_timeout(until.saturating_duration_since(Instant::now())) {
         seen.push(line);
