@@ -243,7 +243,8 @@ async fn a_body_that_cannot_be_read_is_refused_by_the_name_of_the_field() {
             "at mode: unknown variant `shout`",
         ),
         ("/v1/sessions/x/resume", r#"{"now": true}"#, "unknown field `now`"),
-        ("/v1/sessions/x/archive", "[1]", "invalid length 1"),
+        ("/v1/sessions/x/archive", "[]", "must be a JSON object"),
+        ("/v1/sessions", r#"["goal"]"#, "must be a JSON object"),
     ] {
         let detail = served.post(path, body).await.problem(400, Code::InvalidRequest);
         assert!(detail.contains(named), "{body} is told: {detail}");
