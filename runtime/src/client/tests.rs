@@ -269,12 +269,14 @@ async fn a_question_whose_answer_is_lost_is_asked_once_more() {
 }
 
 #[tokio::test]
-async fn an_answer_that_explains_nothing_is_a_failure_of_the_server() {
+async fn an_answer_that_explains_nothing_is_believed_only_where_nothing_can_have_happened() {
     let answer = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\noops";
-    let peer = Breaking::answering(vec![answer]);
-    let problem = client(&peer.directory).await.show(ID).await.unwrap_err();
-    assert_eq!(problem.code, Code::Internal);
-    assert!(problem.detail.contains("502"), "{}", problem.detail);
+    let peer = Breaking::answering(vec![answer, answer]);
+    let client = client(&peer.directory).await;
+    let shown = client.show(ID).await.unwrap_err();
+    let resumed = client.resume(ID).await.unwrap_err();
+    assert_eq!((shown.code, resumed.code), (Code::Internal, Code::OutcomeUnknown));
+    assert!(shown.detail.contains("502") && resumed.detail.contains("502"));
 }
 
 #[tokio::test]
