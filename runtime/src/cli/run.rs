@@ -1,0 +1,224 @@
+//! `longhaul run`: from a goal and a brain to a session, which is then watched.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use longhaul_actors::session::{Mode, WorkspaceKind, WorkspaceSpec};
+
+use super::Outcome;
+use super::args::Run;
+use super::attend::Watch;
+use super::joints;
+use super::reach::Place;
+use super::serve::Stops;
+use super::ui::Ui;
+use crate::api::{Code, Problem, Start, stream_id};
+
+pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
+    let level = args.shown.level();
+    let here = std::env::current_dir()
+        .map_err(|error| Problem::new(Code::InvalidRequest, format!("the current folder is not there: {error}")))?;
+    // Everything that can be wrong with the wish is found before anything is made.
+    let request = request(args, &here, std::env::var_os("PATH").as_deref())?;
+    let mut stops = Stops::new()?;
+    let reach = place.to_work(joints::address(&request), ui).await?;
+    let started = match reach.control().start(request).await {
+        Ok(started) => started,
+        Err(problem) => {
+            reach.close().await;
+            return Err(problem.into());
+        }
+    };
+    let stream = stream_id(&started.id)?;
+    let what = if started.repeated { "found again" } else { "started" };
+    ui.note(&format!("{what} {}", started.id));
+    let after = if started.repeated { started.head } else { 0 };
+    Watch::new(place, ui, started.id, stream, after, level).to_its_rest(reach, &mut stops).await
+}
+
+/// The request that these words make.
+fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Problem> {
+    let goal = args.goal.filter(|goal| !goal.trim().is_empty()).ok_or_else(|| {
+        Problem::new(Code::MissingGoal, "say what the session is for")
+            .next("give a goal", "longhaul run --brain playbook:FILE \"make the failing test pass\"")
+    })?;
+    Ok(Start {
+        goal,
+        brain: Some(brain(args.brain.as_deref(), here, path)?),
+        mode: if args.interactive { Mode::Interactive } else { Mode::Bounded },
+        // A start that is sent twice makes one session, and its address is known beforehand.
+        idempotency_key: args.key.is_none().then(|| uuid::Uuid::now_v7().to_string()),
+        key: args.key,
+        workspace: workspace(args.in_place, here),
+        ..Start::default()
+    })
+}
+
+/// The brain as it is to be called from anywhere: with absolute paths, and known to be there.
+fn brain(named: Option<&str>, here: &Path, path: Option<&OsStr>) -> Result<String, Problem> {
+    let named = named.map(str::trim).unwrap_or_default();
+    match named.split_once(':').map(|(kind, name)| (kind, name.trim())) {
+        Some(("playbook", file)) if !file.is_empty() => playbook(file, here),
+        Some(("process", words)) if !words.is_empty() => process(words, here, path),
+        _ if named.is_empty() => Err(three_ways(Code::NoBrain, "name the brain that decides each next step")),
+        _ => {
+            let detail = format!("there is no brain {named:?}; a brain is playbook:FILE or process:PROGRAM");
+            Err(three_ways(Code::InvalidRequest, &detail))
+        }
+    }
+}
+
+fn three_ways(code: Code, detail: &str) -> Problem {
+    Problem::new(code, detail)
+        .next("follow a file of steps, no key needed", "longhaul run --brain playbook:FILE \"GOAL\"")
+        .next("ask a program of your own, JSON lines over stdio", "longhaul run --brain process:PROGRAM \"GOAL\"")
+        .next("see one at work, and read docs/brain-protocol.md", "longhaul demo")
+}
+
+fn playbook(file: &str, here: &Path) -> Result<String, Problem> {
+    let path = here.join(file);
+    let text = fs::read_to_string(&path).map_err(|error| {
+        Problem::new(Code::InvalidRequest, format!("cannot read the playbook {file}: {error}"))
+            .next("name one that is there", "longhaul run --brain playbook:FILE \"GOAL\"")
+    })?;
+    joints::check_playbook(file, &text).map_err(|wrong| {
+        Problem::new(Code::InvalidRequest, wrong).next("mend the file, then again", format!("longhaul run --brain playbook:{file} \"GOAL\""))
+    })?;
+    Ok(format!("playbook:{}", path.display()))
+}
+
+fn process(words: &str, here: &Path, path: Option<&OsStr>) -> Result<String, Problem> {
+    let (program, arguments) = words.split_once(char::is_whitespace).unwrap_or((words, ""));
+    let found = if program.contains('/') {
+        Some(here.join(program)).filter(|file| is_program(file))
+    } else {
+        path.into_iter().flat_map(std::env::split_paths).map(|folder| here.join(folder).join(program)).find(|file| is_program(file))
+    };
+    let file = found.ok_or_else(|| {
+        let detail = format!("there is no program {program:?} that can be run");
+        Problem::new(Code::InvalidRequest, detail)
+            .next("name one that is there", "longhaul run --brain process:./PROGRAM \"GOAL\"")
+    })?;
+    let file = file.display().to_string();
+    if file.contains(char::is_whitespace) {
+        let detail = format!("the path of the program has a space in it: {file}");
+        return Err(Problem::new(Code::InvalidRequest, detail)
+            .next("call it by a path without one", "longhaul run --brain process:./PROGRAM \"GOAL\""));
+    }
+    Ok(format!("process:{file} {}", arguments.trim()).trim_end().to_owned())
+}
+
+fn is_program(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// Inside a git repository a clone of it, elsewhere an empty folder (B-START-4).
+fn workspace(in_place: bool, here: &Path) -> WorkspaceSpec {
+    let (kind, source) = if in_place {
+        (WorkspaceKind::InPlace, here.to_owned())
+    } else if let Some(root) = repository(here) {
+        (WorkspaceKind::Clone, root)
+    } else {
+        (WorkspaceKind::Empty, PathBuf::new())
+    };
+    WorkspaceSpec { kind, source: source.display().to_string() }
+}
+
+/// The root of the git repository that a folder lies in.
+fn repository(here: &Path) -> Option<PathBuf> {
+    // In a linked worktree or a submodule `.git` is a file.
+    here.ancestors().find(|folder| folder.join(".git").exists()).map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::{Cli, Verb};
+    use super::*;
+    use clap::Parser;
+
+    fn asked(words: &[&str], here: &Path) -> Result<Start, Problem> {
+        let cli = Cli::try_parse_from([&["longhaul", "run"], words].concat()).expect("the words are right");
+        let Verb::Run(run) = cli.verb else { panic!("{:?}", cli.verb) };
+        request(*run, here, Some(here.join("bin").as_os_str()))
+    }
+
+    /// A folder with a playbook `fix.toml` and a program `bin/agent`.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("fix.toml"), "[[step]]\nsay = \"hi\"\n").expect("a playbook");
+        fs::create_dir(folder.path().join("bin")).expect("a folder");
+        let agent = folder.path().join("bin/agent");
+        fs::write(&agent, "#!/bin/sh\n").expect("a program");
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("it may be run");
+        folder
+    }
+
+    #[test]
+    fn without_a_goal_nothing_begins() {
+        let folder = folder();
+        for words in [&["--brain", "playbook:fix.toml"][..], &["--brain", "playbook:fix.toml", " \n"]] {
+            assert_eq!(asked(words, folder.path()).expect_err("no goal").code, Code::MissingGoal);
+        }
+    }
+
+    #[test]
+    fn without_a_brain_three_ways_on_are_named() {
+        let problem = asked(&["goal"], folder().path()).expect_err("no brain");
+        assert_eq!((problem.code, problem.next_actions.len()), (Code::NoBrain, 3));
+        let problem = asked(&["--brain", "oracle:delphi", "goal"], folder().path()).expect_err("no such brain");
+        assert_eq!(problem.code, Code::InvalidRequest);
+        assert!(problem.detail.contains("oracle:delphi"), "{problem}");
+    }
+
+    #[test]
+    fn a_brain_is_called_by_its_whole_path() {
+        let folder = folder();
+        let root = folder.path().display();
+        let rows = [
+            ("playbook:fix.toml", format!("playbook:{root}/fix.toml")),
+            ("process:bin/agent --fast", format!("process:{root}/bin/agent --fast")),
+            ("process:agent", format!("process:{root}/bin/agent")),
+        ];
+        for (named, called) in rows {
+            let start = asked(&["--brain", named, "goal"], folder.path()).expect("it is there");
+            assert_eq!(start.brain, Some(called));
+        }
+    }
+
+    #[test]
+    fn a_brain_that_is_not_there_is_said_to_be_missing() {
+        let folder = folder();
+        for named in ["playbook:none.toml", "process:./none", "process:none", "process:fix.toml", "playbook:", "process:"] {
+            let problem = asked(&["--brain", named, "goal"], folder.path()).expect_err(named);
+            assert_eq!(problem.code, Code::InvalidRequest, "{named}");
+        }
+    }
+
+    /// B-START-4
+    #[test]
+    fn inside_a_repository_a_clone_of_its_root_is_worked_on() {
+        let folder = folder();
+        let bin = folder.path().join("bin");
+        let spec = |words: &[&str], here: &Path| {
+            asked(&[words, &["--brain", "process:/bin/sh", "goal"]].concat(), here).expect("it is right").workspace
+        };
+        assert_eq!(spec(&[], &bin).kind, WorkspaceKind::Empty);
+        fs::create_dir(folder.path().join(".git")).expect("a repository");
+        let clone = spec(&[], &bin);
+        assert_eq!((clone.kind, Path::new(&clone.source)), (WorkspaceKind::Clone, folder.path()));
+        let own = spec(&["--in-place"], &bin);
+        assert_eq!((own.kind, Path::new(&own.source)), (WorkspaceKind::InPlace, &*bin));
+    }
+
+    #[test]
+    fn a_run_goes_on_until_its_goal_unless_it_is_interactive() {
+        let folder = folder();
+        let bounded = asked(&["--brain", "process:agent", "goal"], folder.path()).expect("it is right");
+        assert_eq!((bounded.mode, bounded.idempotency_key.is_some()), (Mode::Bounded, true));
+        let named = asked(&["--brain", "process:agent", "--interactive", "--key", "nightly", "goal"], folder.path())
+            .expect("it is right");
+        assert_eq!((named.mode, named.key.as_deref(), named.idempotency_key), (Mode::Interactive, Some("nightly"), None));
+    }
+}
