@@ -91,6 +91,9 @@ pub enum SubmitError {
         /// The failure that poisoned it.
         reason: String,
     },
+    /// Not written: the journal was closed.
+    #[error("the journal is closed")]
+    Closed,
     /// May be on disk: this very write or its sync failed. Reopen and read the tail before taking any other step.
     #[error("the frame may or may not be on disk ({reason}); reopen the journal and read the tail")]
     OutcomeUnknown {
@@ -192,6 +195,23 @@ impl Default for Limit {
     }
 }
 
+impl Limit {
+    /// Takes frames until one of the bounds is reached, but at least one.
+    pub(crate) fn take(self, frames: impl Iterator<Item = Arc<Frame>>) -> Vec<Arc<Frame>> {
+        let mut taken = Vec::new();
+        let (mut records, mut bytes) = (0, 0);
+        for frame in frames {
+            records += frame.records.len();
+            bytes += frame.payload_bytes();
+            if !taken.is_empty() && (records > self.records || bytes > self.bytes) {
+                break;
+            }
+            taken.push(frame);
+        }
+        taken
+    }
+}
+
 /// An ordered, durable set of streams.
 ///
 /// Every implementation signs the following, and `conformance` checks it:
@@ -206,7 +226,7 @@ impl Default for Limit {
 ///   of the one before it.
 ///
 /// The reading methods block on the disk; async callers run them where blocking is allowed.
-pub trait Journal: Send + Sync + 'static {
+pub trait Journal: Send + Sync + std::fmt::Debug + 'static {
     /// The boot generation: rises with every opening of this journal.
     fn boot(&self) -> u32;
 

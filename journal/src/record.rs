@@ -52,6 +52,17 @@ pub enum Standing {
     Waits(Cow<'static, str>),
 }
 
+impl Standing {
+    /// Whether an owner is needed at `now_ms`.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        match self {
+            Self::Owed => true,
+            Self::Until(time_ms) => *time_ms <= now_ms,
+            Self::Done | Self::Waits(_) => false,
+        }
+    }
+}
+
 /// One event as its entity hands it to the journal, before it has a seq.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewRecord {
@@ -113,6 +124,11 @@ impl Frame {
     /// When it was decided, milliseconds since 1970.
     pub fn time_ms(&self) -> u64 {
         self.records.first().map_or(0, |record| record.time_ms)
+    }
+
+    /// Bytes of all payloads together.
+    pub fn payload_bytes(&self) -> usize {
+        self.records.iter().map(|record| record.event.payload.len()).sum()
     }
 }
 

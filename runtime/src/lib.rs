@@ -1,8 +1,36 @@
 //! Durable agent sessions: brains, hands, control socket, command line.
+//!
+//! A [`Runtime`] lives in a directory. Each session in it is an actor whose state is rebuilt purely by replaying a
+//! journal: kill the process anywhere, open the directory again, and every session goes on from its last record. What
+//! was acknowledged is on disk; no command is run twice; what cannot be known is said to be unknown.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use longhaul::{Options, Runtime, api};
+//!
+//! let runtime = Runtime::open("data", Options::default()).await?;
+//! let request = api::Start {
+//!     goal: "make the tests pass".into(),
+//!     brain: Some("playbook:steps.toml".into()),
+//!     ..api::Start::default()
+//! };
+//! let started = runtime.control().start(request).await?;
+//! println!("{} is {}", started.id, started.state);
+//! runtime.close().await;
+//! # Ok(()) }
+//! ```
+//!
+//! It does not promise a wall around commands yet: they run in process mode, and every record of a command says so.
 
 pub mod api;
+pub mod brains;
 mod control;
+mod janitor;
 mod runtime;
+mod service;
+mod shim;
+mod world;
 
 pub use control::{Answer, Control};
 pub use runtime::{Mode, Options, Runtime};
+pub use shim::intercept;

@@ -3,11 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longhaul_actors::session::Limits;
-use longhaul_journal::StreamId;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use longhaul_actors::ports::{Brain, Clock};
+use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
+use longhaul_actors::{
+    EffectContext, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
+    SystemOptions, World,
+};
+use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
+use tokio::task::JoinHandle;
 
-use crate::api::Problem;
+use crate::api::{Code, Problem};
+use crate::brains::playbook::PlaybookBrain;
+use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
+use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
+use crate::janitor;
+use crate::service::Service;
+use crate::shim::find_shim;
+use crate::world::LocalHands;
 
 /// Which sessions a runtime works for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,13 +46,37 @@ pub struct Options {
     pub shim: Option<PathBuf>,
     /// Bounds of sessions that bring none of their own.
     pub limits: Limits,
+    /// Where others can talk to this process; named to whoever finds the directory in use.
+    pub socket: Option<PathBuf>,
+}
+
+impl Options {
+    /// The defaults in this mode.
+    pub fn of(mode: Mode) -> Self {
+        Self {
+            mode,
+            ..Self::default()
+        }
+    }
 }
 
 /// A runtime in a directory. Cheap to clone; works from any tokio program, several times in one process.
+///
+/// It installs no signal handler, no subscriber and no panic hook. Its actors live on threads of its own.
 #[derive(Clone)]
 pub struct Runtime {
     control: Arc<dyn Control>,
+    parts: Arc<Parts>,
+}
+
+struct Parts {
     directory: PathBuf,
+    mode: Mode,
+    journal: Arc<LocalJournal>,
+    clock: Arc<dyn Clock>,
+    system: System,
+    sessions: Registry<Session>,
+    janitor: JoinHandle<()>,
 }
 
 impl Runtime {
@@ -46,8 +85,59 @@ impl Runtime {
     /// # Errors
     /// `data_dir_in_use` (who holds it), `newer_format` (both versions), `shim_not_found`, `storage_unavailable`.
     pub async fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, Problem> {
-        let _ = (directory.as_ref(), options);
-        unimplemented!("being written")
+        let directory = std::path::absolute(directory.as_ref())
+            .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
+        let shim = find_shim(options.shim.as_deref())?;
+        let socket = options.socket.as_ref().map(|path| path.display().to_string());
+        let journal = Arc::new(open_journal(directory.clone(), socket).await?);
+        let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let brains = Arc::new(brains(&directory, &shared));
+        let hands = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
+        let world: Arc<dyn World<Session>> = match options.mode {
+            Mode::Dormant => Arc::new(AtRest),
+            Mode::Serve | Mode::Only(_) => Arc::new(SessionWorld {
+                journal: Arc::clone(&shared),
+                brain: Arc::clone(&brains) as Arc<dyn Brain>,
+                hands,
+                clock: Arc::clone(&clock),
+            }),
+        };
+        let system = System::start(SystemOptions::default())
+            .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
+        let hosting = match options.mode {
+            Mode::Serve => Hosting::Serve,
+            Mode::Only(stream) => Hosting::Only(stream),
+            Mode::Dormant => Hosting::OnDemand,
+        };
+        let ports = Ports {
+            journal: Arc::clone(&shared),
+            clock: Arc::clone(&clock),
+            world,
+        };
+        let sessions = Registry::open(&system, ports, RegistryOptions::of(hosting));
+        let janitor = tokio::spawn(janitor::run(Arc::clone(&shared), brains as Arc<dyn Brain>));
+        let control = Arc::new(Service {
+            journal: shared,
+            sessions: sessions.clone(),
+            data: directory.clone(),
+            limits: options.limits,
+            runtime: tokio::runtime::Handle::current(),
+        });
+        let mode = options.mode;
+        let parts = Parts {
+            directory,
+            mode,
+            journal,
+            clock,
+            system,
+            sessions,
+            janitor,
+        };
+        Ok(Self {
+            control,
+            parts: Arc::new(parts),
+        })
     }
 
     /// What a client can ask of it.
@@ -57,15 +147,101 @@ impl Runtime {
 
     /// Its data directory.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        &self.parts.directory
     }
 
-    /// How many sessions owe work that this runtime does not do, because its [`Mode`] leaves them to others.
-    pub async fn left_waiting(&self) -> usize {
-        0
+    /// How many sessions owe work that this runtime does not do, because its [`Mode`] leaves them to others. Counts to
+    /// a thousand.
+    pub fn left_waiting(&self) -> usize {
+        let ours = |stream| match self.parts.mode {
+            Mode::Serve => true,
+            Mode::Only(only) => only == stream,
+            Mode::Dormant => false,
+        };
+        let due = self
+            .parts
+            .journal
+            .due(self.parts.clock.now_ms(), None, 1_000)
+            .unwrap_or_default();
+        due.iter()
+            .filter(|head| head.kind == "session" && !ours(head.stream))
+            .count()
     }
 
     /// Writes down that it stops in good order, waits for what is being written, and lets go of the directory. Commands
-    /// that still run go on without it.
-    pub async fn close(self) {}
+    /// that still run go on without it, and are found again.
+    pub async fn close(self) {
+        self.parts.sessions.close().await;
+        self.parts.system.close().await;
+        self.parts.janitor.abort();
+        let journal = Arc::clone(&self.parts.journal);
+        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        if let Err(error) = closed {
+            tracing::error!(%error, "the journal did not close in good order; it will be checked when it is opened");
+        }
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime")
+            .field("directory", &self.parts.directory)
+            .field("mode", &self.parts.mode)
+            .finish()
+    }
+}
+
+async fn open_journal(directory: PathBuf, socket: Option<String>) -> Result<LocalJournal, Problem> {
+    let mut options = JournalOptions::default();
+    options.socket = socket;
+    let opened = tokio::task::spawn_blocking(move || LocalJournal::open(&directory, options)).await;
+    let opened = opened.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+    let (journal, report) = opened.map_err(|error| open_problem(&error))?;
+    for damage in &report.damaged {
+        tracing::error!(?damage, "a session lost acknowledged records and is quarantined");
+    }
+    if let Some(torn) = &report.torn {
+        tracing::info!(
+            ?torn,
+            "dropped a write that never finished; nobody was told that it was written"
+        );
+    }
+    Ok(journal)
+}
+
+/// Every kind of brain, and none of the processes that a killed runtime in this directory left behind.
+fn brains(directory: &Path, journal: &Arc<dyn Journal>) -> Brains {
+    let mut options = ProcessOptions::default();
+    options.instance = hex::encode(&blake3::hash(directory.as_os_str().as_encoded_bytes()).as_bytes()[..8]);
+    let leftovers = kill_leftovers(&options.instance);
+    if !leftovers.is_empty() {
+        tracing::info!(?leftovers, "ended brains that an earlier runtime left behind");
+    }
+    Brains::new(
+        PlaybookBrain::new(PinnedPlaybooks(Arc::clone(journal))),
+        ProcessBrain::new(options),
+    )
+}
+
+fn open_problem(error: &OpenError) -> Problem {
+    let code = match error {
+        OpenError::InUse { .. } => Code::DataDirInUse,
+        OpenError::NewerFormat { .. } => Code::NewerFormat,
+        _ => Code::StorageUnavailable,
+    };
+    let problem = Problem::new(code, error.to_string());
+    match error {
+        OpenError::InUse { .. } => problem.next("talk to who has it", "longhaul ls"),
+        OpenError::NotWritable { .. } => problem.next("use another directory", "longhaul --data DIR serve"),
+        _ => problem,
+    }
+}
+
+/// The world of a dormant runtime: what is owed stays owed, for whoever serves.
+struct AtRest;
+
+impl World<Session> for AtRest {
+    fn perform(&self, _context: EffectContext, _effect: Effect) -> BoxFuture<'static, Command> {
+        futures_util::future::pending().boxed()
+    }
 }

@@ -1,1 +1,82 @@
-//! (being written)
+//! What tests across crates share: a repository with a real bug, playbooks, and a runtime to run them in.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul::api::{EventsQuery, RecordView, Start, Started};
+use longhaul::{Control, Options, Runtime};
+
+/// Options whose shim is this binary of the package under test.
+pub fn options(shim: &str) -> Options {
+    let mut options = Options::default();
+    options.shim = Some(PathBuf::from(shim));
+    options
+}
+
+/// Opens a runtime that works for every session.
+pub async fn open(directory: &Path, shim: &str) -> Runtime {
+    Runtime::open(directory, options(shim))
+        .await
+        .expect("the directory opens")
+}
+
+/// Writes a playbook and returns the name by which a session is started with it.
+pub fn playbook(folder: &Path, text: &str) -> String {
+    let file = folder.join("playbook.toml");
+    std::fs::write(&file, text).expect("the playbook is written");
+    format!("playbook:{}", file.display())
+}
+
+/// Starts a session that ends when its playbook does.
+pub async fn start(control: &Arc<dyn Control>, brain: String, goal: &str) -> Started {
+    let request = Start {
+        goal: goal.into(),
+        brain: Some(brain),
+        mode: longhaul_actors::session::Mode::Bounded,
+        ..Start::default()
+    };
+    control.start(request).await.expect("it starts")
+}
+
+/// Everything a session wrote, once it waits for somebody or has ended. Gives up after a minute, which is a failure.
+pub async fn log_until(control: &Arc<dyn Control>, id: &str, states: &[&str]) -> Vec<RecordView> {
+    let (mut log, mut after) = (Vec::new(), 0);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        let query = EventsQuery {
+            after,
+            wait_ms: 500,
+            ..EventsQuery::default()
+        };
+        let page = control.events(id, query).await.expect("the log is readable");
+        after = page.next_after;
+        log.extend(page.events);
+        if after == page.head && states.contains(&page.state.as_str()) {
+            return log;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "still {} after a minute:\n{}",
+            page.state,
+            lines(&log)
+        );
+    }
+}
+
+/// A log as lines, for messages of failing tests.
+pub fn lines(log: &[RecordView]) -> String {
+    log.iter()
+        .map(|record| {
+            format!(
+                "{:>4} {:<24} {}\n",
+                record.seq, record.type_name, record.stored.data
+            )
+        })
+        .collect()
+}
+
+/// The types of a log, in order.
+pub fn types(log: &[RecordView]) -> Vec<&str> {
+    log.iter().map(|record| record.type_name.as_str()).collect()
+}

@@ -3,11 +3,12 @@
 use longhaul_journal::Seq;
 
 use super::event::{
-    AnswerEnd, Body, CrashCause, Event, Mode, PauseReason, StopKind, TurnEnd, Usage, WorkspaceKind,
+    Body, CrashCause, Event, Mode, PauseReason, StopKind, StuckEvidence, TurnEnd, Usage, WorkspaceKind,
 };
+use super::follow::digest;
 use super::meter::{KEYS_REMEMBERED, NO_MESSAGE, key_is_remembered};
 use super::state::{
-    OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
+    Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };
 use super::tool::{Output, ToolCall};
 use super::{decide, event};
@@ -21,7 +22,12 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
     state.last_ms = time_ms;
     state.stopped_cleanly = false;
     fold(state, seq, time_ms, &event.body);
-    if state.phase != phase_before {
+    // A message changes where a paused session will go on, not since when it is paused.
+    let still_paused = matches!(
+        (phase_before, state.phase),
+        (Phase::Paused { .. }, Phase::Paused { .. })
+    );
+    if state.phase != phase_before && !still_paused {
         state.phase_since = seq;
         state.phase_since_ms = time_ms;
     }
@@ -57,7 +63,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
                 *rest = Rest::Work;
             }
         }
-        Body::Woken(_) | Body::SandboxSetupFailed(_) => {}
+        Body::Woken(_) | Body::SandboxSetupFailed(_) | Body::ArtifactCreated(_) => {}
         Body::SandboxStarting(_) => state.phase = Phase::Starting,
         Body::SandboxReady(ready) => {
             state.isolation = Some(ready.isolation.mode.clone());
@@ -83,13 +89,13 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
             state.loops.heard();
         }
         Body::TurnStuck(stuck) => match stuck.evidence {
-            event::StuckEvidence::Loop { .. } => state.loops.told(),
-            event::StuckEvidence::Deadline { .. } | event::StuckEvidence::Steps { .. } => state.overruns += 1,
+            StuckEvidence::Loop { .. } => state.loops.told(),
+            StuckEvidence::Deadline { .. } | StuckEvidence::Steps { .. } => state.overruns += 1,
         },
         Body::TurnCompleted(completed) => end_turn(state, completed.reason),
         Body::AgentMessage(message) => {
             set_result(state, seq);
-            state.loops.settled("say", &message.text);
+            state.loops.said(&message.text);
         }
         Body::AgentQuestion(_) => {
             set_result(state, seq);
@@ -130,26 +136,27 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
         }
         Body::FileWasRead(read) => settle_tool(state, &read.file.file_sha256, read.file.active_ms),
         Body::ToolCompleted(completed) => settle_tool(state, &completed.output, completed.active_ms),
-        Body::ToolFailed(failed) => settle_tool(state, &failed.code, failed.active_ms),
+        Body::ToolFailed(failed) if failed.settled_by.is_some() => {
+            // Ended from outside: no progress, and the act may have left half of its work behind.
+            state.open = None;
+            state.patch_due = true;
+            spend_step(state, failed.active_ms);
+        }
+        Body::ToolFailed(failed) => {
+            settle_tool(
+                state,
+                &format!("{} {}", failed.code, failed.detail),
+                failed.active_ms,
+            );
+        }
         Body::ToolOutcomeUnknown(_) => {
             // No settled step: nobody knows what it did. The brain is asked before anything else is done.
             state.open = None;
             state.patch_due = true;
-            spend(
-                state,
-                Usage {
-                    steps: 1,
-                    ..Usage::default()
-                },
-            );
+            spend_step(state, 0);
             if let Some(turn) = &mut state.turn {
                 turn.plan.clear();
                 turn.end = None;
-            }
-        }
-        Body::ArtifactCreated(artifact) => {
-            if artifact.kind == "patch" {
-                state.patch_due = false;
             }
         }
         Body::PauseRequested(request) => {
@@ -159,7 +166,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
             });
         }
         Body::Paused(paused) => {
-            let rest = rest(state);
+            let rest = rest(state, paused.reason);
             state.pause = None;
             state.phase = Phase::Paused {
                 reason: paused.reason,
@@ -193,6 +200,11 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
             let server = crashed.cause == CrashCause::Server;
             let open = state.open.as_ref().map(|open| open.step);
             state.crashes.crashed(crashed.counted, server, open, time_ms);
+            let wasted = Usage {
+                active_ms: crashed.active_ms,
+                ..Usage::default()
+            };
+            spend(state, wasted);
             if let Some(OpenStep {
                 work: Work::Think { attempt, .. },
                 ..
@@ -256,37 +268,37 @@ fn set_result(state: &mut State, seq: Seq) {
 }
 
 fn fold_answer(state: &mut State, completed: &event::ModelCompleted) {
-    let started = state.open.take().map_or(state.head, |open| open.seq);
+    state.open = None;
     spend(state, completed.usage);
     if completed.failure.is_some() {
         return;
     }
     state.crashes.settled();
-    let said = state
-        .turn
-        .as_ref()
-        .and_then(|turn| turn.result)
-        .is_some_and(|result| result > started);
-    if completed.calls.is_empty() && !said {
-        state.loops.settled("think", &format!("{:?}", completed.end));
-    }
+    let end = completed.end.as_ref().map(Ending::from);
+    state
+        .loops
+        .answered(!completed.calls.is_empty(), &format!("{end:?}"));
     if let Some(turn) = &mut state.turn {
         turn.plan = completed.calls.iter().map(planned).collect();
-        turn.end.clone_from(&completed.end);
+        turn.end = end;
     }
 }
 
 fn start_tool(state: &mut State, seq: Seq, started: &event::ToolStarted) {
     state.steps = started.step;
     let Some(turn) = &mut state.turn else { return };
-    // A call that longhaul makes of its own accord (the patch at the end) does not stand in the plan.
-    let call = if turn.plan.is_empty() {
+    let next_is_meant = turn
+        .plan
+        .first()
+        .is_some_and(|call| digest(&call.tool, &call.args) == started.digest);
+    let call = if next_is_meant {
+        turn.plan.remove(0)
+    } else {
+        // The patch at the end, which longhaul makes of its own accord, whatever the plan still holds.
         PlannedCall {
             tool: started.tool.clone(),
             args: "{}".into(),
         }
-    } else {
-        turn.plan.remove(0)
     };
     let work = Work::Act {
         call,
@@ -302,21 +314,27 @@ fn start_tool(state: &mut State, seq: Seq, started: &event::ToolStarted) {
 
 fn settle_tool(state: &mut State, result: &str, active_ms: u64) {
     if let Some(OpenStep {
-        work: Work::Act { digest, .. },
+        work: Work::Act { digest, call, .. },
         ..
     }) = state.open.take()
     {
         state.loops.settled(&digest, result);
+        if call.tool == "patch" {
+            // Made, or nothing to make, or not to be had: trying again would lead to the same.
+            state.patch_due = false;
+        }
     }
     state.crashes.settled();
-    spend(
-        state,
-        Usage {
-            active_ms,
-            steps: 1,
-            ..Usage::default()
-        },
-    );
+    spend_step(state, active_ms);
+}
+
+fn spend_step(state: &mut State, active_ms: u64) {
+    let used = Usage {
+        active_ms,
+        steps: 1,
+        ..Usage::default()
+    };
+    spend(state, used);
 }
 
 fn spend(state: &mut State, used: Usage) {
@@ -327,10 +345,11 @@ fn spend(state: &mut State, used: Usage) {
     .into_iter()
     .flatten()
     {
-        usage.input_tokens += used.input_tokens;
-        usage.output_tokens += used.output_tokens;
-        usage.active_ms += used.active_ms;
-        usage.steps += used.steps;
+        // A brain says what it used, and may say anything.
+        usage.input_tokens = usage.input_tokens.saturating_add(used.input_tokens);
+        usage.output_tokens = usage.output_tokens.saturating_add(used.output_tokens);
+        usage.active_ms = usage.active_ms.saturating_add(used.active_ms);
+        usage.steps = usage.steps.saturating_add(used.steps);
     }
 }
 
@@ -349,7 +368,11 @@ fn end_turn(state: &mut State, reason: TurnEnd) {
     };
 }
 
-fn rest(state: &State) -> Rest {
+fn rest(state: &State, reason: PauseReason) -> Rest {
+    if reason == PauseReason::Stuck && state.mode() == Mode::Bounded {
+        // The human who resumes a stuck run wants it to go on; nobody asked a question that needs an answer first.
+        return Rest::Work;
+    }
     match state.phase {
         Phase::AwaitingInput => Rest::AwaitingInput,
         Phase::Idle => Rest::Idle,
@@ -387,11 +410,6 @@ pub(super) fn hands_in_a_patch(state: &State) -> bool {
             .origin
             .as_ref()
             .is_some_and(|origin| origin.workspace.kind == WorkspaceKind::Clone)
-}
-
-/// Whether the brain has ended the run, for good or for ill.
-pub(super) fn ends_the_run(end: &AnswerEnd) -> bool {
-    matches!(end, AnswerEnd::Finish { .. } | AnswerEnd::Fail { .. })
 }
 
 /// Whether this stop ends the session.

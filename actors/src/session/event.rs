@@ -472,7 +472,8 @@ pub enum TurnCause {
 pub struct TurnStarted {
     /// Why.
     pub cause: TurnCause,
-    /// First unread message it takes; 0 when it takes none.
+    /// First unread message it takes; 0 when it takes none. A message in the range that an earlier `turn.steered`
+    /// names was read then, and is not taken again.
     pub input_from_seq: Seq,
     /// Last unread message it takes; 0 when it takes none.
     pub input_to_seq: Seq,
@@ -816,6 +817,9 @@ pub struct RuntimeCrashed {
     /// What is known about it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// Active milliseconds of the work that was lost and is done again; they are spent all the same.
+    #[serde(default)]
+    pub active_ms: u64,
 }
 
 /// `runtime.restarted`

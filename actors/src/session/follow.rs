@@ -3,15 +3,15 @@
 //! `decide` writes down what a command brought; then this is called until nothing follows any more. All of it lands in
 //! one frame, so that there is no state between a turn's end and the next turn's start that a crash could leave behind.
 
-use super::apply::{ends_the_run, hands_in_a_patch};
+use super::apply::hands_in_a_patch;
 use super::draft::Draft;
 use super::event::{
-    Actor, AgentQuestion, AnswerEnd, Completed, Failed, Mode, ModelCompleted, ModelStarted, PauseReason,
-    Paused, RecoveryClass, RunOutcome, SendMode, StuckEvidence, ToolFailed, ToolStarted, TurnCause,
-    TurnCompleted, TurnEnd, TurnStarted, TurnSteered, TurnStuck, Usage,
+    Actor, AgentQuestion, Completed, Failed, Mode, ModelCompleted, ModelStarted, PauseReason, Paused,
+    RecoveryClass, RunOutcome, SendMode, StuckEvidence, ToolFailed, ToolStarted, TurnCause, TurnCompleted,
+    TurnEnd, TurnStarted, TurnSteered, TurnStuck, Usage,
 };
 use super::meter::NO_MESSAGE;
-use super::state::{Phase, Turn, Work};
+use super::state::{Ending, Phase, Turn, Work};
 use super::tool::{CallError, Exec, Tool, ToolCall};
 
 /// Adds the next facts, or none when the session waits for somebody.
@@ -25,10 +25,19 @@ pub(super) fn follow(draft: &mut Draft) {
     let Some(turn) = draft.state.turn.clone() else {
         return start_turn(draft);
     };
-    if draft.state.loops.found.is_some() && !tell_loop(draft) {
+    if draft
+        .state
+        .inbox
+        .iter()
+        .any(|unread| unread.mode == SendMode::Interrupt)
+    {
+        // It came while the turn rested (paused, queued, starting), so that there was nothing to stop.
+        return complete_turn(draft, TurnEnd::Interrupted);
+    }
+    let ends_anyway = turn.plan.is_empty() && turn.end.as_ref().is_some_and(Ending::ends_the_run);
+    if draft.state.loops.found.is_some() && !ends_anyway && !tell_loop(draft) {
         return;
     }
-    let ends_anyway = turn.plan.is_empty() && turn.end.as_ref().is_some_and(ends_the_run);
     if draft.state.run_is_spent() && !ends_anyway {
         finish_spent_run(draft);
         return;
@@ -62,7 +71,7 @@ fn follow_pause(draft: &mut Draft) -> bool {
             if !(wish.now || idle_brain) {
                 return false;
             }
-            let failure = Some("ended by a pause".into());
+            let failure = "ended by a pause".into();
             let step = open.step;
             draft.push(Actor::RUNTIME, None, closing(step, failure));
             true
@@ -76,7 +85,7 @@ fn follow_pause(draft: &mut Draft) -> bool {
 }
 
 /// The end of a brain call that brought no answer.
-pub(super) fn closing(step: u64, failure: Option<String>) -> ModelCompleted {
+pub(super) fn closing(step: u64, failure: String) -> ModelCompleted {
     let usage = Usage {
         steps: 1,
         ..Usage::default()
@@ -85,7 +94,7 @@ pub(super) fn closing(step: u64, failure: Option<String>) -> ModelCompleted {
         step,
         calls: Vec::new(),
         end: None,
-        failure,
+        failure: Some(failure),
         usage,
     }
 }
@@ -166,19 +175,19 @@ fn over_bounds(draft: &mut Draft, turn: &Turn) -> bool {
         complete_turn(draft, TurnEnd::DeadlineExceeded);
         return true;
     }
+    overrun(draft, evidence);
+    true
+}
+
+/// Ends a turn that ran over its bounds; the second in a row pauses the session.
+pub(super) fn overrun(draft: &mut Draft, evidence: StuckEvidence) {
     let again = draft.state.overruns > 0;
     let stuck = draft.push(Actor::RUNTIME, None, TurnStuck { evidence });
     complete_turn(draft, TurnEnd::DeadlineExceeded);
     if again {
-        draft.push(
-            Actor::RUNTIME,
-            Some(stuck),
-            Paused {
-                reason: PauseReason::Stuck,
-            },
-        );
+        let reason = PauseReason::Stuck;
+        draft.push(Actor::RUNTIME, Some(stuck), Paused { reason });
     }
-    true
 }
 
 /// Ends a run whose own budget is spent, with its patch.
@@ -215,7 +224,7 @@ fn start_planned_tool(draft: &mut Draft, turn: &Turn) {
             draft.push(Actor::AGENT, None, started);
         }
         Err(CallError { code, detail }) => {
-            let (tool, digest) = (call.tool.clone(), digest(&call));
+            let (tool, digest) = (call.tool.clone(), digest(&planned.tool, &planned.args));
             let (brief, class) = (call.tool, RecoveryClass::Idempotent);
             let started = ToolStarted {
                 step,
@@ -266,20 +275,21 @@ fn tool_started(draft: &Draft, step: u64, call: &ToolCall, tool: &Tool) -> ToolS
         step,
         tool: call.tool.clone(),
         brief: tool.brief(),
-        digest: digest(call),
+        digest: digest(&call.tool, &call.args.to_string()),
         class: tool.class(),
         limit_ms: limit_ms.max(1),
     }
 }
 
-/// Hash of the exact act: the tool and its arguments, keys in order.
-pub(super) fn digest(call: &ToolCall) -> String {
-    let text = format!("{}\0{}", call.tool, call.args);
+/// Hash of the exact act: the tool and all its arguments as JSON text with the keys in order, so that another folder,
+/// environment or standard input is another act.
+pub(super) fn digest(tool: &str, args: &str) -> String {
+    let text = format!("{tool}\0{args}");
     hex::encode(&blake3::hash(text.as_bytes()).as_bytes()[..16])
 }
 
-fn end_turn(draft: &mut Draft, turn: &Turn, end: AnswerEnd) {
-    if ends_the_run(&end) {
+fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
+    if end.ends_the_run() {
         if !draft.state.inbox.is_empty() {
             // Completion is refused while input is unread: the turn after this one takes it.
             complete_turn(draft, TurnEnd::Yielded);
@@ -292,12 +302,12 @@ fn end_turn(draft: &mut Draft, turn: &Turn, end: AnswerEnd) {
     }
     let cause = turn.result;
     match end {
-        AnswerEnd::Yield => complete_turn(draft, TurnEnd::Yielded),
-        AnswerEnd::Ask { text } => {
+        Ending::Yield => complete_turn(draft, TurnEnd::Yielded),
+        Ending::Ask(text) => {
             draft.push(Actor::AGENT, None, AgentQuestion { text });
             complete_turn(draft, TurnEnd::NeedsInput);
         }
-        AnswerEnd::Finish { summary } => {
+        Ending::Finish(summary) => {
             complete_turn(draft, TurnEnd::Finished);
             draft.push(
                 Actor::AGENT,
@@ -308,7 +318,7 @@ fn end_turn(draft: &mut Draft, turn: &Turn, end: AnswerEnd) {
                 },
             );
         }
-        AnswerEnd::Fail { detail } => {
+        Ending::Fail(detail) => {
             complete_turn(draft, TurnEnd::Failed);
             draft.push(
                 Actor::AGENT,
@@ -335,13 +345,12 @@ pub(super) fn complete_turn(draft: &mut Draft, reason: TurnEnd) {
 
 fn ask_brain(draft: &mut Draft) {
     let step = draft.state.steps + 1;
-    let steering: Vec<_> = draft
-        .state
-        .inbox
-        .iter()
-        .filter(|unread| unread.mode != SendMode::Queue)
+    let unread = draft.state.inbox.iter();
+    let steering: Vec<_> = unread
+        .filter(|unread| unread.mode == SendMode::Steer)
+        .map(|unread| unread.seq)
         .collect();
-    for message_seq in steering.iter().map(|unread| unread.seq).collect::<Vec<_>>() {
+    for message_seq in steering {
         draft.push(
             Actor::RUNTIME,
             Some(message_seq),

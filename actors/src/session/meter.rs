@@ -78,6 +78,8 @@ pub struct LoopMeter {
     pub rung: u32,
     /// A loop that is not written down yet: digest of the act, and how often it came.
     pub found: Option<(String, u32)>,
+    /// Hash of what the brain said in the answer that is being folded.
+    said: Option<u64>,
 }
 
 impl LoopMeter {
@@ -102,6 +104,19 @@ impl LoopMeter {
                 }
                 self.seen.push((pair, 1));
             }
+        }
+    }
+
+    /// Takes note of what a brain says. Words beside an act are no progress, however often they change.
+    pub fn said(&mut self, text: &str) {
+        self.said = Some(hash_pair("say", text));
+    }
+
+    /// Takes note of a whole answer: where nothing was called, its words and its end are the act.
+    pub fn answered(&mut self, acts: bool, end: &str) {
+        let said = self.said.take();
+        if !acts {
+            self.settled("think", &format!("{said:?} {end}"));
         }
     }
 

@@ -12,6 +12,8 @@ mod draft;
 mod event;
 mod follow;
 mod meter;
+mod outcome;
+mod perform;
 mod state;
 mod tool;
 mod waits;
@@ -19,13 +21,16 @@ mod waits;
 use longhaul_journal::{NewRecord, Record, Standing};
 
 pub use command::{Command, Effect, Refusal, Reply, Start};
-pub use decide::{CALLS_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
+pub use decide::{CALLS_LIMIT, DEPTH_LIMIT, KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
 pub use event::*;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
-pub use state::{OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work};
+pub use perform::{SessionWorld, brain_name};
+pub use state::{
+    Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
+};
 pub use tool::*;
 
-use crate::entity::{Decision, DecodeError, Entity, Moment, Owed, Placed, Recovery};
+use crate::entity::{Decision, DecodeError, Entity, Moment, Owed, Placed, Recovery, RecoveryCause};
 
 /// The rules of a session.
 #[derive(Debug)]
@@ -67,7 +72,9 @@ impl Entity for Session {
     }
 
     fn recovered(state: &State, recovery: &Recovery) -> Option<Command> {
-        (state.origin.is_some() && (state.phase.has_compute() || state.stopped_cleanly))
+        // A panic is counted wherever it happens; whatever else ended an actor matters only to work under way.
+        let panicked = matches!(recovery.cause, RecoveryCause::Panic { .. });
+        (state.phase.is_live() && (state.phase.has_compute() || state.stopped_cleanly || panicked))
             .then(|| Command::Recovered(recovery.clone()))
     }
 

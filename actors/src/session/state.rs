@@ -165,6 +165,11 @@ impl Phase {
         matches!(self, Self::Completed | Self::Failed | Self::Canceled)
     }
 
+    /// Whether it has begun and not ended.
+    pub const fn is_live(self) -> bool {
+        !matches!(self, Self::Unborn) && !self.is_terminal()
+    }
+
     /// Whether processes may be at work for it, so that their death is a crash of this session.
     pub const fn has_compute(self) -> bool {
         matches!(
@@ -215,9 +220,40 @@ pub struct Turn {
     /// Calls of the brain's last answer that are still to be made.
     pub plan: Vec<PlannedCall>,
     /// How the turn ends after them.
-    pub end: Option<AnswerEnd>,
+    pub end: Option<Ending>,
     /// The brain's last word.
     pub result: Option<Seq>,
+}
+
+/// How the brain wants a turn to end: [`AnswerEnd`] in a form that a snapshot can hold, since that one is tagged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// Nothing more for now.
+    Yield,
+    /// With this question to the human.
+    Ask(String),
+    /// The goal is reached; in the brain's words.
+    Finish(String),
+    /// The goal cannot be reached, and why.
+    Fail(String),
+}
+
+impl Ending {
+    /// Whether the whole run ends with the turn, for good or for ill.
+    pub const fn ends_the_run(&self) -> bool {
+        matches!(self, Self::Finish(_) | Self::Fail(_))
+    }
+}
+
+impl From<&AnswerEnd> for Ending {
+    fn from(end: &AnswerEnd) -> Self {
+        match end {
+            AnswerEnd::Yield => Self::Yield,
+            AnswerEnd::Ask { text } => Self::Ask(text.clone()),
+            AnswerEnd::Finish { summary } => Self::Finish(summary.clone()),
+            AnswerEnd::Fail { detail } => Self::Fail(detail.clone()),
+        }
+    }
 }
 
 /// A call still to be made, its arguments as JSON text.

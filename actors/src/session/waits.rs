@@ -22,7 +22,7 @@ pub(super) fn standing(state: &State) -> Standing {
 
 pub(super) fn due(state: &State) -> Option<u64> {
     match state.phase {
-        Phase::Idle => Some(state.phase_since_ms + state.limits().idle_ms),
+        Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
         _ => None,
     }

@@ -8,7 +8,8 @@ mod record;
 mod session;
 
 pub use problem::{Code, NextAction, Problem};
-pub use record::{EventsPage, EventsQuery, RecordView};
+pub(crate) use record::rfc3339;
+pub use record::{EventsPage, EventsQuery, RecordView, Stored};
 pub use session::{
     Accepted, Cancel, ListPage, ListQuery, Pause, Send, SessionView, Start, Started, StepView, session_id,
     stream_id,

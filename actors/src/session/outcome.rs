@@ -1,0 +1,486 @@
+//! What the outcome of an effect, a timer or a crash leads to. What comes late or twice changes nothing.
+
+use longhaul_journal::Seq;
+use serde_json::Value;
+
+use super::Event;
+use super::command::Reply;
+use super::decide::{CALLS_LIMIT, DEPTH_LIMIT, MESSAGE_LIMIT, already, granted};
+use super::draft::Draft;
+use super::event::{
+    Actor, AgentMessage, AgentQuestion, Answer, AnswerEnd, ArtifactCreated, Canceled, CommandRun, CrashCause,
+    Failed, FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason, Paused,
+    RuntimeCrashed, RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxSetupFailed, SandboxStarting,
+    StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
+};
+use super::follow::{closing, complete_turn, overrun};
+use super::state::{OpenStep, Phase, Work};
+use super::tool::ToolOutcome;
+use super::waits;
+use crate::entity::{Decision, Recovery, RecoveryCause};
+use crate::ports::{BrainFailure, SetupError};
+
+/// Longest text about a failure, bytes.
+const DETAIL_LIMIT: usize = 4 * 1024;
+
+pub(super) fn slot_granted(mut draft: Draft) -> Decision<Event, Reply> {
+    if draft.state.phase == Phase::Queued {
+        draft.push(Actor::RUNTIME, None, SandboxStarting { generation: 1 });
+    }
+    granted(draft)
+}
+
+pub(super) fn prepared(mut draft: Draft, result: Result<Isolation, SetupError>) -> Decision<Event, Reply> {
+    if draft.state.phase != Phase::Starting {
+        return already(&draft);
+    }
+    match result {
+        Ok(isolation) => {
+            draft.push(Actor::RUNTIME, None, SandboxReady { isolation });
+        }
+        Err(SetupError { code, detail }) => {
+            let detail = clip(detail);
+            let text = format!("the workspace could not be made ready: {detail}. Say when to try again");
+            let cause = draft.push(Actor::RUNTIME, None, SandboxSetupFailed { code, detail });
+            draft.push(Actor::RUNTIME, Some(cause), AgentQuestion { text });
+        }
+    }
+    granted(draft)
+}
+
+pub(super) fn thought(
+    mut draft: Draft,
+    step: u64,
+    result: Result<Answer, BrainFailure>,
+    active_ms: u64,
+) -> Decision<Event, Reply> {
+    // An answer counts only while it is owed: not when a stop is under way, nor before a dead brain is asked again.
+    let open = draft.state.open.clone().filter(|open| open.step == step);
+    let (Some(open), Phase::Running) = (open, draft.state.phase) else {
+        return already(&draft);
+    };
+    if !matches!(open.work, Work::Think { .. }) {
+        return already(&draft);
+    }
+    let cause = Some(open.seq);
+    match result.and_then(check_answer) {
+        Ok(answer) => take_answer(&mut draft, step, open.seq, answer, active_ms),
+        Err(BrainFailure::Gone(detail)) => {
+            let detail = clip(detail);
+            draft.push(Actor::RUNTIME, cause, unanswered(step, detail.clone(), active_ms));
+            complete_turn(&mut draft, TurnEnd::Failed);
+            let code = "brain_gone".into();
+            draft.push(Actor::RUNTIME, cause, Failed { code, detail });
+        }
+        Err(BrainFailure::TimedOut(limit_ms)) => {
+            let failure = format!("no answer within {limit_ms} ms");
+            draft.push(
+                Actor::RUNTIME,
+                cause,
+                unanswered(step, failure, active_ms.max(limit_ms)),
+            );
+            // When it was the time of the whole run that was too short, the run ends, and nobody is stuck.
+            if !draft.state.run_is_spent() {
+                overrun(
+                    &mut draft,
+                    StuckEvidence::Deadline {
+                        spent_ms: active_ms.max(limit_ms),
+                    },
+                );
+            }
+        }
+        Err(failure @ (BrainFailure::Died(_) | BrainFailure::Rubbish(_))) => {
+            let crash = Crash {
+                cause: CrashCause::Brain,
+                counted: true,
+                detail: failure.to_string(),
+                active_ms,
+            };
+            crashed(&mut draft, crash);
+        }
+    }
+    granted(draft)
+}
+
+fn check_answer(answer: Answer) -> Result<Answer, BrainFailure> {
+    let rubbish = |what: String| Err(BrainFailure::Rubbish(what));
+    let size = serde_json::to_vec(&answer.calls).map_or(usize::MAX, |calls| calls.len());
+    if size > CALLS_LIMIT {
+        return rubbish(format!(
+            "the calls of one answer take {size} bytes, at most {CALLS_LIMIT} are taken"
+        ));
+    }
+    if answer
+        .calls
+        .iter()
+        .any(|call| is_deeper_than(&call.args, DEPTH_LIMIT))
+    {
+        return rubbish(format!("the arguments of a call nest deeper than {DEPTH_LIMIT}"));
+    }
+    let said = answer.say.as_ref().map_or(0, String::len);
+    let closed = match &answer.end {
+        Some(AnswerEnd::Ask { text }) => text.len(),
+        Some(AnswerEnd::Finish { summary: text } | AnswerEnd::Fail { detail: text }) => text.len(),
+        Some(AnswerEnd::Yield) | None => 0,
+    };
+    let longest = said.max(closed);
+    if longest > MESSAGE_LIMIT {
+        return rubbish(format!(
+            "it said {longest} bytes, at most {MESSAGE_LIMIT} are taken"
+        ));
+    }
+    Ok(answer)
+}
+
+fn is_deeper_than(value: &Value, depth: usize) -> bool {
+    let inner = |value: &Value| is_deeper_than(value, depth - 1);
+    match value {
+        Value::Array(values) => depth == 0 || values.iter().any(inner),
+        Value::Object(fields) => depth == 0 || fields.values().any(inner),
+        _ => false,
+    }
+}
+
+fn take_answer(draft: &mut Draft, step: u64, cause: Seq, answer: Answer, active_ms: u64) {
+    let Answer {
+        say,
+        calls,
+        end,
+        mut usage,
+    } = answer;
+    usage.active_ms = active_ms;
+    usage.steps = 1;
+    if let Some(text) = say.filter(|text| !text.is_empty()) {
+        draft.push(Actor::AGENT, Some(cause), AgentMessage { text });
+    }
+    draft.push(
+        Actor::RUNTIME,
+        Some(cause),
+        ModelCompleted {
+            step,
+            calls,
+            end,
+            failure: None,
+            usage,
+        },
+    );
+}
+
+pub(super) fn acted(mut draft: Draft, step: u64, outcome: ToolOutcome) -> Decision<Event, Reply> {
+    let Some(open) = draft.state.open.clone().filter(|open| open.step == step) else {
+        return already(&draft);
+    };
+    let Work::Act { call, .. } = &open.work else {
+        return already(&draft);
+    };
+    let cause = Some(open.seq);
+    let tool = call.tool.clone();
+    match outcome {
+        ToolOutcome::Command(execution) => {
+            draft.push(Actor::RUNTIME, cause, CommandRun { step, execution });
+        }
+        ToolOutcome::Wrote(file) => {
+            draft.push(Actor::RUNTIME, cause, FileWritten { step, file });
+        }
+        ToolOutcome::Read(file) => {
+            draft.push(Actor::RUNTIME, cause, FileWasRead { step, file });
+        }
+        ToolOutcome::Done { output, active_ms } => {
+            draft.push(
+                Actor::RUNTIME,
+                cause,
+                ToolCompleted {
+                    step,
+                    tool,
+                    output,
+                    active_ms,
+                },
+            );
+        }
+        ToolOutcome::Artifact {
+            kind,
+            name,
+            sha256,
+            bytes,
+            active_ms,
+        } => {
+            let output = format!("kept {name} as {kind}, {bytes} bytes");
+            draft.push(
+                Actor::RUNTIME,
+                cause,
+                ArtifactCreated {
+                    step,
+                    kind,
+                    name,
+                    sha256,
+                    bytes,
+                },
+            );
+            draft.push(
+                Actor::RUNTIME,
+                cause,
+                ToolCompleted {
+                    step,
+                    tool,
+                    output,
+                    active_ms,
+                },
+            );
+        }
+        ToolOutcome::Failed {
+            code,
+            detail,
+            active_ms,
+        } => {
+            draft.push(
+                Actor::RUNTIME,
+                cause,
+                ToolFailed {
+                    step,
+                    code,
+                    detail,
+                    settled_by: None,
+                    active_ms,
+                },
+            );
+        }
+        ToolOutcome::Unknown { why } => {
+            let crash = Crash {
+                cause: CrashCause::Hands,
+                counted: true,
+                detail: clip(why),
+                active_ms: 0,
+            };
+            crashed(&mut draft, crash);
+        }
+    }
+    granted(draft)
+}
+
+/// What is known of a crash.
+struct Crash {
+    cause: CrashCause,
+    counted: bool,
+    detail: String,
+    active_ms: u64,
+}
+
+/// Writes a crash down, and either how it goes on or that it does not.
+fn crashed(draft: &mut Draft, crash: Crash) {
+    let Crash {
+        cause,
+        counted,
+        detail,
+        active_ms,
+    } = crash;
+    let detail = clip(detail);
+    // A stop that was asked for outranks the rest after a crash loop: it would be lost.
+    let stopping = matches!(draft.state.phase, Phase::Stopping { .. });
+    let is_loop = counted && !stopping && draft.state.crashes.next_is_a_loop(draft.now_ms());
+    let last_seq = draft.state.head;
+    let crashed = RuntimeCrashed {
+        cause,
+        last_seq,
+        counted,
+        detail: detail.clone(),
+        active_ms,
+    };
+    let seq = draft.push(Actor::RUNTIME, None, crashed);
+    if is_loop || cause == CrashCause::Hands {
+        let settled_by = if is_loop {
+            SettledBy::CrashLoop
+        } else {
+            SettledBy::Nobody
+        };
+        close_open_step(draft, settled_by, &detail);
+    }
+    if is_loop {
+        let reason = PauseReason::CrashLoop;
+        draft.push(Actor::RUNTIME, Some(seq), Paused { reason });
+    } else if cause != CrashCause::Brain {
+        restarted(draft, seq);
+    }
+}
+
+fn restarted(draft: &mut Draft, cause: Seq) {
+    let restarted = RuntimeRestarted {
+        attempt: draft.state.crashes.row,
+        resumed_from_seq: draft.state.head,
+    };
+    draft.push(Actor::RUNTIME, Some(cause), restarted);
+}
+
+/// What ends an open step that does not end by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SettledBy {
+    /// A stop, once every process of the act is gone.
+    Stop(StopKind),
+    /// A stop by force: what is not confirmed gone may still act.
+    Force,
+    /// The rest after a crash loop.
+    CrashLoop,
+    /// Nobody can.
+    Nobody,
+}
+
+impl SettledBy {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Stop(StopKind::Cancel) => "cancel",
+            Self::Stop(StopKind::Interrupt) => "interrupt",
+            Self::Force => "force",
+            Self::CrashLoop => "crash_loop",
+            Self::Nobody => "nobody",
+        }
+    }
+}
+
+/// Settles the open step, if there is one, by something other than itself.
+fn close_open_step(draft: &mut Draft, by: SettledBy, detail: &str) {
+    let Some(OpenStep { step, seq, work }) = draft.state.open.clone() else {
+        return;
+    };
+    let cause = Some(seq);
+    match (work, by) {
+        (Work::Think { .. }, _) => {
+            draft.push(
+                Actor::RUNTIME,
+                cause,
+                unanswered(step, format!("{}: {detail}", by.name()), 0),
+            );
+        }
+        (Work::Act { .. }, SettledBy::Stop(_)) => {
+            let failed = ToolFailed {
+                step,
+                code: "stopped".into(),
+                detail: detail.to_owned(),
+                settled_by: Some(by.name().to_owned()),
+                active_ms: 0,
+            };
+            draft.push(Actor::RUNTIME, cause, failed);
+        }
+        (Work::Act { .. }, _) => {
+            let why = detail.to_owned();
+            draft.push(Actor::RUNTIME, cause, ToolOutcomeUnknown { step, why });
+        }
+    }
+}
+
+pub(super) fn stopped(mut draft: Draft, survivors: Vec<u32>) -> Decision<Event, Reply> {
+    let Phase::Stopping { stop, reported } = draft.state.phase else {
+        return already(&draft);
+    };
+    if survivors.is_empty() {
+        end_stopped(&mut draft, stop);
+    } else if !reported {
+        draft.push(Actor::RUNTIME, None, StopUnconfirmed { pids: survivors });
+    }
+    granted(draft)
+}
+
+fn end_stopped(draft: &mut Draft, stop: StopKind) {
+    close_open_step(
+        draft,
+        SettledBy::Stop(stop),
+        "ended on demand, before it had settled",
+    );
+    match stop {
+        StopKind::Cancel => {
+            complete_turn(draft, TurnEnd::Canceled);
+            draft.push(Actor::RUNTIME, Some(draft.state.phase_since), Canceled {});
+        }
+        StopKind::Interrupt => complete_turn(draft, TurnEnd::Interrupted),
+    }
+}
+
+/// Ends a session whose processes are not confirmed gone, because a human takes that upon themselves.
+pub(super) fn force_cancel(draft: &mut Draft, by: Actor, cause: Seq) {
+    close_open_step(
+        draft,
+        SettledBy::Force,
+        "canceled by force while its processes were not confirmed gone",
+    );
+    complete_turn(draft, TurnEnd::Canceled);
+    draft.push(by, Some(cause), Canceled {});
+}
+
+pub(super) fn alarm(mut draft: Draft) -> Decision<Event, Reply> {
+    let now_ms = draft.now_ms();
+    match draft.state.phase {
+        Phase::Idle if waits::due(&draft.state).is_some_and(|due| now_ms >= due) => {
+            draft.push(Actor::RUNTIME, None, Hibernated {});
+        }
+        Phase::Recovering { until_ms } if now_ms >= until_ms => {
+            let since = draft.state.phase_since;
+            restarted(&mut draft, since);
+        }
+        _ => {}
+    }
+    granted(draft)
+}
+
+pub(super) fn recovered(mut draft: Draft, recovery: &Recovery) -> Decision<Event, Reply> {
+    let phase = draft.state.phase;
+    let server_restarted = recovery.last_boot < recovery.boot;
+    let (cause, counted, detail) = match &recovery.cause {
+        RecoveryCause::Panic { message } => (CrashCause::Actor, true, message.clone()),
+        RecoveryCause::Journal { message } => (CrashCause::Actor, false, message.clone()),
+        RecoveryCause::Wake if server_restarted && draft.state.stopped_cleanly => {
+            let head = draft.state.head;
+            draft.push(
+                Actor::RUNTIME,
+                Some(head),
+                RuntimeRestarted {
+                    attempt: 0,
+                    resumed_from_seq: head,
+                },
+            );
+            return granted(draft);
+        }
+        RecoveryCause::Wake if server_restarted && phase.has_compute() => {
+            let open = draft.state.open.as_ref().map(|open| open.step);
+            let counted = draft.state.crashes.server_crash_counts(open);
+            (CrashCause::Server, counted, String::new())
+        }
+        RecoveryCause::Wake => return already(&draft),
+    };
+    crashed(
+        &mut draft,
+        Crash {
+            cause,
+            counted,
+            detail,
+            active_ms: 0,
+        },
+    );
+    granted(draft)
+}
+
+pub(super) fn stopping(mut draft: Draft) -> Decision<Event, Reply> {
+    if draft.state.phase.has_compute() && !draft.state.stopped_cleanly {
+        draft.push(Actor::RUNTIME, None, RuntimeStopped {});
+    }
+    Decision {
+        events: draft.events,
+        reply: Reply {
+            seq: draft.state.head,
+            repeated: false,
+        },
+    }
+}
+
+/// The end of a brain call that brought no answer.
+fn unanswered(step: u64, failure: String, active_ms: u64) -> ModelCompleted {
+    let mut closed = closing(step, failure);
+    closed.usage.active_ms = active_ms;
+    closed
+}
+
+/// Text of a machine's own making, cut to what a record holds well.
+fn clip(mut text: String) -> String {
+    if text.len() > DETAIL_LIMIT {
+        text.truncate(text.floor_char_boundary(DETAIL_LIMIT));
+        text.push_str("...");
+    }
+    text
+}

@@ -1,0 +1,456 @@
+//! The index that can be thrown away: which streams there are, where their sealed frames lie, what they wait for.
+//!
+//! The only file of this crate that imports `sled`. It knows sealed segments only, and nothing here is the only copy of
+//! anything: a panic inside sled, a value whose checksum fails or a missing folder means that it is moved aside and
+//! built again from the segments. What is acknowledged never waits for it, because `sled::flush` does not reach the disk.
+//!
+//! One tree (a tree per stream costs half a millisecond and never shrinks), keys by prefix:
+//!
+//! ```text
+//! h stream                      head of the stream: kind, seq, hash, epoch, time, standing
+//! f stream first_seq            where frames lie: base position, then (distance, records) per frame
+//! k kind 00 stream              streams by kind
+//! o stream                      streams that owe work
+//! u time stream                 streams that wait for a time
+//! q stream                      streams that lost a frame: last readable seq, reason
+//! m                             everything below this position is indexed; and the journal's id
+//! ```
+//!
+//! Numbers in keys are big endian, so that they sort. Each value ends in a crc32c of key and value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use crate::codec;
+use crate::damage::Damage;
+use crate::id::{ChainHash, Position, Seq, StreamId};
+use crate::record::{Head, Standing};
+use crate::segment::JournalId;
+
+/// sled keeps values up to this size in its log; larger ones (per leaf) go to files which nothing syncs.
+const SEGMENT_SIZE: usize = 8 << 20;
+/// Frames in one location value: at most 4,096 * (5 + 2) bytes, under 32 KiB.
+const FRAMES_PER_VALUE: usize = 4096;
+/// Streams per sled batch. A batch holds a process-wide lock, and readers must not wait for 100,000 keys.
+const STREAMS_PER_BATCH: usize = 128;
+
+/// The catalogue cannot be used any more. Nothing is lost: it is built again.
+#[derive(Debug)]
+pub(crate) struct Broken(pub(crate) String);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where one frame lies, and the seq of its first record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) position: Position,
+    pub(crate) first_seq: Seq,
+    pub(crate) last_seq: Seq,
+}
+
+/// What one segment adds to one stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Addition {
+    pub(crate) head: Head,
+    pub(crate) spans: Vec<Span>,
+}
+
+/// What one sealed segment adds to the catalogue.
+#[derive(Debug, Default)]
+pub(crate) struct Additions {
+    pub(crate) streams: BTreeMap<StreamId, Addition>,
+    pub(crate) damaged: BTreeMap<StreamId, Damage>,
+}
+
+/// The index of the sealed segments.
+#[derive(Debug)]
+pub(crate) struct Catalogue {
+    folder: PathBuf,
+    db: sled::Db,
+}
+
+impl Catalogue {
+    /// Opens or creates the catalogue of this journal.
+    pub(crate) fn open(folder: &Path, cache_bytes: u64, journal: JournalId) -> Result<Self, Broken> {
+        let db = guard(|| {
+            sled::Config::new()
+                .path(folder)
+                .segment_size(SEGMENT_SIZE)
+                .cache_capacity(cache_bytes)
+                .flush_every_ms(Some(500))
+                .open()
+        })?;
+        let catalogue = Self {
+            folder: folder.to_owned(),
+            db,
+        };
+        match catalogue.get(META)? {
+            Some(meta) if meta.get(8..) == Some(&journal[..]) => {}
+            Some(_) => return Err(Broken("it belongs to another journal".into())),
+            None => catalogue.put_meta(Position::default(), journal)?,
+        }
+        Ok(catalogue)
+    }
+
+    /// Every sealed frame below this position is indexed.
+    pub(crate) fn indexed_through(&self) -> Result<Position, Broken> {
+        let meta = self
+            .get(META)?
+            .ok_or_else(|| Broken("its first key is gone".into()))?;
+        Ok(Position(read_u64(&meta, 0)?))
+    }
+
+    /// Adds one segment, whose frames end at `through`. Doing it twice changes nothing.
+    ///
+    /// `indexed_through` moves last, after everything before it was synced, so that it never promises what is not there.
+    pub(crate) fn absorb(
+        &self,
+        journal: JournalId,
+        additions: &Additions,
+        through: Position,
+    ) -> Result<(), Broken> {
+        let streams: Vec<_> = additions.streams.iter().collect();
+        for some in streams.chunks(STREAMS_PER_BATCH) {
+            let mut batch = sled::Batch::default();
+            for (stream, addition) in some {
+                self.add(&mut batch, **stream, addition)?;
+            }
+            guard(|| self.db.apply_batch(batch))?;
+        }
+        for damage in additions.damaged.values() {
+            let mut value = damage.readable_to.0.to_le_bytes().to_vec();
+            value.extend_from_slice(damage.reason.as_bytes());
+            let key = key(b'q', damage.stream, &[]);
+            guard(|| self.db.insert(&key, summed(&key, value)))?;
+        }
+        self.sync()?;
+        self.put_meta(through, journal)
+    }
+
+    fn add(&self, batch: &mut sled::Batch, stream: StreamId, addition: &Addition) -> Result<(), Broken> {
+        let head = &addition.head;
+        let old = self.head(stream)?;
+        if let Some(stale) = old.as_ref().and_then(|old| standing_key(stream, &old.standing)) {
+            batch.remove(stale);
+        }
+        if let Some(key) = standing_key(stream, &head.standing) {
+            batch.insert(key, &[]);
+        }
+        if old.is_none() {
+            batch.insert(kind_key(&head.kind, stream), &[]);
+        }
+        let head_key = key(b'h', stream, &[]);
+        let value = summed(&head_key, codec::encode_head(head));
+        batch.insert(head_key, value);
+        for spans in addition.spans.chunks(FRAMES_PER_VALUE) {
+            let key = key(b'f', stream, &spans[0].first_seq.0.to_be_bytes());
+            let value = summed(&key, encode_spans(spans));
+            batch.insert(key, value);
+        }
+        Ok(())
+    }
+
+    /// The head of a stream as of the last indexed segment.
+    pub(crate) fn head(&self, stream: StreamId) -> Result<Option<Head>, Broken> {
+        let value = self.get(&key(b'h', stream, &[]))?;
+        value
+            .map(|value| codec::decode_head(stream, &value).map_err(|flaw| Broken(flaw.to_string())))
+            .transpose()
+    }
+
+    /// Where the frames lie that hold seqs above `after`, at most about `limit` of them.
+    pub(crate) fn spans(&self, stream: StreamId, after: Seq, limit: usize) -> Result<Vec<Span>, Broken> {
+        let mut from = key(b'f', stream, &after.next().0.to_be_bytes());
+        let end = key(b'f', stream, &u64::MAX.to_be_bytes());
+        // The value that holds `after + 1` may begin below it.
+        let start = key(b'f', stream, &0u64.to_be_bytes());
+        if let Some((key, _)) = guard(|| self.db.range(start..=from.clone()).next_back().transpose())? {
+            from = key.to_vec();
+        }
+        let mut found = Vec::new();
+        self.each(from..=end, |key, value| {
+            let first_seq = Seq(u64::from_be_bytes(tail(key)?));
+            for span in decode_spans(&value, first_seq)? {
+                if span.last_seq > after {
+                    found.push(span);
+                }
+            }
+            Ok(found.len() < limit)
+        })?;
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Streams of one kind with an id above `after`.
+    pub(crate) fn of_kind(
+        &self,
+        kind: &str,
+        after: Option<StreamId>,
+        limit: usize,
+    ) -> Result<Vec<StreamId>, Broken> {
+        self.streams(kind_key(kind, StreamId::MARKER), after, limit)
+    }
+
+    /// Streams that owe work, with an id above `after`.
+    pub(crate) fn owed(&self, after: Option<StreamId>, limit: usize) -> Result<Vec<StreamId>, Broken> {
+        self.streams(key(b'o', StreamId::MARKER, &[]), after, limit)
+    }
+
+    /// Shows the streams that wait for a time from `from_ms` to `until_ms`, the earliest first, until told to stop.
+    pub(crate) fn waiting(
+        &self,
+        from_ms: u64,
+        until_ms: u64,
+        mut visit: impl FnMut(u64, StreamId) -> bool,
+    ) -> Result<(), Broken> {
+        let from = until_key(from_ms, StreamId::MARKER);
+        let end = until_key(until_ms, StreamId::from_bytes([0xff; 16]));
+        self.each_key(from..=end, |key| {
+            let time: [u8; 8] = key
+                .get(1..9)
+                .and_then(|time| time.try_into().ok())
+                .ok_or_else(odd_key)?;
+            Ok(visit(u64::from_be_bytes(time), StreamId::from_bytes(tail(key)?)))
+        })
+    }
+
+    /// Streams known to have lost a frame.
+    pub(crate) fn damaged(&self) -> Result<Vec<Damage>, Broken> {
+        let mut damaged = Vec::new();
+        self.each(vec![b'q']..vec![b'q' + 1], |key, value| {
+            damaged.push(Damage {
+                stream: StreamId::from_bytes(tail(key)?),
+                readable_to: Seq(read_u64(&value, 0)?),
+                reason: String::from_utf8_lossy(&value[8..]).into_owned(),
+            });
+            Ok(true)
+        })?;
+        Ok(damaged)
+    }
+
+    /// The stream whose head has this hash. Looks at every head: only for tracing damage.
+    pub(crate) fn head_with_hash(&self, hash: ChainHash) -> Result<Option<Head>, Broken> {
+        let mut found = None;
+        self.each_head(|head| {
+            if head.hash == hash {
+                found = Some(head);
+            }
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    /// Shows every head until told to stop.
+    pub(crate) fn each_head(&self, mut visit: impl FnMut(Head) -> bool) -> Result<(), Broken> {
+        self.each(vec![b'h']..vec![b'h' + 1], |key, value| {
+            let stream = StreamId::from_bytes(tail(key)?);
+            let head = codec::decode_head(stream, &value).map_err(|flaw| Broken(flaw.to_string()))?;
+            Ok(visit(head))
+        })
+    }
+
+    fn streams(
+        &self,
+        prefix: Vec<u8>,
+        after: Option<StreamId>,
+        limit: usize,
+    ) -> Result<Vec<StreamId>, Broken> {
+        let stem = &prefix[..prefix.len() - 16];
+        let with = |stream: StreamId| [stem, stream.as_bytes()].concat();
+        let from = after.map_or_else(
+            || Bound::Included(prefix.clone()),
+            |after| Bound::Excluded(with(after)),
+        );
+        let end = Bound::Included(with(StreamId::from_bytes([0xff; 16])));
+        let mut found = Vec::new();
+        if limit > 0 {
+            self.each_key((from, end), |key| {
+                found.push(StreamId::from_bytes(tail(key)?));
+                Ok(found.len() < limit)
+            })?;
+        }
+        Ok(found)
+    }
+
+    fn each(
+        &self,
+        range: impl std::ops::RangeBounds<Vec<u8>>,
+        mut visit: impl FnMut(&[u8], Vec<u8>) -> Result<bool, Broken>,
+    ) -> Result<(), Broken> {
+        let mut entries = guard(|| Ok(self.db.range(range)))?;
+        while let Some((key, value)) = guard(|| entries.next().transpose())? {
+            if !visit(&key, checked(&key, &value)?.to_vec())? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn each_key(
+        &self,
+        range: impl std::ops::RangeBounds<Vec<u8>>,
+        mut visit: impl FnMut(&[u8]) -> Result<bool, Broken>,
+    ) -> Result<(), Broken> {
+        let mut entries = guard(|| Ok(self.db.range(range)))?;
+        while let Some((key, _)) = guard(|| entries.next().transpose())? {
+            if !visit(&key)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Broken> {
+        let value = guard(|| self.db.get(key))?;
+        value
+            .map(|value| checked(key, &value).map(<[u8]>::to_vec))
+            .transpose()
+    }
+
+    fn put_meta(&self, through: Position, journal: JournalId) -> Result<(), Broken> {
+        let value = [&through.0.to_le_bytes()[..], &journal].concat();
+        guard(|| self.db.insert(META, summed(META, value)))?;
+        Ok(())
+    }
+
+    /// Makes what was added survive power loss: sled's own flush only starts the writing.
+    fn sync(&self) -> Result<(), Broken> {
+        guard(|| self.db.flush())?;
+        let data = File::open(self.folder.join("db")).and_then(|file| file.sync_data());
+        data.map_err(|error| Broken(format!("cannot sync it: {error}")))
+    }
+}
+
+const META: &[u8] = b"m";
+
+/// Runs a call into sled; its errors and its panics both mean that the catalogue is no good any more.
+fn guard<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Broken> {
+    // Unwind safety: a catalogue that panicked is thrown away, so nobody sees what it left half done.
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Broken(error.to_string())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            Err(Broken(format!("sled panicked: {text}")))
+        }
+    }
+}
+
+fn key(prefix: u8, stream: StreamId, rest: &[u8]) -> Vec<u8> {
+    [&[prefix][..], stream.as_bytes(), rest].concat()
+}
+
+fn kind_key(kind: &str, stream: StreamId) -> Vec<u8> {
+    // Kinds are printable, so that the zero ends them.
+    [b"k", kind.as_bytes(), &[0], stream.as_bytes()].concat()
+}
+
+fn until_key(time_ms: u64, stream: StreamId) -> Vec<u8> {
+    [b"u", &time_ms.to_be_bytes()[..], stream.as_bytes()].concat()
+}
+
+fn standing_key(stream: StreamId, standing: &Standing) -> Option<Vec<u8>> {
+    match standing {
+        Standing::Owed => Some(key(b'o', stream, &[])),
+        Standing::Until(time_ms) => Some(until_key(*time_ms, stream)),
+        Standing::Done | Standing::Waits(_) => None,
+    }
+}
+
+fn summed(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(key), &value);
+    value.extend_from_slice(&crc.to_le_bytes());
+    value
+}
+
+fn checked<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Broken> {
+    let split = value
+        .len()
+        .checked_sub(4)
+        .ok_or_else(|| Broken("a value is cut short".into()))?;
+    let (value, crc) = value.split_at(split);
+    if crc32c::crc32c_append(crc32c::crc32c(key), value).to_le_bytes() != crc {
+        return Err(Broken("the checksum of a value does not match".into()));
+    }
+    Ok(value)
+}
+
+/// Base position u64, then per frame two variable-length integers: distance from the frame before, number of records.
+fn encode_spans(spans: &[Span]) -> Vec<u8> {
+    let mut at = spans[0].position;
+    let mut out = at.0.to_le_bytes().to_vec();
+    for span in spans {
+        put_varint(&mut out, span.position.0 - at.0);
+        put_varint(&mut out, span.last_seq.0 + 1 - span.first_seq.0);
+        at = span.position;
+    }
+    out
+}
+
+fn decode_spans(value: &[u8], first_seq: Seq) -> Result<Vec<Span>, Broken> {
+    let mut at = read_u64(value, 0)?;
+    let mut rest = &value[8..];
+    let mut next = first_seq.0;
+    let mut spans = Vec::with_capacity(rest.len() / 2);
+    while !rest.is_empty() {
+        at = at.saturating_add(take_varint(&mut rest)?);
+        let records = take_varint(&mut rest)?.max(1);
+        let last = next.saturating_add(records - 1);
+        spans.push(Span {
+            position: Position(at),
+            first_seq: Seq(next),
+            last_seq: Seq(last),
+        });
+        next = last.saturating_add(1);
+    }
+    Ok(spans)
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Result<u64, Broken> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let Some((byte, rest)) = bytes.split_first() else {
+            break;
+        };
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(Broken("a number does not end".into()))
+}
+
+fn read_u64(bytes: &[u8], at: usize) -> Result<u64, Broken> {
+    let field = bytes.get(at..at + 8).and_then(|field| field.try_into().ok());
+    field
+        .map(u64::from_le_bytes)
+        .ok_or_else(|| Broken("a value is cut short".into()))
+}
+
+fn tail<const N: usize>(key: &[u8]) -> Result<[u8; N], Broken> {
+    key.last_chunk::<N>().copied().ok_or_else(odd_key)
+}
+
+fn odd_key() -> Broken {
+    Broken("a key has an odd shape".into())
+}

@@ -1,0 +1,100 @@
+//! Blobs as files: `blobs/ab/cdef...`, named by the sha256 of their bytes.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest, Sha256};
+
+use crate::blobs::{BlobError, BlobId, BlobRef, Blobs};
+use crate::files::{self, Disk};
+
+/// Bytes copied at a time, so that a large body needs no large memory on its way in.
+const CHUNK: usize = 64 << 10;
+
+#[derive(Debug)]
+pub(crate) struct LocalBlobs {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    /// Tells the temporary files of concurrent writers apart.
+    serial: AtomicU64,
+}
+
+impl LocalBlobs {
+    /// Blobs below a folder. What an interrupted `put` left behind is removed.
+    pub(crate) fn open(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<Self> {
+        disk.create_dir(folder)?;
+        for name in disk.list(folder)? {
+            if name.ends_with(".tmp") {
+                disk.remove(&folder.join(name))?;
+            }
+        }
+        Ok(Self {
+            disk,
+            folder: folder.to_owned(),
+            serial: AtomicU64::new(0),
+        })
+    }
+
+    fn place(&self, id: BlobId) -> (PathBuf, PathBuf) {
+        let name = id.to_string();
+        let folder = self.folder.join(&name[..2]);
+        let path = folder.join(&name[2..]);
+        (folder, path)
+    }
+
+    fn keep(&self, source: &mut dyn Read, temporary: &Path) -> io::Result<BlobRef> {
+        let file = self.disk.create(temporary)?;
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; CHUNK];
+        let mut bytes = 0;
+        loop {
+            let read = match source.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            hasher.update(&buffer[..read]);
+            files::write_all(&*file, &buffer[..read], bytes)?;
+            bytes += read as u64;
+        }
+        file.sync_data()?;
+        let id = BlobId(hasher.finalize().into());
+        let (folder, path) = self.place(id);
+        let new_folder = self.disk.list(&folder)?.is_empty();
+        self.disk.create_dir(&folder)?;
+        // An existing blob of this name is replaced: it may be damaged, and these bytes are not.
+        self.disk.rename(temporary, &path)?;
+        self.disk.sync_dir(&folder)?;
+        if new_folder {
+            self.disk.sync_dir(&self.folder)?;
+        }
+        Ok(BlobRef { id, bytes })
+    }
+}
+
+impl Blobs for LocalBlobs {
+    fn put(&self, source: &mut dyn Read) -> Result<BlobRef, BlobError> {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.folder.join(format!("{serial}.tmp"));
+        self.keep(source, &temporary).map_err(|error| {
+            // Best effort: what stays is removed when the journal is opened again.
+            let _ = self.disk.remove(&temporary);
+            BlobError::Io(error)
+        })
+    }
+
+    fn get(&self, id: BlobId) -> Result<Vec<u8>, BlobError> {
+        let (_, path) = self.place(id);
+        let bytes = files::read_small(&*self.disk, &path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => BlobError::NotFound(id),
+            _ => BlobError::Io(error),
+        })?;
+        if Sha256::digest(&bytes).as_slice() != id.0 {
+            return Err(BlobError::Damaged(id));
+        }
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,392 @@
+//! The one thread that writes: it takes whatever waits, checks it, writes it in one piece, syncs once, and answers.
+//!
+//! There is no timer in the way of an append: a batch is what arrived during the sync before it. Failures are of two
+//! kinds. No room could be made: nothing was written, and the next batch tries again. A write or a sync failed: nobody
+//! knows what is on disk (the kernel may have dropped the pages and call them clean), so nothing is ever
+//! acknowledged again until the journal is opened anew.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::catalogue::Span;
+use crate::files;
+use crate::frame;
+use crate::id::{ChainHash, Epoch, Position, StreamId};
+use crate::journal::{Durable, SubmitError};
+use crate::local::index::Index;
+use crate::local::room::{Filler, Room};
+use crate::record::Head;
+use crate::rules::Intent;
+use crate::segment::offset_of;
+use crate::watches::Watches;
+
+/// Bytes after which a batch is closed; a sync of this size takes about as long as two empty ones.
+const BATCH_BYTES: usize = 1 << 20;
+
+type Answer = oneshot::Sender<Result<Durable, SubmitError>>;
+
+/// What callers and the committer share.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    boot: u32,
+    state: Mutex<Waiting>,
+    arrived: Condvar,
+    claims: Mutex<Claims>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    items: Vec<(Intent, Answer)>,
+    /// Set once no more work is taken.
+    refuses: Option<SubmitError>,
+    closing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Claims {
+    count: u32,
+    by_stream: HashMap<StreamId, Epoch>,
+}
+
+impl Inbox {
+    pub(crate) fn new(boot: u32) -> Self {
+        Self {
+            boot,
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            claims: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn boot(&self) -> u32 {
+        self.boot
+    }
+
+    pub(crate) fn claim(&self, stream: StreamId) -> Epoch {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.count += 1;
+        let epoch = Epoch::new(self.boot, claims.count);
+        claims.by_stream.insert(stream, epoch);
+        epoch
+    }
+
+    pub(crate) fn push(&self, intent: Intent, answer: Answer) {
+        let mut state = self.state();
+        if let Some(refusal) = &state.refuses {
+            // A dropped receipt does not want to know.
+            let _ = answer.send(Err(refusal.clone()));
+            return;
+        }
+        state.items.push((intent, answer));
+        let first = state.items.len() == 1;
+        drop(state);
+        if first {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Takes no more work; what was taken is still answered.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.refuses.get_or_insert(SubmitError::Closed);
+        state.closing = true;
+        self.arrived.notify_one();
+    }
+
+    /// Oldest epoch that may write to a stream. Without a claim, any of this boot: older writers are dead.
+    fn fence(&self, stream: StreamId) -> Epoch {
+        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims
+            .by_stream
+            .get(&stream)
+            .copied()
+            .unwrap_or(Epoch::new(self.boot, 0))
+    }
+
+    fn state(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The writing end of a journal; owned by its thread.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) watches: Arc<Watches>,
+    pub(crate) filler: Arc<Filler>,
+    /// Told the end of each segment that is finished.
+    pub(crate) sealed: mpsc::Sender<Position>,
+    pub(crate) room: Arc<Room>,
+    /// Where the next frame goes.
+    pub(crate) head: Position,
+    /// Below this position everything is on disk.
+    pub(crate) durable: Position,
+    /// Whether a frame already tells readers without a lock that all of it is durable.
+    pub(crate) marked: bool,
+    pub(crate) segment_bytes: u64,
+    pub(crate) marker_after: Duration,
+}
+
+/// A batch on its way to the disk.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    /// Every item in the order of submission, refused or not, so that answers keep that order.
+    answers: Vec<(StreamId, Answer, Result<Durable, SubmitError>)>,
+    frames: Vec<(Head, Span)>,
+    heads: HashMap<StreamId, Head>,
+}
+
+impl Committer {
+    /// Works until the inbox closes and everything is answered; the body of a thread.
+    pub(crate) fn run(mut self) {
+        let mut waiting = VecDeque::new();
+        let mut batch = Batch::default();
+        loop {
+            if waiting.is_empty() {
+                match self.take() {
+                    Some(items) => waiting.extend(items),
+                    None => return,
+                }
+            }
+            if let Err(reason) = self.commit(&mut waiting, &mut batch) {
+                self.poison(waiting, reason);
+                return;
+            }
+        }
+    }
+
+    /// Waits for work; writes a marker when none comes for a while. `None` when there will be no more.
+    fn take(&mut self) -> Option<Vec<(Intent, Answer)>> {
+        let inbox = Arc::clone(&self.inbox);
+        let mut state = inbox.state();
+        loop {
+            if !state.items.is_empty() {
+                // The capacity stays with the inbox' next round, so that pushing rarely allocates.
+                let capacity = state.items.len();
+                return Some(std::mem::replace(&mut state.items, Vec::with_capacity(capacity)));
+            }
+            if state.closing {
+                drop(state);
+                self.mark();
+                return None;
+            }
+            if self.marked {
+                state = inbox.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let (woken, waited) = inbox
+                .arrived
+                .wait_timeout(state, self.marker_after)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            if waited.timed_out() && state.items.is_empty() && !state.closing {
+                drop(state);
+                self.mark();
+                state = inbox.state();
+            }
+        }
+    }
+
+    /// Commits the first part of what waits. An error means that a write or a sync failed.
+    fn commit(&mut self, waiting: &mut VecDeque<(Intent, Answer)>, batch: &mut Batch) -> Result<(), String> {
+        batch.clear();
+        let mut unprepared = self.roll_if_full()?;
+        while batch.bytes.len() < BATCH_BYTES {
+            let Some((intent, answer)) = waiting.pop_front() else {
+                break;
+            };
+            let stream = intent.stream;
+            let verdict = match &unprepared {
+                Some(error) => Err(not_written(error)),
+                None => self.admit(intent, batch),
+            };
+            batch.answers.push((stream, answer, verdict));
+        }
+        if !batch.bytes.is_empty() {
+            let offset = offset_of(self.room.first, self.head);
+            unprepared = self.room.ensure(offset + batch.bytes.len() as u64).err();
+            if let Some(error) = &unprepared {
+                batch.fail(&not_written(error), &not_written(error));
+            } else if let Err(error) = self.write(&batch.bytes, offset) {
+                let reason = error.to_string();
+                tracing::error!(%error, "a write or sync of the journal failed; it must be opened again");
+                self.refuse(&reason);
+                let unknown = SubmitError::OutcomeUnknown {
+                    reason: reason.clone(),
+                };
+                batch.fail(
+                    &unknown,
+                    &SubmitError::Poisoned {
+                        reason: reason.clone(),
+                    },
+                );
+                batch.answer();
+                return Err(reason);
+            } else {
+                self.release(batch);
+            }
+        }
+        batch.answer();
+        Ok(())
+    }
+
+    /// Checks one frame and adds it to the batch.
+    fn admit(&self, intent: Intent, batch: &mut Batch) -> Result<Durable, SubmitError> {
+        let stream = intent.stream;
+        if let Some(damage) = self.index.damage(stream) {
+            let (readable_to, reason) = (damage.readable_to, damage.reason);
+            return Err(SubmitError::Quarantined {
+                stream,
+                readable_to,
+                reason,
+            });
+        }
+        let known = batch.heads.get(&stream).cloned();
+        let head = match known {
+            Some(head) => Some(head),
+            None => self.index.head(stream).map_err(|error| SubmitError::NotWritten {
+                reason: error.to_string(),
+            })?,
+        };
+        intent.admit(head.as_ref(), self.inbox.fence(stream))?;
+        let previous = head.map_or(ChainHash::ZERO, |head| head.hash);
+        let position = Position(self.head.0 + batch.bytes.len() as u64);
+        let hash = frame::write(&intent, previous, position, self.durable, &mut batch.bytes);
+        let span = Span {
+            position,
+            first_seq: intent.expected.next(),
+            last_seq: intent.last_seq(),
+        };
+        let head = intent.into_head(hash);
+        batch.heads.insert(stream, head.clone());
+        batch.frames.push((head, span));
+        Ok(Durable {
+            seq: span.last_seq,
+            hash,
+            position,
+        })
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        files::write_all(&*self.room.file, bytes, offset)?;
+        self.room.file.sync_data()
+    }
+
+    /// The batch is on disk: from here on it can be found, read and watched.
+    fn release(&mut self, batch: &mut Batch) {
+        self.head = Position(self.head.0 + batch.bytes.len() as u64);
+        self.durable = self.head;
+        self.marked = false;
+        self.index.publish(batch.frames.drain(..), self.durable);
+        let moved = batch.heads.values().map(|head| (head.stream, head.seq));
+        self.watches.publish(moved, self.durable);
+        self.filler
+            .moved(&self.room, offset_of(self.room.first, self.head));
+    }
+
+    /// Goes on to the next segment once this one is long enough. `Some` when that could not be prepared.
+    fn roll_if_full(&mut self) -> Result<Option<io::Error>, String> {
+        if offset_of(self.room.first, self.head) < self.segment_bytes {
+            return Ok(None);
+        }
+        // A marker may be unsynced still; once the next segment exists, everything below it counts as durable.
+        if self.durable < self.head {
+            if let Err(error) = self.room.file.sync_data() {
+                self.refuse(&error.to_string());
+                return Err(error.to_string());
+            }
+            self.durable = self.head;
+        }
+        match self
+            .filler
+            .next(self.index.journal, &self.index.segments, self.head)
+        {
+            Ok(room) => {
+                self.room = Arc::new(room);
+                // The indexer may have ended with its own error; then the segment waits for the next opening.
+                let _ = self.sealed.send(self.head);
+                Ok(None)
+            }
+            Err(error) => Ok(Some(error)),
+        }
+    }
+
+    /// Writes a frame without records, whose envelope tells readers without a lock that all before it is durable.
+    ///
+    /// It is not synced: if it is lost, they only see less. A failure is no harm either, since the next batch
+    /// overwrites it.
+    fn mark(&mut self) {
+        if self.marked {
+            return;
+        }
+        self.marked = true;
+        let mut bytes = Vec::new();
+        frame::write_marker(self.head, &mut bytes);
+        let offset = offset_of(self.room.first, self.head);
+        let end = offset + bytes.len() as u64;
+        let written = self
+            .room
+            .ensure(end)
+            .and_then(|()| files::write_all(&*self.room.file, &bytes, offset));
+        match written {
+            Ok(()) => self.head = Position(self.head.0 + bytes.len() as u64),
+            Err(error) => tracing::warn!(%error, "cannot write a marker"),
+        }
+    }
+
+    fn refuse(&self, reason: &str) {
+        self.inbox.state().refuses = Some(SubmitError::Poisoned {
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn poison(self, waiting: VecDeque<(Intent, Answer)>, reason: String) {
+        let late = std::mem::take(&mut self.inbox.state().items);
+        for (_, answer) in waiting.into_iter().chain(late) {
+            let _ = answer.send(Err(SubmitError::Poisoned {
+                reason: reason.clone(),
+            }));
+        }
+    }
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.answers.clear();
+        self.frames.clear();
+        self.heads.clear();
+    }
+
+    /// Takes back every acceptance. A conflict with a frame that is taken back was no conflict.
+    fn fail(&mut self, accepted: &SubmitError, refused: &SubmitError) {
+        for (stream, _, verdict) in &mut self.answers {
+            match verdict {
+                Ok(_) => *verdict = Err(accepted.clone()),
+                Err(SubmitError::Conflict { .. }) if self.heads.contains_key(stream) => {
+                    *verdict = Err(refused.clone());
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn answer(&mut self) {
+        for (_, answer, verdict) in self.answers.drain(..) {
+            // A dropped receipt does not withdraw the frame.
+            let _ = answer.send(verdict);
+        }
+    }
+}
+
+fn not_written(error: &io::Error) -> SubmitError {
+    SubmitError::NotWritten {
+        reason: format!("no room for the journal: {error}"),
+    }
+}

@@ -1,0 +1,174 @@
+//! What the catalogue does not know yet: the frames of the active segment, and of sealed ones until they are indexed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+
+use crate::catalogue::Span;
+use crate::id::{Position, Seq, StreamId};
+use crate::record::{Head, Standing};
+
+/// Heads remembered after their frames went to the catalogue, so that a busy stream is not looked up again there.
+const WARM_HEADS: usize = 100_000;
+
+/// Durable frames that are not in the catalogue, by stream.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    streams: BTreeMap<StreamId, Entry>,
+    owed: BTreeSet<StreamId>,
+    waiting: BTreeSet<(u64, StreamId)>,
+    warm: HashMap<StreamId, Head>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    head: Head,
+    spans: Vec<Span>,
+}
+
+impl Fresh {
+    /// Adds the next frame of a stream, by the head it makes and where it lies.
+    pub(crate) fn push(&mut self, head: Head, span: Span) {
+        let stream = head.stream;
+        match self.streams.get_mut(&stream) {
+            Some(entry) => {
+                entry.spans.push(span);
+                let old = std::mem::replace(&mut entry.head, head);
+                if old.standing != entry.head.standing {
+                    let new = entry.head.standing.clone();
+                    self.forget(stream, &old.standing);
+                    self.note(stream, &new);
+                }
+            }
+            None => {
+                self.note(stream, &head.standing);
+                self.streams.insert(
+                    stream,
+                    Entry {
+                        head,
+                        spans: vec![span],
+                    },
+                );
+            }
+        }
+    }
+
+    /// The head of a stream, if it is known here for certain.
+    pub(crate) fn head(&self, stream: StreamId) -> Option<&Head> {
+        self.streams
+            .get(&stream)
+            .map(|entry| &entry.head)
+            .or_else(|| self.warm.get(&stream))
+    }
+
+    /// Whether this is where the present head of a stream is kept.
+    pub(crate) fn holds(&self, stream: StreamId) -> bool {
+        self.streams.contains_key(&stream)
+    }
+
+    /// Where the frames lie that hold seqs above `after`, and the first seq that is known here.
+    pub(crate) fn spans(&self, stream: StreamId, after: Seq, limit: usize) -> (Vec<Span>, Option<Seq>) {
+        let Some(entry) = self.streams.get(&stream) else {
+            return (Vec::new(), None);
+        };
+        let from = entry.spans.partition_point(|span| span.last_seq <= after);
+        let spans = entry.spans[from..].iter().take(limit).copied().collect();
+        (spans, entry.spans.first().map(|span| span.first_seq))
+    }
+
+    /// Heads of one kind above `after`, by id.
+    pub(crate) fn of_kind(&self, kind: &str, after: Option<StreamId>, limit: usize) -> Vec<Head> {
+        let entries = self.streams.range((bound(after), Bound::Unbounded));
+        entries
+            .map(|(_, entry)| &entry.head)
+            .filter(|head| head.kind == kind)
+            .take(limit)
+            .cloned()
+            .collect()
+    }
+
+    /// Heads of streams that owe work, above `after`, by id.
+    pub(crate) fn owed(&self, after: Option<StreamId>, limit: usize) -> Vec<Head> {
+        let streams = self.owed.range((bound(after), Bound::Unbounded)).take(limit);
+        streams.filter_map(|stream| self.head(*stream).cloned()).collect()
+    }
+
+    /// Streams that wait for a time up to `until_ms`.
+    pub(crate) fn waiting(&self, until_ms: u64) -> impl Iterator<Item = StreamId> {
+        let end = (until_ms, StreamId::from_bytes([0xff; 16]));
+        self.waiting.range(..=end).map(|(_, stream)| *stream)
+    }
+
+    /// The earliest time above `after_ms` that a stream here waits for.
+    pub(crate) fn next_due(&self, after_ms: u64) -> Option<u64> {
+        let from = (after_ms.checked_add(1)?, StreamId::MARKER);
+        self.waiting.range(from..).next().map(|(time_ms, _)| *time_ms)
+    }
+
+    /// Every head; for tracing damage.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = &Head> {
+        self.streams.values().map(|entry| &entry.head)
+    }
+
+    /// Forgets frames below `through`, now that the catalogue has them, for up to `count` streams above `from`.
+    ///
+    /// Returns where to go on: the lock is let go in between, because the committer must not wait for 100,000 streams.
+    pub(crate) fn settle(
+        &mut self,
+        through: Position,
+        from: Option<StreamId>,
+        count: usize,
+    ) -> Option<StreamId> {
+        if from.is_none() {
+            self.warm.clear();
+        }
+        let some: Vec<_> = self
+            .streams
+            .range((bound(from), Bound::Unbounded))
+            .take(count)
+            .map(|(id, _)| *id)
+            .collect();
+        for stream in &some {
+            let Some(entry) = self.streams.get_mut(stream) else {
+                continue;
+            };
+            let settled = entry.spans.partition_point(|span| span.position < through);
+            entry.spans.drain(..settled);
+            if entry.spans.is_empty() {
+                self.remove(*stream);
+            } else {
+                entry.spans.shrink_to_fit();
+            }
+        }
+        some.last().copied().filter(|_| some.len() == count)
+    }
+
+    fn remove(&mut self, stream: StreamId) {
+        let Some(entry) = self.streams.remove(&stream) else {
+            return;
+        };
+        self.forget(stream, &entry.head.standing);
+        if self.warm.len() < WARM_HEADS {
+            self.warm.insert(stream, entry.head);
+        }
+    }
+
+    fn note(&mut self, stream: StreamId, standing: &Standing) {
+        match standing {
+            Standing::Owed => drop(self.owed.insert(stream)),
+            Standing::Until(time_ms) => drop(self.waiting.insert((*time_ms, stream))),
+            Standing::Done | Standing::Waits(_) => {}
+        }
+    }
+
+    fn forget(&mut self, stream: StreamId, standing: &Standing) {
+        match standing {
+            Standing::Owed => drop(self.owed.remove(&stream)),
+            Standing::Until(time_ms) => drop(self.waiting.remove(&(*time_ms, stream))),
+            Standing::Done | Standing::Waits(_) => {}
+        }
+    }
+}
+
+fn bound(after: Option<StreamId>) -> Bound<StreamId> {
+    after.map_or(Bound::Unbounded, Bound::Excluded)
+}

@@ -1,0 +1,573 @@
+//! One view over what is fresh and what is in the catalogue, and the reading of frames through it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::catalogue::{Broken, Catalogue, Span};
+use crate::codec;
+use crate::damage::Damage;
+use crate::files;
+use crate::frame::{ENVELOPE_LEN, Envelope};
+use crate::id::{Position, Seq, StreamId};
+use crate::journal::{Limit, ReadError};
+use crate::local::fresh::Fresh;
+use crate::local::indexer::{self, IndexError};
+use crate::record::{Frame, Head};
+use crate::segment::{JournalId, Segment, Segments};
+
+/// Bytes fetched at once when the frames of a stream lie close together.
+const RUN: u64 = 256 << 10;
+/// Foreign bytes between two frames that are rather read than skipped.
+const GAP: u64 = 16 << 10;
+/// Bytes fetched for a frame whose length is not known yet.
+const GUESS: u64 = 4 << 10;
+
+/// Everything that finds frames. It knows durable frames only: the committer adds them after their sync.
+#[derive(Debug)]
+pub(crate) struct Index {
+    pub(crate) journal: JournalId,
+    pub(crate) segments: Segments,
+    fresh: Mutex<Fresh>,
+    catalogue: RwLock<Shelf>,
+    damaged: RwLock<HashMap<StreamId, Damage>>,
+    durable: Mutex<Position>,
+}
+
+/// The catalogue with what is needed to put another in its place.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    pub(crate) folder: PathBuf,
+    pub(crate) cache_bytes: u64,
+    /// `None` once the journal is closed.
+    pub(crate) catalogue: Option<Catalogue>,
+    /// Everything below is in the catalogue and no longer fresh.
+    pub(crate) indexed: Position,
+}
+
+impl Index {
+    pub(crate) fn new(
+        journal: JournalId,
+        segments: Segments,
+        fresh: Fresh,
+        shelf: Shelf,
+        damaged: HashMap<StreamId, Damage>,
+        durable: Position,
+    ) -> Self {
+        Self {
+            journal,
+            segments,
+            fresh: Mutex::new(fresh),
+            catalogue: RwLock::new(shelf),
+            damaged: RwLock::new(damaged),
+            durable: Mutex::new(durable),
+        }
+    }
+
+    /// Adds frames that have just become durable, in order.
+    pub(crate) fn publish(&self, frames: impl Iterator<Item = (Head, Span)>, durable: Position) {
+        let mut fresh = self.fresh();
+        for (head, span) in frames {
+            fresh.push(head, span);
+        }
+        drop(fresh);
+        *self.durable.lock().unwrap_or_else(PoisonError::into_inner) = durable;
+    }
+
+    /// The position below which everything is durable.
+    pub(crate) fn durable(&self) -> Position {
+        *self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts every sealed segment in the catalogue that is not there yet, and forgets its fresh frames.
+    pub(crate) fn settle_sealed(&self) -> Result<(), ReadError> {
+        let segments_error = |error: io::Error| ReadError::Io {
+            what: "a segment".into(),
+            reason: error.to_string(),
+        };
+        loop {
+            let indexed = self
+                .catalogue
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .indexed;
+            let Some(first) = self.segments.firsts().into_iter().find(|first| *first >= indexed) else {
+                return Ok(());
+            };
+            let segment = self.segments.get(first).map_err(segments_error)?;
+            let Some(end) = segment.end else { return Ok(()) };
+            self.settle(&segment, end)?;
+            // The zeros behind the last frame were room that nobody needs any more.
+            let file = self
+                .segments
+                .disk()
+                .open(&self.segments.path(first), true)
+                .map_err(segments_error)?;
+            file.set_len(crate::segment::offset_of(first, end))
+                .map_err(segments_error)?;
+        }
+    }
+
+    fn settle(&self, segment: &Segment, through: Position) -> Result<(), ReadError> {
+        loop {
+            let (additions, lost) =
+                self.with_catalogue(|catalogue| match indexer::additions(catalogue, segment) {
+                    Ok(found) => catalogue
+                        .absorb(self.journal, &found.0, through)
+                        .map(|()| Ok(found)),
+                    Err(IndexError::Broken(broken)) => Err(broken),
+                    Err(IndexError::Io(error)) => Ok(Err(index_error(&error.to_string()))),
+                })??;
+            for damage in additions.damaged.into_values() {
+                self.quarantine(damage);
+            }
+            for lost in lost {
+                tracing::warn!(position = %lost.position, bytes = lost.bytes, reason = lost.reason, "a damaged frame");
+            }
+            let mut shelf = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
+            // A reader may have found the catalogue broken in between, and built it without this segment.
+            let indexed = shelf.catalogue.as_ref().map(Catalogue::indexed_through);
+            if matches!(indexed, Some(Ok(indexed)) if indexed >= through) {
+                shelf.indexed = through;
+                break;
+            }
+            if indexed.is_none() {
+                return Err(index_error("the journal is closed"));
+            }
+        }
+        let mut from = None;
+        loop {
+            from = self.fresh().settle(through, from, 1024);
+            if from.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) fn head(&self, stream: StreamId) -> Result<Option<Head>, ReadError> {
+        if let Some(head) = self.fresh().head(stream) {
+            return Ok(Some(head.clone()));
+        }
+        self.with_catalogue(|catalogue| catalogue.head(stream))
+    }
+
+    /// What is known to be wrong with a stream.
+    pub(crate) fn damage(&self, stream: StreamId) -> Option<Damage> {
+        self.damaged
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&stream)
+            .cloned()
+    }
+
+    /// Remembers that a stream is damaged; of two findings the earlier seq counts.
+    pub(crate) fn quarantine(&self, damage: Damage) {
+        let mut damaged = self.damaged.write().unwrap_or_else(PoisonError::into_inner);
+        if damaged
+            .get(&damage.stream)
+            .is_none_or(|known| damage.readable_to < known.readable_to)
+        {
+            tracing::warn!(stream = %damage.stream, readable_to = %damage.readable_to, reason = damage.reason, "stream quarantined");
+            damaged.insert(damage.stream, damage);
+        }
+    }
+
+    pub(crate) fn list(
+        &self,
+        kind: &str,
+        after: Option<StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Head>, ReadError> {
+        // Fresh first: a stream that leaves it meanwhile is already in the catalogue.
+        let fresh = self.fresh().of_kind(kind, after, limit);
+        let settled = self.with_catalogue(|catalogue| catalogue.of_kind(kind, after, limit))?;
+        self.merge(fresh, settled, limit, |_| true)
+    }
+
+    pub(crate) fn due(
+        &self,
+        until_ms: u64,
+        after: Option<StreamId>,
+        limit: usize,
+    ) -> Result<Vec<Head>, ReadError> {
+        let mut first = Smallest::new(limit, after);
+        let mut fresh_heads = BTreeMap::new();
+        {
+            let fresh = self.fresh();
+            for head in fresh.owed(after, limit) {
+                first.offer(head.stream);
+                fresh_heads.insert(head.stream, head);
+            }
+            for stream in fresh.waiting(until_ms) {
+                first.offer(stream);
+            }
+            for stream in &first.streams {
+                if let Some(head) = fresh.head(*stream) {
+                    fresh_heads.insert(*stream, head.clone());
+                }
+            }
+        }
+        // Stale entries (the stream has moved on and is fresh) are passed over, so more than `limit` may be needed.
+        let mut from = after;
+        let mut settled = Smallest::new(limit, after);
+        self.with_catalogue(|catalogue| {
+            catalogue.waiting(0, until_ms, |_, stream| {
+                if !self.fresh().holds(stream) {
+                    settled.offer(stream);
+                }
+                true
+            })?;
+            loop {
+                let page = catalogue.owed(from, limit.max(64))?;
+                for stream in &page {
+                    if !self.fresh().holds(*stream) {
+                        settled.offer(*stream);
+                    }
+                }
+                from = page.last().copied();
+                if from.is_none() || settled.is_full_below(from) {
+                    return Ok(());
+                }
+            }
+        })?;
+        let fresh = fresh_heads.into_values().collect();
+        self.merge(fresh, settled.streams.into_iter().collect(), limit, |head| {
+            head.standing.is_due(until_ms)
+        })
+    }
+
+    pub(crate) fn next_due(&self, after_ms: u64) -> Result<Option<u64>, ReadError> {
+        let fresh = self.fresh().next_due(after_ms);
+        let Some(from) = after_ms.checked_add(1) else {
+            return Ok(None);
+        };
+        let mut settled = None;
+        self.with_catalogue(|catalogue| {
+            catalogue.waiting(from, fresh.unwrap_or(u64::MAX), |time_ms, stream| {
+                if !self.fresh().holds(stream) {
+                    settled = Some(time_ms);
+                }
+                settled.is_none()
+            })
+        })?;
+        Ok(match (fresh, settled) {
+            (Some(fresh), Some(settled)) => Some(fresh.min(settled)),
+            (fresh, settled) => fresh.or(settled),
+        })
+    }
+
+    /// Highest boot generation that any frame was written in; looks at every stream.
+    pub(crate) fn highest_boot(&self) -> Result<u32, ReadError> {
+        let mut highest = 0;
+        self.with_catalogue(|catalogue| {
+            catalogue.each_head(|head| {
+                highest = highest.max(head.epoch.boot());
+                true
+            })
+        })?;
+        Ok(self
+            .fresh()
+            .heads()
+            .map(|head| head.epoch.boot())
+            .fold(highest, u32::max))
+    }
+
+    pub(crate) fn read(
+        &self,
+        stream: StreamId,
+        after: Seq,
+        limit: Limit,
+    ) -> Result<Vec<Arc<Frame>>, ReadError> {
+        let damage = self.damage(stream);
+        let mut spans = self.spans(stream, after, limit.records.max(1))?;
+        if let Some(damage) = &damage {
+            spans.retain(|span| span.last_seq <= damage.readable_to);
+            if spans.is_empty() {
+                return Err(read_error(damage.clone()));
+            }
+        }
+        self.fetch(stream, after, &spans, limit)
+    }
+
+    /// Where the frames with seqs above `after` lie.
+    fn spans(&self, stream: StreamId, after: Seq, limit: usize) -> Result<Vec<Span>, ReadError> {
+        let (fresh, known_from) = self.fresh().spans(stream, after, limit);
+        if known_from.is_some_and(|known_from| known_from <= after.next()) {
+            return Ok(fresh);
+        }
+        let mut spans = self.with_catalogue(|catalogue| catalogue.spans(stream, after, limit))?;
+        // While a segment moves to the catalogue its frames are in both.
+        let last = spans.last().map_or(after, |span| span.last_seq);
+        if spans.len() < limit {
+            // Looked up again: what was fresh a moment ago may have been settled before the catalogue was asked.
+            let (fresh, _) = self.fresh().spans(stream, last, limit - spans.len());
+            spans.extend(fresh);
+        }
+        Ok(spans)
+    }
+
+    fn fetch(
+        &self,
+        stream: StreamId,
+        after: Seq,
+        spans: &[Span],
+        limit: Limit,
+    ) -> Result<Vec<Arc<Frame>>, ReadError> {
+        let mut frames: Vec<Arc<Frame>> = Vec::new();
+        let (mut records, mut bytes) = (0, 0);
+        let mut run = Run::default();
+        for (at, span) in spans.iter().enumerate() {
+            let expected = frames
+                .last()
+                .map_or(after.next(), |frame| frame.last_seq().next());
+            let read = self
+                .fetch_one(&mut run, &spans[at..])
+                .and_then(|frame| check_link(&frame, stream, span, frames.last(), expected).map(|()| frame));
+            let frame = match read {
+                Ok(frame) => frame,
+                Err(Trouble::Io(error)) => {
+                    return Err(ReadError::Io {
+                        what: format!("stream {stream}"),
+                        reason: error.to_string(),
+                    });
+                }
+                Err(Trouble::Damage(reason)) => {
+                    let readable_to = Seq(span.first_seq.0.min(expected.0).saturating_sub(1));
+                    let reason = format!(
+                        "the frame of seq {} at position {}: {reason}",
+                        readable_to.next(),
+                        span.position
+                    );
+                    let damage = Damage {
+                        stream,
+                        readable_to,
+                        reason,
+                    };
+                    self.quarantine(damage.clone());
+                    return if frames.is_empty() {
+                        Err(read_error(damage))
+                    } else {
+                        Ok(frames)
+                    };
+                }
+            };
+            records += frame.records.len();
+            bytes += frame.payload_bytes();
+            if !frames.is_empty() && (records > limit.records || bytes > limit.bytes) {
+                break;
+            }
+            frames.push(Arc::new(frame));
+        }
+        Ok(frames)
+    }
+
+    /// Reads and decodes the frame of the first span; fetches some of the following ones with it if they lie near.
+    fn fetch_one(&self, run: &mut Run, spans: &[Span]) -> Result<Frame, Trouble> {
+        let position = spans[0].position;
+        if run.at(position).len() < ENVELOPE_LEN {
+            let mut end = position;
+            for next in &spans[1..] {
+                if next.position.0 > end.0 + GAP || next.position.0 > position.0 + RUN {
+                    break;
+                }
+                end = next.position;
+            }
+            self.fill(run, position, end.0 - position.0 + GUESS)?;
+        }
+        let damage = |flaw: codec::Flaw| Trouble::Damage(flaw.to_string());
+        let envelope = Envelope::parse_at(run.at(position), position).map_err(damage)?;
+        if (run.at(position).len() as u64) < envelope.frame_len() {
+            self.fill(run, position, envelope.frame_len())?;
+        }
+        let len =
+            usize::try_from(envelope.frame_len()).map_err(|error| Trouble::Damage(error.to_string()))?;
+        let sealed = run
+            .at(position)
+            .get(ENVELOPE_LEN..len)
+            .ok_or_else(|| damage(codec::Flaw::Short))?;
+        codec::open(sealed, position).map_err(damage)
+    }
+
+    fn fill(&self, run: &mut Run, position: Position, len: u64) -> Result<(), Trouble> {
+        let segment = self.segments.containing(position).map_err(Trouble::Io)?;
+        let segment = segment.ok_or_else(|| Trouble::Damage("its segment is missing".into()))?;
+        let len = segment.end.map_or(len, |end| len.min(end.0 - position.0));
+        run.start = position;
+        run.bytes.resize(
+            usize::try_from(len).map_err(|error| Trouble::Io(io::Error::other(error)))?,
+            0,
+        );
+        let offset = crate::segment::offset_of(segment.first, position);
+        let read = files::read_full(&*segment.file, &mut run.bytes, offset).map_err(Trouble::Io)?;
+        run.bytes.truncate(read);
+        Ok(())
+    }
+
+    fn merge(
+        &self,
+        fresh: Vec<Head>,
+        settled: Vec<StreamId>,
+        limit: usize,
+        wanted: impl Fn(&Head) -> bool,
+    ) -> Result<Vec<Head>, ReadError> {
+        let mut heads: BTreeMap<StreamId, Head> = fresh.into_iter().map(|head| (head.stream, head)).collect();
+        let mut ids: BTreeSet<StreamId> = heads.keys().copied().collect();
+        ids.extend(settled);
+        let mut merged = Vec::new();
+        for stream in ids {
+            if merged.len() >= limit {
+                break;
+            }
+            let head = match heads.remove(&stream) {
+                Some(head) => Some(head),
+                None => self.head(stream)?,
+            };
+            merged.extend(head.filter(|head| wanted(head)));
+        }
+        Ok(merged)
+    }
+
+    /// Runs a query; if the catalogue turns out to be broken, builds it again and runs the query once more.
+    pub(crate) fn with_catalogue<T>(
+        &self,
+        mut query: impl FnMut(&Catalogue) -> Result<T, Broken>,
+    ) -> Result<T, ReadError> {
+        for _ in 0..2 {
+            let broken = {
+                let shelf = self.catalogue.read().unwrap_or_else(PoisonError::into_inner);
+                let catalogue = shelf
+                    .catalogue
+                    .as_ref()
+                    .ok_or_else(|| index_error("the journal is closed"))?;
+                match query(catalogue) {
+                    Ok(answer) => return Ok(answer),
+                    Err(broken) => broken,
+                }
+            };
+            self.rebuild(&broken)?;
+        }
+        Err(index_error("it broke again right after it was built anew"))
+    }
+
+    fn rebuild(&self, broken: &Broken) -> Result<(), ReadError> {
+        let mut shelf = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
+        // sled holds a lock on its folder until it is dropped.
+        drop(shelf.catalogue.take());
+        let through = shelf.indexed;
+        let rebuilt = indexer::rebuild(&mut shelf, self.journal, &self.segments, through, broken);
+        let rebuilt = rebuilt.map_err(|error| index_error(&error.to_string()))?;
+        for damage in rebuilt.damaged {
+            self.quarantine(damage);
+        }
+        Ok(())
+    }
+
+    /// Lets go of the catalogue, so that the next process can open it.
+    pub(crate) fn close(&self) {
+        drop(
+            self.catalogue
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .catalogue
+                .take(),
+        );
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes fetched ahead.
+#[derive(Debug, Default)]
+struct Run {
+    start: Position,
+    bytes: Vec<u8>,
+}
+
+impl Run {
+    fn at(&self, position: Position) -> &[u8] {
+        let skip = position
+            .0
+            .checked_sub(self.start.0)
+            .and_then(|skip| usize::try_from(skip).ok());
+        skip.and_then(|skip| self.bytes.get(skip..)).unwrap_or_default()
+    }
+}
+
+#[derive(Debug)]
+enum Trouble {
+    Io(io::Error),
+    Damage(String),
+}
+
+/// The smallest ids above a bound.
+struct Smallest {
+    limit: usize,
+    after: Option<StreamId>,
+    streams: BTreeSet<StreamId>,
+}
+
+impl Smallest {
+    fn new(limit: usize, after: Option<StreamId>) -> Self {
+        Self {
+            limit,
+            after,
+            streams: BTreeSet::new(),
+        }
+    }
+
+    fn offer(&mut self, stream: StreamId) {
+        if self.after.is_none_or(|after| stream > after) {
+            self.streams.insert(stream);
+            if self.streams.len() > self.limit {
+                self.streams.pop_last();
+            }
+        }
+    }
+
+    fn is_full_below(&self, bound: Option<StreamId>) -> bool {
+        self.streams.len() >= self.limit && self.streams.last().copied() <= bound
+    }
+}
+
+fn check_link(
+    frame: &Frame,
+    stream: StreamId,
+    span: &Span,
+    before: Option<&Arc<Frame>>,
+    expected: Seq,
+) -> Result<(), Trouble> {
+    if frame.stream != stream || frame.first_seq() != span.first_seq || frame.last_seq() != span.last_seq {
+        let found = format!("it holds {} of stream {}", frame.first_seq(), frame.stream);
+        return Err(Trouble::Damage(found));
+    }
+    match before {
+        Some(before) if frame.first_seq() != expected => Err(Trouble::Damage(format!(
+            "seq {} follows seq {}",
+            frame.first_seq(),
+            before.last_seq()
+        ))),
+        Some(before) if frame.previous != before.hash => Err(Trouble::Damage(
+            "it does not name the frame before it as its predecessor".into(),
+        )),
+        None if frame.first_seq() > expected => Err(Trouble::Damage(format!("seq {} is missing", expected))),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn read_error(damage: Damage) -> ReadError {
+    ReadError::Damaged {
+        stream: damage.stream,
+        readable_to: damage.readable_to,
+        reason: damage.reason,
+    }
+}
+
+fn index_error(reason: &str) -> ReadError {
+    ReadError::Io {
+        what: "the catalogue".into(),
+        reason: reason.into(),
+    }
+}

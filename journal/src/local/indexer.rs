@@ -1,0 +1,213 @@
+//! Turns sealed segments into entries of the catalogue, and builds the whole of it again when it is lost.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use crate::catalogue::{Addition, Additions, Broken, Catalogue, Span};
+use crate::damage::{Damage, Lost, blame};
+use crate::id::Position;
+use crate::local::index::{Index, Shelf};
+use crate::rules;
+use crate::scan::{self, Bad, Found};
+use crate::segment::{JournalId, Segment, Segments};
+
+/// What came of building the catalogue again.
+#[derive(Debug)]
+pub(crate) struct Rebuilt {
+    pub(crate) moved_to: Option<PathBuf>,
+    pub(crate) damaged: Vec<Damage>,
+    pub(crate) lost: Vec<Lost>,
+}
+
+/// Why a segment could not be indexed.
+#[derive(Debug)]
+pub(crate) enum IndexError {
+    Broken(Broken),
+    Io(io::Error),
+}
+
+impl fmt::Display for IndexError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(broken) => broken.fmt(f),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<Broken> for IndexError {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+impl From<io::Error> for IndexError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Reads a sealed segment and works out what it adds. Every stream's seqs and hashes are checked on the way.
+pub(crate) fn additions(
+    catalogue: &Catalogue,
+    segment: &Segment,
+) -> Result<(Additions, Vec<Lost>), IndexError> {
+    let mut added = Additions::default();
+    let mut bads: Vec<Bad> = Vec::new();
+    let mut broken = None;
+    let known_damaged: std::collections::HashSet<_> = catalogue
+        .damaged()?
+        .into_iter()
+        .map(|damage| damage.stream)
+        .collect();
+    scan::scan(segment, segment.first, |found| {
+        match found {
+            Found::Bad(bad) => bads.push(bad),
+            Found::Frame { summary, .. } if summary.is_marker() => {}
+            Found::Frame { summary, .. }
+                if broken.is_some() || known_damaged.contains(&summary.head.stream) => {}
+            Found::Frame {
+                envelope, summary, ..
+            } => {
+                let stream = summary.head.stream;
+                if added.damaged.contains_key(&stream) {
+                    return Ok(());
+                }
+                let span = Span {
+                    position: envelope.position,
+                    first_seq: summary.first_seq,
+                    last_seq: summary.head.seq,
+                };
+                let before = match added.streams.get(&stream) {
+                    Some(addition) => Ok(Some(addition.head.clone())),
+                    None => catalogue.head(stream),
+                };
+                let before = match before {
+                    Ok(before) => before,
+                    Err(error) => {
+                        broken = Some(error);
+                        return Ok(());
+                    }
+                };
+                // Already indexed, when the batches of this segment were cut short by a crash.
+                let repeated = before
+                    .as_ref()
+                    .is_some_and(|before| before.seq >= summary.head.seq);
+                if !repeated && let Err(reason) = rules::follows(before.as_ref(), &summary) {
+                    let readable_to = before.map_or(crate::id::Seq::ZERO, |before| before.seq);
+                    added.damaged.insert(
+                        stream,
+                        Damage {
+                            stream,
+                            readable_to,
+                            reason,
+                        },
+                    );
+                    return Ok(());
+                }
+                match added.streams.get_mut(&stream) {
+                    Some(addition) => {
+                        addition.spans.push(span);
+                        addition.head = summary.head;
+                    }
+                    None => {
+                        added.streams.insert(
+                            stream,
+                            Addition {
+                                head: summary.head,
+                                spans: vec![span],
+                            },
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
+    })?;
+    if let Some(broken) = broken {
+        return Err(broken.into());
+    }
+    let lost = attribute(catalogue, &mut added, &bads)?;
+    Ok((added, lost))
+}
+
+/// Finds the streams that lost the frames in bad stretches; what no stream can be blamed for is returned.
+fn attribute(catalogue: &Catalogue, added: &mut Additions, bads: &[Bad]) -> Result<Vec<Lost>, Broken> {
+    let mut lost = Vec::new();
+    for bad in bads {
+        let blamed = blame(
+            bad,
+            |stream| match added.streams.get(&stream) {
+                Some(addition) => Ok(Some(addition.head.clone())),
+                None => catalogue.head(stream),
+            },
+            |hash| match added.streams.values().find(|addition| addition.head.hash == hash) {
+                Some(addition) => Ok(Some(addition.head.clone())),
+                None => catalogue.head_with_hash(hash),
+            },
+        )?;
+        match blamed {
+            Some(damage) => drop(added.damaged.entry(damage.stream).or_insert(damage)),
+            None => lost.push(Lost::new(bad)),
+        }
+    }
+    Ok(lost)
+}
+
+/// Moves the broken catalogue aside and builds another from all segments that end at or below `through`.
+pub(crate) fn rebuild(
+    shelf: &mut Shelf,
+    journal: JournalId,
+    segments: &Segments,
+    through: Position,
+    broken: &Broken,
+) -> Result<Rebuilt, IndexError> {
+    let moved_to = move_aside(&shelf.folder)?;
+    tracing::warn!(reason = %broken, moved_to = ?moved_to, "the catalogue is broken and is built again from the segments");
+    let catalogue = Catalogue::open(&shelf.folder, shelf.cache_bytes, journal)?;
+    let mut rebuilt = Rebuilt {
+        moved_to,
+        damaged: Vec::new(),
+        lost: Vec::new(),
+    };
+    for first in segments.firsts() {
+        let segment = segments.get(first)?;
+        let Some(end) = segment.end.filter(|end| *end <= through) else {
+            break;
+        };
+        let (added, lost) = additions(&catalogue, &segment)?;
+        catalogue.absorb(journal, &added, end)?;
+        rebuilt.damaged.extend(added.damaged.into_values());
+        rebuilt.lost.extend(lost);
+    }
+    shelf.indexed = catalogue.indexed_through()?;
+    shelf.catalogue = Some(catalogue);
+    Ok(rebuilt)
+}
+
+/// Gives a broken catalogue another name: it may still tell somebody what went wrong.
+fn move_aside(folder: &std::path::Path) -> io::Result<Option<PathBuf>> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    for number in 1u32.. {
+        let target = folder.with_extension(format!("broken-{number}"));
+        if !target.exists() {
+            std::fs::rename(folder, &target)?;
+            return Ok(Some(target));
+        }
+    }
+    Ok(None)
+}
+
+/// Indexes sealed segments as they are finished; the body of a thread, which ends when the committer does.
+pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>) {
+    while sealed.recv().is_ok() {
+        if let Err(error) = index.settle_sealed() {
+            // Their frames stay fresh, and are found all the same; the next sealed segment tries again.
+            tracing::warn!(%error, "cannot index a sealed segment");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The journal in a directory of this machine.
+//!
+//! # What it promises
+//!
+//! - A receipt that says `Ok` means: written and `fdatasync`ed. It survives `kill -9` and power loss, as far as the disk
+//!   keeps what it says it has synced.
+//! - After a crash, what was never acknowledged is either wholly there or wholly gone.
+//! - Damage to what was acknowledged is found, named, and quarantines the stream it hit; the others go on.
+//! - Segments are the truth. Everything else in the directory can be deleted at the price of a slower start.
+//!
+//! # What lies where
+//!
+//! ```text
+//! lock                       who owns the directory
+//! format                     which version of this layout it has
+//! boot                       how often it was opened
+//! journal/<position>.seg     frames
+//! blobs/ab/cdef...           bodies too large for a record
+//! catalogue/                 the index of sealed segments
+//! ```
+//!
+//! # Threads
+//!
+//! Three of its own: the committer (writes), the filler (zero-fills ahead of it), the indexer (catalogues sealed
+//! segments). Reading happens on the caller's thread.
+
+mod blobs;
+mod committer;
+mod fresh;
+mod identity;
+pub(crate) mod index;
+pub(crate) mod indexer;
+mod lock;
+mod open;
+mod room;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::blobs::Blobs;
+use crate::id::{Epoch, Position, Seq, StreamId};
+use crate::journal::{Draft, Journal, Limit, ReadError, Receipt};
+use crate::record::{Frame, Head};
+use crate::rules::Intent;
+use crate::watches::Watches;
+
+pub use lock::Holder;
+pub use open::{CatalogueState, CopiedTail, OpenError, OpenReport, TornTail};
+
+use blobs::LocalBlobs;
+use committer::Inbox;
+use index::Index;
+use lock::Lock;
+use room::Filler;
+
+/// How a local journal shall work. The defaults are right for production.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// A segment is finished at the first batch that ends beyond this many bytes.
+    pub segment_bytes: u64,
+    /// How many bytes of room are kept ready beyond the last frame; 0 switches the filler off.
+    pub fill_ahead: u64,
+    /// How long the committer is idle before it writes a marker for readers without a lock.
+    pub marker_after: Duration,
+    /// Memory for the catalogue's cache, in bytes.
+    pub cache_bytes: u64,
+    /// Where the owner of the directory can be talked to; told to whoever finds it in use.
+    pub socket: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            fill_ahead: 4 << 20,
+            marker_after: Duration::from_millis(10),
+            cache_bytes: 32 << 20,
+            socket: None,
+        }
+    }
+}
+
+/// A journal in a directory. One per directory; share it behind an `Arc`.
+#[derive(Debug)]
+pub struct LocalJournal {
+    folder: PathBuf,
+    inbox: Arc<Inbox>,
+    index: Arc<Index>,
+    watches: Arc<Watches>,
+    filler: Arc<Filler>,
+    blobs: LocalBlobs,
+    running: Mutex<Option<Running>>,
+}
+
+/// What ends when the journal is closed.
+#[derive(Debug)]
+struct Running {
+    committer: JoinHandle<()>,
+    filler: JoinHandle<()>,
+    indexer: JoinHandle<()>,
+    lock: Lock,
+}
+
+impl LocalJournal {
+    /// Opens the journal in `folder`, or makes one there, and says what it found.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing was changed in a directory that is in use or has a newer format.
+    pub fn open(folder: &Path, options: Options) -> Result<(Self, OpenReport), OpenError> {
+        open::open(Arc::new(crate::files::RealDisk), folder, options)
+    }
+
+    /// Opens a journal over another file system; for tests with faults.
+    ///
+    /// # Errors
+    /// As [`LocalJournal::open`].
+    #[doc(hidden)]
+    pub fn open_on(
+        disk: Arc<dyn crate::files::Disk>,
+        folder: &Path,
+        options: Options,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        open::open(disk, folder, options)
+    }
+
+    /// The directory it lives in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What is known to be wrong with a stream: it takes no writes, and is readable up to the gap.
+    pub fn damage(&self, stream: StreamId) -> Option<crate::Damage> {
+        self.index.damage(stream)
+    }
+}
+
+impl Journal for LocalJournal {
+    fn boot(&self) -> u32 {
+        self.inbox.boot()
+    }
+
+    fn claim(&self, stream: StreamId) -> Epoch {
+        self.inbox.claim(stream)
+    }
+
+    fn submit(&self, draft: Draft) -> Receipt {
+        let (answer, receipt) = Receipt::pair();
+        match Intent::new(draft) {
+            Ok(intent) => self.inbox.push(intent, answer),
+            // A dropped receipt does not want to know.
+            Err(error) => drop(answer.send(Err(error))),
+        }
+        receipt
+    }
+
+    fn read(&self, stream: StreamId, after: Seq, limit: Limit) -> Result<Vec<Arc<Frame>>, ReadError> {
+        self.index.read(stream, after, limit)
+    }
+
+    fn head(&self, stream: StreamId) -> Result<Option<Head>, ReadError> {
+        self.index.head(stream)
+    }
+
+    fn watch(&self, stream: StreamId) -> watch::Receiver<Seq> {
+        self.watches.stream(stream, || match self.index.head(stream) {
+            Ok(head) => head.map_or(Seq::ZERO, |head| head.seq),
+            Err(error) => {
+                tracing::warn!(%stream, %error, "a watch begins without its head");
+                Seq::ZERO
+            }
+        })
+    }
+
+    fn read_all(&self, after: Position, limit: Limit) -> Result<Vec<Arc<Frame>>, ReadError> {
+        let durable = self.index.durable();
+        crate::sequence::read_all(&self.index.segments, after, durable, limit).map_err(|error| {
+            ReadError::Io {
+                what: "the segments".into(),
+                reason: error.to_string(),
+            }
+        })
+    }
+
+    fn watch_all(&self) -> watch::Receiver<Position> {
+        self.watches.all()
+    }
+
+    fn list(&self, kind: &str, after: Option<StreamId>, limit: usize) -> Result<Vec<Head>, ReadError> {
+        self.index.list(kind, after, limit)
+    }
+
+    fn due(&self, until_ms: u64, after: Option<StreamId>, limit: usize) -> Result<Vec<Head>, ReadError> {
+        self.index.due(until_ms, after, limit)
+    }
+
+    fn next_due(&self, after_ms: u64) -> Result<Option<u64>, ReadError> {
+        self.index.next_due(after_ms)
+    }
+
+    fn blobs(&self) -> &dyn Blobs {
+        &self.blobs
+    }
+
+    fn close(&self) {
+        let Some(running) = self.running.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        // In this order: what was submitted is answered, then nobody needs room or an index, then others may come.
+        self.inbox.close();
+        join(running.committer);
+        self.filler.close();
+        join(running.filler);
+        join(running.indexer);
+        self.index.close();
+        drop(running.lock);
+    }
+}
+
+impl Drop for LocalJournal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the journal panicked");
+    }
+}

@@ -1,0 +1,626 @@
+//! Opening: whose directory it is, what the last process left behind, and what of it may be trusted.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::catalogue::{Broken, Catalogue, Span};
+use crate::damage::{Damage, Lost, blame};
+use crate::files::{self, Disk, DiskFile};
+use crate::id::{Position, Seq, StreamId};
+use crate::local::blobs::LocalBlobs;
+use crate::local::committer::{Committer, Inbox};
+use crate::local::fresh::Fresh;
+use crate::local::identity::{self, DIRECTORY_FORMAT, Format};
+use crate::local::index::{Index, Shelf};
+use crate::local::indexer::{self, IndexError};
+use crate::local::lock::{Holder, Lock, LockError};
+use crate::local::room::{Filler, Room};
+use crate::local::{LocalJournal, Options, Running};
+use crate::record::Head;
+use crate::rules;
+use crate::scan::{self, Bad, Found};
+use crate::segment::{self, FIRST_POSITION, HEADER_LEN, JournalId, Segment, Segments, offset_of};
+use crate::watches::Watches;
+
+/// Why a journal could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process, or another journal of this one, owns the directory. Talk to it instead, or end it.
+    #[error("{folder} is in use by {holder}; talk to that process, or stop it first")]
+    InUse {
+        /// The directory.
+        folder: PathBuf,
+        /// Who has it.
+        holder: Holder,
+    },
+    /// A newer version wrote it. Nothing was changed.
+    #[error("{folder} has format {found}, this version reads up to {supported}; use the newer version")]
+    NewerFormat {
+        /// The directory.
+        folder: PathBuf,
+        /// What it says.
+        found: u32,
+        /// What this version knows.
+        supported: u32,
+    },
+    /// Its format file says something no version of longhaul has written.
+    #[error(
+        "{folder} holds a `format` file that is not longhaul's; choose another directory, or restore that file"
+    )]
+    Unrecognised {
+        /// The directory.
+        folder: PathBuf,
+    },
+    /// The directory cannot be written to.
+    #[error("{folder} cannot be written to ({reason}); make it writable, or choose another directory")]
+    NotWritable {
+        /// The directory.
+        folder: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The operating system refused something else.
+    #[error("cannot {what}: {reason}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// What opening a journal found, for the log and for `doctor`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenReport {
+    /// The boot generation that began.
+    pub boot: u32,
+    /// Whether there was no journal before.
+    pub created: bool,
+    /// Bytes of a write that never finished; dropped, because nobody was told that they were written.
+    pub torn: Option<TornTail>,
+    /// Frames the last process may not have synced; copied and synced now.
+    pub copied: Option<CopiedTail>,
+    /// Streams that lost an acknowledged frame, among what was looked at. `verify` looks at everything.
+    pub damaged: Vec<Damage>,
+    /// Damaged bytes that no stream could be blamed for.
+    pub lost: Vec<Lost>,
+    /// How the catalogue was found.
+    pub catalogue: CatalogueState,
+    /// Frames that were read because the catalogue did not have them.
+    pub frames_scanned: u64,
+}
+
+/// Bytes of a write that never finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// Where they began.
+    pub position: Position,
+    /// How many there were.
+    pub bytes: u64,
+}
+
+/// Frames that were copied to a segment of their own, because the page cache that shows them may not be on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopiedTail {
+    /// The first one.
+    pub position: Position,
+    /// How many frames.
+    pub frames: u64,
+}
+
+/// How the catalogue was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CatalogueState {
+    /// There was nothing to index yet.
+    Created,
+    /// It was sound.
+    Used,
+    /// It was missing or broken, and was built again from the segments.
+    Rebuilt {
+        /// What was wrong with it.
+        reason: String,
+        /// Where the broken one lies now.
+        moved_to: Option<PathBuf>,
+    },
+}
+
+pub(super) fn open(
+    disk: Arc<dyn Disk>,
+    folder: &Path,
+    options: Options,
+) -> Result<(LocalJournal, OpenReport), OpenError> {
+    disk.create_dir(folder)
+        .map_err(|error| not_writable(folder, &error))?;
+    let lock = Lock::take(folder, options.socket.clone(), now_ms()).map_err(|error| match error {
+        LockError::Held(holder) => OpenError::InUse {
+            folder: folder.to_owned(),
+            holder,
+        },
+        LockError::Io(error) => not_writable(folder, &error),
+    })?;
+    check_format(&*disk, folder)?;
+
+    let segments_folder = folder.join("journal");
+    disk.create_dir(&segments_folder)
+        .map_err(|error| not_writable(folder, &error))?;
+    remove_unfinished(&*disk, &segments_folder).map_err(doing("clear the journal's folder"))?;
+    let segments = Segments::open(Arc::clone(&disk), &segments_folder).map_err(doing("list the segments"))?;
+    let (journal, created) = identify(&segments).map_err(|error| not_writable(folder, &error))?;
+    let blobs = LocalBlobs::open(Arc::clone(&disk), &folder.join("blobs"))
+        .map_err(doing("open the folder of blobs"))?;
+
+    let last = segments
+        .last()
+        .ok_or_else(|| io::Error::other("the first segment vanished"));
+    let last = last
+        .and_then(|first| segments.get(first))
+        .map_err(doing("open the last segment"))?;
+    let shelf = Shelf {
+        folder: folder.join("catalogue"),
+        cache_bytes: options.cache_bytes,
+        catalogue: None,
+        indexed: Position::default(),
+    };
+    let (shelf, mut findings) = open_catalogue(shelf, journal, &segments, &last)?;
+    findings.load(&shelf, &segments, &last)?;
+    let tail =
+        Tail::settle(&segments, journal, &last, &findings).map_err(doing("settle the end of the journal"))?;
+
+    let damaged = findings.damaged.values().cloned().collect();
+    let index = Arc::new(Index::new(
+        journal,
+        segments,
+        findings.fresh,
+        shelf,
+        findings.damaged,
+        tail.durable,
+    ));
+    let boot = next_boot(&*disk, folder, &index)?;
+    let report = OpenReport {
+        boot,
+        created,
+        torn: tail.torn,
+        copied: tail.copied,
+        damaged,
+        lost: findings.lost,
+        catalogue: findings.catalogue,
+        frames_scanned: findings.frames,
+    };
+    let journal = start(folder, options, lock, boot, index, blobs, tail)?;
+    Ok((journal, report))
+}
+
+fn start(
+    folder: &Path,
+    options: Options,
+    lock: Lock,
+    boot: u32,
+    index: Arc<Index>,
+    blobs: LocalBlobs,
+    tail: Tail,
+) -> Result<LocalJournal, OpenError> {
+    let inbox = Arc::new(Inbox::new(boot));
+    let watches = Arc::new(Watches::new(tail.durable));
+    let filler = Arc::new(Filler::new(options.fill_ahead, options.segment_bytes));
+    let (sealed, to_index) = mpsc::channel();
+    // What was sealed before this start is indexed first.
+    let _ = sealed.send(tail.room.first);
+    let room = Arc::new(tail.room);
+    filler.moved(&room, offset_of(room.first, tail.head));
+    let committer = Committer {
+        inbox: Arc::clone(&inbox),
+        index: Arc::clone(&index),
+        watches: Arc::clone(&watches),
+        filler: Arc::clone(&filler),
+        sealed,
+        room,
+        head: tail.head,
+        durable: tail.durable,
+        marked: tail.marked,
+        segment_bytes: options.segment_bytes,
+        marker_after: options.marker_after,
+    };
+    let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)
+            .map_err(doing("start a thread of the journal"))
+    };
+    let indexer = {
+        let index = Arc::clone(&index);
+        spawn("journal-index", Box::new(move || indexer::run(&index, &to_index)))?
+    };
+    let filling = {
+        let (filler, index) = (Arc::clone(&filler), Arc::clone(&index));
+        spawn("journal-fill", Box::new(move || filler.run(&index.segments)))?
+    };
+    let committer = spawn("journal-commit", Box::new(move || committer.run()))?;
+    let running = Running {
+        committer,
+        filler: filling,
+        indexer,
+        lock,
+    };
+    Ok(LocalJournal {
+        folder: folder.to_owned(),
+        inbox,
+        index,
+        watches,
+        filler,
+        blobs,
+        running: Mutex::new(Some(running)),
+    })
+}
+
+fn check_format(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
+    match identity::read_format(disk, folder).map_err(doing("read the format of the directory"))? {
+        Format::Version(found) if found > DIRECTORY_FORMAT => Err(OpenError::NewerFormat {
+            folder: folder.to_owned(),
+            found,
+            supported: DIRECTORY_FORMAT,
+        }),
+        Format::Version(_) => Ok(()),
+        Format::Unreadable => Err(OpenError::Unrecognised {
+            folder: folder.to_owned(),
+        }),
+        Format::Absent => identity::write_format(disk, folder).map_err(|error| not_writable(folder, &error)),
+    }
+}
+
+/// Removes what a crash left half made; nothing under a temporary name was ever acknowledged.
+fn remove_unfinished(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    for name in disk.list(folder)? {
+        if name.ends_with(".tmp") {
+            disk.remove(&folder.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// The id of the journal, from the first segment with a sound header; makes the first segment if there is none.
+fn identify(segments: &Segments) -> io::Result<(JournalId, bool)> {
+    let firsts = segments.firsts();
+    for first in &firsts {
+        let mut bytes = [0; segment::HEADER_BYTES];
+        files::read_full(&*segments.get(*first)?.file, &mut bytes, 0)?;
+        match segment::parse_header(&bytes, *first) {
+            Some(journal) => return Ok((journal, false)),
+            None => tracing::warn!(
+                segment = segment::file_name(*first),
+                "the header of a segment is damaged"
+            ),
+        }
+    }
+    let journal = uuid::Uuid::now_v7().into_bytes();
+    if !firsts.is_empty() {
+        // Only the catalogue compares ids, and it will be built again.
+        return Ok((journal, false));
+    }
+    let path = segments.folder().join("first.tmp");
+    let file = segments.disk().create(&path)?;
+    segments.place(journal, FIRST_POSITION, &path, &*file)?;
+    Ok((journal, true))
+}
+
+fn open_catalogue(
+    mut shelf: Shelf,
+    journal: JournalId,
+    segments: &Segments,
+    last: &Segment,
+) -> Result<(Shelf, Findings), OpenError> {
+    let missing = !shelf.folder.exists();
+    let anything_sealed = segments.firsts().len() > 1;
+    let mut findings = Findings::default();
+    let opened = Catalogue::open(&shelf.folder, shelf.cache_bytes, journal).and_then(|catalogue| {
+        if missing && anything_sealed {
+            return Err(Broken("it is missing".into()));
+        }
+        let indexed = catalogue.indexed_through()?;
+        if indexed > last.first {
+            return Err(Broken(format!(
+                "it claims to know positions up to {indexed}, the journal is shorter"
+            )));
+        }
+        findings.damaged = catalogue
+            .damaged()?
+            .into_iter()
+            .map(|damage| (damage.stream, damage))
+            .collect();
+        Ok((catalogue, indexed))
+    });
+    match opened {
+        Ok((catalogue, indexed)) => {
+            findings.catalogue = if missing {
+                CatalogueState::Created
+            } else {
+                CatalogueState::Used
+            };
+            shelf.catalogue = Some(catalogue);
+            shelf.indexed = indexed;
+        }
+        Err(broken) => {
+            let rebuilt = indexer::rebuild(&mut shelf, journal, segments, last.first, &broken);
+            let rebuilt = rebuilt.map_err(|error| OpenError::Io {
+                what: "build the catalogue again".into(),
+                reason: error.to_string(),
+            })?;
+            let moved_to = rebuilt.moved_to.filter(|_| !missing);
+            findings.catalogue = CatalogueState::Rebuilt {
+                reason: broken.to_string(),
+                moved_to,
+            };
+            findings.damaged = rebuilt
+                .damaged
+                .into_iter()
+                .map(|damage| (damage.stream, damage))
+                .collect();
+            findings.lost = rebuilt.lost;
+        }
+    }
+    Ok((shelf, findings))
+}
+
+/// What reading the segments that are not in the catalogue brought to light.
+#[derive(Debug)]
+struct Findings {
+    fresh: Fresh,
+    damaged: HashMap<StreamId, Damage>,
+    lost: Vec<Lost>,
+    catalogue: CatalogueState,
+    frames: u64,
+    /// Everything below was known synced by the last process.
+    durable: Position,
+    /// Behind the last frame that is kept.
+    end: Position,
+    /// Frames from `durable` on, markers not counted.
+    doubtful: u64,
+    torn: Option<Position>,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self {
+            fresh: Fresh::default(),
+            damaged: HashMap::new(),
+            lost: Vec::new(),
+            catalogue: CatalogueState::Created,
+            frames: 0,
+            durable: FIRST_POSITION,
+            end: FIRST_POSITION,
+            doubtful: 0,
+            torn: None,
+        }
+    }
+}
+
+impl Findings {
+    fn load(&mut self, shelf: &Shelf, segments: &Segments, last: &Segment) -> Result<(), OpenError> {
+        let scanning = doing("read the segments");
+        self.durable = scan::durable_below(last).map_err(&scanning)?;
+        let catalogue = shelf
+            .catalogue
+            .as_ref()
+            .ok_or_else(|| scanning(io::Error::other("no catalogue")))?;
+        for first in segments
+            .firsts()
+            .into_iter()
+            .filter(|first| *first >= shelf.indexed)
+        {
+            let segment = segments.get(first).map_err(&scanning)?;
+            self.load_segment(catalogue, &segment)
+                .map_err(|error| scanning(io::Error::other(error.to_string())))?;
+        }
+        Ok(())
+    }
+
+    fn load_segment(&mut self, catalogue: &Catalogue, segment: &Segment) -> Result<(), IndexError> {
+        let mut bads: Vec<Bad> = Vec::new();
+        let end = scan::scan(segment, segment.first, |found| {
+            match found {
+                _ if self.torn.is_some() => {}
+                Found::Bad(bad) if bad.position >= self.durable => self.torn = Some(bad.position),
+                Found::Bad(bad) => bads.push(bad),
+                Found::Frame { summary, .. } if summary.is_marker() => {}
+                Found::Frame {
+                    envelope, summary, ..
+                } => {
+                    self.frames += 1;
+                    self.doubtful += u64::from(envelope.position >= self.durable);
+                    let stream = summary.head.stream;
+                    if self.damaged.contains_key(&stream) {
+                        return Ok(());
+                    }
+                    let before = self
+                        .head(catalogue, stream)
+                        .map_err(|broken| io::Error::other(broken.0))?;
+                    if let Err(reason) = rules::follows(before.as_ref(), &summary) {
+                        // The catalogue may be ahead of `indexed`, when its batches were cut short by a crash.
+                        let repeated = !self.fresh.holds(stream)
+                            && before
+                                .as_ref()
+                                .is_some_and(|before| before.seq >= summary.head.seq);
+                        if !repeated {
+                            let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
+                            self.damaged.insert(
+                                stream,
+                                Damage {
+                                    stream,
+                                    readable_to,
+                                    reason,
+                                },
+                            );
+                            return Ok(());
+                        }
+                    }
+                    let (first_seq, last_seq) = (summary.first_seq, summary.head.seq);
+                    self.fresh.push(
+                        summary.head,
+                        Span {
+                            position: envelope.position,
+                            first_seq,
+                            last_seq,
+                        },
+                    );
+                }
+            }
+            Ok(())
+        })?;
+        self.end = self.torn.unwrap_or(end);
+        for bad in &bads {
+            let blamed = blame(
+                bad,
+                |stream| self.head(catalogue, stream),
+                |hash| match self.fresh.heads().find(|head| head.hash == hash) {
+                    Some(head) => Ok(Some(head.clone())),
+                    None => catalogue.head_with_hash(hash),
+                },
+            )?;
+            match blamed {
+                Some(damage) => drop(self.damaged.entry(damage.stream).or_insert(damage)),
+                None => self.lost.push(Lost::new(bad)),
+            }
+        }
+        Ok(())
+    }
+
+    fn head(&self, catalogue: &Catalogue, stream: StreamId) -> Result<Option<Head>, Broken> {
+        match self.fresh.head(stream) {
+            Some(head) => Ok(Some(head.clone())),
+            None => catalogue.head(stream),
+        }
+    }
+}
+
+/// Where writing goes on.
+#[derive(Debug)]
+struct Tail {
+    room: Room,
+    head: Position,
+    durable: Position,
+    marked: bool,
+    torn: Option<TornTail>,
+    copied: Option<CopiedTail>,
+}
+
+impl Tail {
+    /// Decides whether the last segment can be written on as it is.
+    ///
+    /// Frames above `durable` are shown by the page cache, and after a failed sync the page cache shows what is not on
+    /// disk and never will be. So they are copied to a new segment and synced there before anything else is
+    /// acknowledged; half a frame behind them is left behind with the old one.
+    fn settle(segments: &Segments, journal: JournalId, last: &Segment, found: &Findings) -> io::Result<Self> {
+        let torn = match found.torn {
+            Some(position) => Some(TornTail {
+                position,
+                bytes: scan::written_to(last, position)?.0 - position.0,
+            }),
+            None => None,
+        };
+        if found.doubtful == 0 && torn.is_none() {
+            let file = segments.disk().open(&segments.path(last.first), true)?;
+            let filled = file.size()?.max(HEADER_LEN);
+            return Ok(Self {
+                room: Room::new(last.first, file, filled),
+                head: found.end,
+                durable: found.durable,
+                marked: found.end > found.durable || found.end == last.first,
+                torn: None,
+                copied: None,
+            });
+        }
+        let (first, end) = (found.durable, found.end);
+        let file = copy(segments, journal, last, first, end)?;
+        if first > last.first {
+            // Cosmetic: the name of the new segment already says where this one ends.
+            segments
+                .disk()
+                .open(&segments.path(last.first), true)?
+                .set_len(offset_of(last.first, first))?;
+        }
+        let copied = CopiedTail {
+            position: first,
+            frames: found.doubtful,
+        };
+        if let Some(torn) = torn {
+            tracing::warn!(position = %torn.position, bytes = torn.bytes, "dropped a torn tail that was never acknowledged");
+        }
+        Ok(Self {
+            room: Room::new(first, file, offset_of(first, end)),
+            head: end,
+            durable: end,
+            marked: false,
+            torn,
+            copied: (found.doubtful > 0).then_some(copied),
+        })
+    }
+}
+
+/// Copies frames verbatim to a new segment that begins with them.
+fn copy(
+    segments: &Segments,
+    journal: JournalId,
+    last: &Segment,
+    first: Position,
+    end: Position,
+) -> io::Result<Arc<dyn DiskFile>> {
+    let path = segments.folder().join("copy.tmp");
+    let file = segments.disk().create(&path)?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = first;
+    while at < end {
+        let want = usize::try_from(end.0 - at.0)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let read = files::read_full(&*last.file, &mut buffer[..want], offset_of(last.first, at))?;
+        if read < want {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        files::write_all(&*file, &buffer[..want], offset_of(first, at))?;
+        at = Position(at.0 + want as u64);
+    }
+    segments.place(journal, first, &path, &*file)?;
+    Ok(file)
+}
+
+/// Makes the next boot generation durable. It must be larger than any that wrote a frame, even if its file was lost.
+fn next_boot(disk: &dyn Disk, folder: &Path, index: &Index) -> Result<u32, OpenError> {
+    let last = match identity::read_boot(disk, folder).map_err(doing("read the boot generation"))? {
+        Some(boot) => boot,
+        None => index.highest_boot().map_err(|error| OpenError::Io {
+            what: "find the last boot generation".into(),
+            reason: error.to_string(),
+        })?,
+    };
+    let boot = last.checked_add(1).ok_or_else(|| OpenError::Io {
+        what: "begin a boot generation".into(),
+        reason: "there are no more of them".into(),
+    })?;
+    identity::write_boot(disk, folder, boot).map_err(|error| not_writable(folder, &error))?;
+    Ok(boot)
+}
+
+fn not_writable(folder: &Path, error: &io::Error) -> OpenError {
+    OpenError::NotWritable {
+        folder: folder.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+fn doing(what: &'static str) -> impl Fn(io::Error) -> OpenError {
+    move |error| OpenError::Io {
+        what: what.into(),
+        reason: error.to_string(),
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,193 @@
+//! Reading a journal without opening it: no lock, no catalogue, nothing written.
+//!
+//! Segments only ever grow at their end, and every frame carries its own checksums, so that a second process can read
+//! those of a live journal up to the position that the last frame says is durable. An idle journal says so of everything
+//! within a few milliseconds; one that was killed may hold a little more, which only opening it can vouch for.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::codec::{self, Flaw};
+use crate::files::{Disk, RealDisk};
+use crate::frame::ENVELOPE_LEN;
+use crate::id::{Position, StreamId};
+use crate::record::Frame;
+use crate::scan::{self, Bad, Found};
+use crate::segment::{HEADER_LEN, Segments};
+
+/// The segments of a journal as they were when it was looked at.
+#[derive(Debug)]
+pub struct Offline {
+    segments: Segments,
+    durable: Position,
+}
+
+/// What a walk over the frames meets.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Entry {
+    /// A whole frame.
+    Frame(Arc<Frame>),
+    /// Bytes that were durable and are no readable frame any more.
+    Damaged {
+        /// Where they begin.
+        position: Position,
+        /// How many there are.
+        bytes: u64,
+        /// What is wrong with them.
+        flaw: Flaw,
+    },
+}
+
+/// What a journal consists of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Segment files.
+    pub segments: u64,
+    /// Durable frames, markers not counted.
+    pub frames: u64,
+    /// Their records.
+    pub records: u64,
+    /// The bytes of their payloads.
+    pub payload_bytes: u64,
+    /// The bytes of frames, with everything around the payloads.
+    pub frame_bytes: u64,
+    /// What the segment files take, prepared room included.
+    pub disk_bytes: u64,
+    /// How many streams of each kind.
+    pub streams_by_kind: std::collections::BTreeMap<String, u64>,
+}
+
+impl Offline {
+    /// Looks at the journal in a data directory. It may be in use.
+    ///
+    /// # Errors
+    /// When there is no journal, or it cannot be read.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        Self::open_on(Arc::new(RealDisk), folder)
+    }
+
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<Self> {
+        let segments = Segments::open(disk, &folder.join("journal"))?;
+        let Some(last) = segments.last() else {
+            let reason = format!("there is no journal in {}", folder.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, reason));
+        };
+        let durable = scan::durable_below(&segments.get(last)?)?;
+        Ok(Self { segments, durable })
+    }
+
+    /// Everything below this position is known to be durable, and is what the other methods look at.
+    pub fn durable_below(&self) -> Position {
+        self.durable
+    }
+
+    /// Walks the frames of all streams, or of one, in the order they were written, until `visit` breaks off.
+    ///
+    /// # Errors
+    /// When the segments cannot be read. Damage is no error here but an [`Entry`].
+    pub fn walk(
+        &self,
+        stream: Option<StreamId>,
+        mut visit: impl FnMut(Entry) -> ControlFlow<()>,
+    ) -> io::Result<()> {
+        self.scan(|found| match found {
+            Found::Frame { summary, .. } if summary.is_marker() => Ok(ControlFlow::Continue(())),
+            Found::Frame { summary, .. } if stream.is_some_and(|wanted| wanted != summary.head.stream) => {
+                Ok(ControlFlow::Continue(()))
+            }
+            Found::Frame { envelope, sealed, .. } => {
+                Ok(visit(match codec::open(sealed, envelope.position) {
+                    Ok(frame) => Entry::Frame(Arc::new(frame)),
+                    Err(flaw) => {
+                        let bytes = ENVELOPE_LEN as u64 + sealed.len() as u64;
+                        Entry::Damaged {
+                            position: envelope.position,
+                            bytes,
+                            flaw,
+                        }
+                    }
+                }))
+            }
+            Found::Bad(Bad {
+                position, end, flaw, ..
+            }) => Ok(visit(Entry::Damaged {
+                position,
+                bytes: end.0 - position.0,
+                flaw,
+            })),
+        })
+    }
+
+    /// Counts what is there.
+    ///
+    /// # Errors
+    /// When the segments cannot be read.
+    pub fn stats(&self) -> io::Result<Stats> {
+        let mut stats = Stats::default();
+        for first in self.segments.firsts() {
+            stats.segments += 1;
+            stats.disk_bytes += self.segments.get(first)?.file.size()?;
+        }
+        let mut known = std::collections::HashSet::new();
+        self.walk(None, |entry| {
+            if let Entry::Frame(frame) = entry {
+                stats.frames += 1;
+                stats.records += frame.records.len() as u64;
+                stats.payload_bytes += frame.payload_bytes() as u64;
+                if known.insert(frame.stream) {
+                    *stats.streams_by_kind.entry(frame.kind.to_string()).or_default() += 1;
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        let first = self.segments.firsts().first().map_or(HEADER_LEN, |first| first.0);
+        stats.frame_bytes = self.durable.0 - first;
+        Ok(stats)
+    }
+
+    /// Shows everything below the durable position.
+    pub(crate) fn scan(
+        &self,
+        mut visit: impl FnMut(Found<'_>) -> io::Result<ControlFlow<()>>,
+    ) -> io::Result<()> {
+        for first in self.segments.firsts() {
+            let segment = self.segments.get(first)?;
+            if scan::scan_until(&segment, first, self.durable, &mut visit)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whole frames and other bytes beyond the durable position: `(frames, bytes that are none)`.
+    pub(crate) fn beyond(&self) -> io::Result<(u64, u64)> {
+        let Some(last) = self.segments.last() else {
+            return Ok((0, 0));
+        };
+        let segment = self.segments.get(last)?;
+        let (mut frames, mut torn) = (0, None);
+        scan::scan(&segment, self.durable, |found| {
+            match found {
+                Found::Frame { summary, .. } => frames += u64::from(!summary.is_marker() && torn.is_none()),
+                Found::Bad(bad) => torn = torn.or(Some(bad.position)),
+            }
+            Ok(())
+        })?;
+        let torn = torn
+            .map(|at| scan::written_to(&segment, at).map(|end| end.0 - at.0))
+            .transpose()?;
+        Ok((frames, torn.unwrap_or(0)))
+    }
+}
+
+/// Counts what the journal in a data directory consists of; it may be in use.
+///
+/// # Errors
+/// When there is no journal, or it cannot be read.
+pub fn stats(folder: &Path) -> io::Result<Stats> {
+    Offline::open(folder)?.stats()
+}

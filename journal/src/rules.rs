@@ -1,0 +1,184 @@
+//! What makes a draft acceptable: pure rules, the same for every journal of this crate.
+
+use std::borrow::Cow;
+
+use crate::codec::{self, Summary};
+use crate::id::{ChainHash, Epoch, Seq, StreamId};
+use crate::journal::{Draft, SubmitError};
+use crate::record::{Head, NewRecord, Standing};
+
+/// Most payload bytes one frame may carry. Larger bodies belong in a blob.
+pub const MAX_FRAME_PAYLOAD: usize = 1 << 20;
+/// Most records one frame may carry.
+pub const MAX_FRAME_RECORDS: usize = 4096;
+/// Longest name of a record type, in bytes.
+pub const MAX_TYPE_NAME: usize = 64;
+/// Longest kind of a stream, in bytes.
+pub const MAX_KIND: usize = 32;
+/// Longest name in [`Standing::Waits`], in bytes.
+pub const MAX_WAIT_NAME: usize = 64;
+
+/// A draft that is well formed, its records already encoded on the caller's thread.
+///
+/// The committer is the one thread everybody waits for, so that whatever needs no order is done before it.
+#[derive(Debug)]
+pub(crate) struct Intent {
+    pub(crate) stream: StreamId,
+    pub(crate) kind: Cow<'static, str>,
+    pub(crate) epoch: Epoch,
+    pub(crate) expected: Seq,
+    pub(crate) time_ms: u64,
+    pub(crate) standing: Standing,
+    pub(crate) count: u32,
+    pub(crate) encoded: Vec<u8>,
+}
+
+impl Intent {
+    /// Checks what can be checked without knowing the stream.
+    pub(crate) fn new(draft: Draft) -> Result<Self, SubmitError> {
+        check_shape(&draft).map_err(|reason| SubmitError::Invalid { reason })?;
+        let encoded = codec::encode_records(&draft.records);
+        Ok(Self {
+            stream: draft.stream,
+            kind: draft.kind,
+            epoch: draft.epoch,
+            expected: draft.expected,
+            time_ms: draft.time_ms,
+            standing: draft.standing,
+            count: u32::try_from(draft.records.len()).expect("check_shape bounds the number of records"),
+            encoded,
+        })
+    }
+
+    /// Checks this frame against the stream it wants to extend; `fence` is the oldest epoch that may still write.
+    ///
+    /// A stale writer is told so even when its `expected` is wrong as well: it must stop, not reload.
+    pub(crate) fn admit(&self, head: Option<&Head>, fence: Epoch) -> Result<(), SubmitError> {
+        let holder = head.map_or(fence, |head| head.epoch.max(fence));
+        if self.epoch < holder {
+            return Err(SubmitError::Fenced {
+                stream: self.stream,
+                holder,
+                offered: self.epoch,
+            });
+        }
+        let at = head.map_or(Seq::ZERO, |head| head.seq);
+        if self.expected != at {
+            return Err(SubmitError::Conflict {
+                stream: self.stream,
+                expected: self.expected,
+                head: at,
+            });
+        }
+        if let Some(head) = head {
+            if self.time_ms < head.time_ms {
+                return Err(SubmitError::Invalid {
+                    reason: format!("time fell from {} ms to {} ms", head.time_ms, self.time_ms),
+                });
+            }
+            if self.kind != head.kind {
+                return Err(SubmitError::Invalid {
+                    reason: format!(
+                        "the stream is of kind {:?}, the frame says {:?}",
+                        head.kind, self.kind
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the stream stands once this frame is on disk.
+    pub(crate) fn into_head(self, hash: ChainHash) -> Head {
+        Head {
+            seq: self.last_seq(),
+            stream: self.stream,
+            kind: self.kind,
+            hash,
+            epoch: self.epoch,
+            time_ms: self.time_ms,
+            standing: self.standing,
+        }
+    }
+
+    /// Seq of the last record, once it is written.
+    pub(crate) fn last_seq(&self) -> Seq {
+        self.expected.plus(u64::from(self.count))
+    }
+}
+
+fn check_shape(draft: &Draft) -> Result<(), String> {
+    if draft.stream == StreamId::MARKER {
+        return Err("the marker stream holds no records".into());
+    }
+    if draft.records.is_empty() {
+        return Err("a frame holds at least one record".into());
+    }
+    if draft.records.len() > MAX_FRAME_RECORDS {
+        return Err(format!(
+            "{} records, at most {MAX_FRAME_RECORDS}",
+            draft.records.len()
+        ));
+    }
+    check_name("kind", &draft.kind, MAX_KIND)?;
+    if let Standing::Waits(name) = &draft.standing {
+        check_name("name of a wait", name, MAX_WAIT_NAME)?;
+    }
+    if draft.expected.0.checked_add(MAX_FRAME_RECORDS as u64).is_none() {
+        return Err(format!("seq {} leaves no room for records", draft.expected));
+    }
+    draft.records.iter().try_for_each(check_record)?;
+    let payload: usize = draft.records.iter().map(|record| record.payload.len()).sum();
+    if payload > MAX_FRAME_PAYLOAD {
+        return Err(format!(
+            "{payload} payload bytes, at most {MAX_FRAME_PAYLOAD}; keep large bodies in a blob"
+        ));
+    }
+    Ok(())
+}
+
+fn check_record(record: &NewRecord) -> Result<(), String> {
+    check_name("record type", &record.type_name, MAX_TYPE_NAME)?;
+    if record.type_version == 0 {
+        return Err(format!("{}: type versions count from 1", record.type_name));
+    }
+    Ok(())
+}
+
+/// Names are printable ASCII, so that they can be keys of an index and words of a command line.
+fn check_name(what: &str, name: &str, most: usize) -> Result<(), String> {
+    if name.is_empty() || name.len() > most || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "{what} {name:?} is not 1 to {most} printable ASCII characters"
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that a frame read back is the one right after `head`: what [`Intent::admit`] checked before the write.
+pub(crate) fn follows(head: Option<&Head>, frame: &Summary) -> Result<(), String> {
+    let (seq, hash) = head.map_or((Seq::ZERO, ChainHash::ZERO), |head| (head.seq, head.hash));
+    if frame.first_seq != seq.next() {
+        return Err(format!("seq {} follows seq {seq}", frame.first_seq));
+    }
+    if frame.previous != hash {
+        return Err(format!(
+            "seq {} names {} as its predecessor, which is {hash}",
+            frame.first_seq, frame.previous
+        ));
+    }
+    let Some(head) = head else { return Ok(()) };
+    if frame.head.time_ms < head.time_ms {
+        return Err(format!("time falls at seq {}", frame.first_seq));
+    }
+    if frame.head.epoch < head.epoch {
+        return Err(format!(
+            "the epoch falls from {} to {} at seq {}",
+            head.epoch, frame.head.epoch, frame.first_seq
+        ));
+    }
+    if frame.head.kind != head.kind {
+        return Err(format!("the kind changes at seq {}", frame.first_seq));
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Proving that nothing acknowledged was lost or changed, from the segments alone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::codec;
+use crate::damage::{Damage, Lost, blame};
+use crate::id::{ChainHash, Position, Seq, StreamId};
+use crate::offline::Offline;
+use crate::record::Head;
+use crate::rules;
+use crate::scan::{Bad, Found};
+
+/// What walking every chain brought to light.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Streams met.
+    pub streams: u64,
+    /// Frames that are sound, markers not counted.
+    pub frames: u64,
+    /// Their records.
+    pub records: u64,
+    /// Everything below this position was looked at.
+    pub durable_below: Position,
+    /// Streams that lost a frame; the first bad seq is the one after `readable_to`.
+    pub damaged: Vec<Damage>,
+    /// Damaged bytes that no stream could be blamed for.
+    pub lost: Vec<Lost>,
+    /// Whole frames that are not known to be durable yet.
+    pub unconfirmed_frames: u64,
+    /// Bytes of a write that never finished. No damage: nobody was told of it.
+    pub torn_bytes: u64,
+    /// The last readable seq and hash of every stream: what to note elsewhere, and hand over as the expected head.
+    pub heads: BTreeMap<StreamId, (Seq, ChainHash)>,
+    /// Whether the expected head was found; `None` when none was given.
+    pub head: Option<HeadCheck>,
+}
+
+/// What became of a head that was noted elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeadCheck {
+    /// The stream holds a frame with this hash, so its history up to there is what it was.
+    Holds {
+        /// Seq of the last record of that frame.
+        seq: Seq,
+    },
+    /// No frame of the stream has this hash: its history is another one, or was cut before it.
+    Missing,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.damaged.is_empty() && self.lost.is_empty() && self.head != Some(HeadCheck::Missing)
+    }
+}
+
+/// Walks every chain of the journal in a data directory; it may be in use.
+///
+/// Each frame is checked for its checksums, its place, its predecessor's hash, dense seqs, and that neither time nor epoch
+/// falls. `expected_head` proves against a hash noted elsewhere that the stream was not rewritten as a whole.
+///
+/// # Errors
+/// When there is no journal, or it cannot be read. Damage is in the report.
+pub fn verify(folder: &Path, expected_head: Option<(StreamId, ChainHash)>) -> io::Result<VerifyReport> {
+    let offline = Offline::open(folder)?;
+    let mut walk = Walk {
+        expected_head,
+        ..Walk::default()
+    };
+    walk.report.head = expected_head.map(|_| HeadCheck::Missing);
+    offline.scan(|found| {
+        walk.see(found);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let mut report = walk.finish();
+    report.durable_below = offline.durable_below();
+    (report.unconfirmed_frames, report.torn_bytes) = offline.beyond()?;
+    Ok(report)
+}
+
+#[derive(Debug, Default)]
+struct Walk {
+    expected_head: Option<(StreamId, ChainHash)>,
+    heads: HashMap<StreamId, Head>,
+    damaged: BTreeMap<StreamId, Damage>,
+    bads: Vec<Bad>,
+    report: VerifyReport,
+}
+
+impl Walk {
+    fn see(&mut self, found: Found<'_>) {
+        let (envelope, summary, sealed) = match found {
+            Found::Bad(bad) => return self.bads.push(bad),
+            Found::Frame { summary, .. } if summary.is_marker() => return,
+            Found::Frame {
+                envelope,
+                summary,
+                sealed,
+            } => (envelope, summary, sealed),
+        };
+        let stream = summary.head.stream;
+        if self.damaged.contains_key(&stream) {
+            return;
+        }
+        let before = self.heads.get(&stream);
+        let sound = rules::follows(before, &summary)
+            .and_then(|()| codec::open(sealed, envelope.position).map_err(|flaw| flaw.to_string()));
+        if let Err(reason) = sound {
+            let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
+            self.damaged.insert(
+                stream,
+                Damage {
+                    stream,
+                    readable_to,
+                    reason,
+                },
+            );
+            return;
+        }
+        self.report.frames += 1;
+        self.report.records += u64::from(summary.count);
+        if self.expected_head == Some((stream, summary.head.hash)) {
+            self.report.head = Some(HeadCheck::Holds {
+                seq: summary.head.seq,
+            });
+        }
+        self.heads.insert(stream, summary.head);
+    }
+
+    fn finish(mut self) -> VerifyReport {
+        for bad in &self.bads {
+            let heads = &self.heads;
+            let blamed = blame(
+                bad,
+                |stream| Ok::<_, std::convert::Infallible>(heads.get(&stream).cloned()),
+                |hash| Ok(heads.values().find(|head| head.hash == hash).cloned()),
+            );
+            match blamed {
+                Ok(Some(damage)) => drop(self.damaged.entry(damage.stream).or_insert(damage)),
+                Ok(None) => self.report.lost.push(Lost::new(bad)),
+                Err(never) => match never {},
+            }
+        }
+        self.report.streams = self.heads.len() as u64;
+        self.report.heads = self
+            .heads
+            .into_iter()
+            .map(|(stream, head)| (stream, (head.seq, head.hash)))
+            .collect();
+        self.report.damaged = self.damaged.into_values().collect();
+        self.report
+    }
+}

@@ -1,0 +1,157 @@
+//! What the tests on real directories share.
+
+#![allow(clippy::unwrap_used)] // helpers of tests are tests too
+#![allow(dead_code, unreachable_pub)] // each test binary uses some of it
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use longhaul_journal::{
+    Draft, Epoch, Frame, Journal, Level, Limit, LocalJournal, NewRecord, OpenReport, Options, Seq, Standing,
+    StreamId,
+};
+
+/// Everything in one read.
+pub const ALL: Limit = Limit {
+    records: usize::MAX,
+    bytes: usize::MAX,
+};
+
+/// A frame of one record with this text.
+pub fn draft(stream: StreamId, epoch: Epoch, expected: u64, text: &str) -> Draft {
+    Draft {
+        stream,
+        kind: "session".into(),
+        epoch,
+        expected: Seq(expected),
+        time_ms: 1_000 + expected,
+        standing: Standing::Owed,
+        records: vec![NewRecord {
+            type_name: "agent.message".into(),
+            type_version: 1,
+            cause: None,
+            level: Level::User,
+            payload: format!("{{\"text\":\"{text}\"}}").into_bytes(),
+        }],
+    }
+}
+
+pub fn stream(number: u64) -> StreamId {
+    StreamId::named("session", "local", &number.to_string())
+}
+
+pub fn open(folder: &Path) -> (LocalJournal, OpenReport) {
+    LocalJournal::open(folder, Options::default()).unwrap()
+}
+
+/// Small segments, so that most of a journal is sealed and in the catalogue.
+pub fn small() -> Options {
+    let mut options = Options::default();
+    options.segment_bytes = 4 << 10;
+    options.fill_ahead = 16 << 10;
+    options
+}
+
+/// Appends `rounds` frames to each of `streams` streams, and waits for each round.
+pub fn write(journal: &dyn Journal, streams: u64, rounds: u64) {
+    let epochs: Vec<_> = (0..streams).map(|number| journal.claim(stream(number))).collect();
+    for _ in 0..rounds {
+        let receipts: Vec<_> = (0..streams)
+            .zip(&epochs)
+            .map(|(number, epoch)| {
+                let expected = journal.head(stream(number)).unwrap().map_or(0, |head| head.seq.0);
+                journal.submit(draft(
+                    stream(number),
+                    *epoch,
+                    expected,
+                    &format!("{number} says {expected}"),
+                ))
+            })
+            .collect();
+        for receipt in receipts {
+            receipt.wait().unwrap();
+        }
+    }
+}
+
+/// All frames by stream; damaged streams up to their gap.
+pub fn content(journal: &dyn Journal, streams: u64) -> BTreeMap<u64, Vec<Arc<Frame>>> {
+    (0..streams)
+        .map(|number| {
+            let mut frames: Vec<Arc<Frame>> = Vec::new();
+            loop {
+                let after = frames.last().map_or(Seq::ZERO, |frame| frame.last_seq());
+                match journal.read(stream(number), after, Limit::default()) {
+                    Ok(page) if page.is_empty() => break,
+                    Ok(page) => frames.extend(page),
+                    Err(_) => break,
+                }
+            }
+            (number, frames)
+        })
+        .collect()
+}
+
+/// The same frames, wherever they lie.
+pub fn payloads(frames: &[Arc<Frame>]) -> Vec<Vec<u8>> {
+    frames
+        .iter()
+        .flat_map(|frame| frame.records.iter().map(|record| record.event.payload.clone()))
+        .collect()
+}
+
+pub fn segments(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(folder.join("journal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// A copy of a data directory, as a crash would leave it.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A small generator of numbers; its seed is printed by the tests that use it.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// A seed from `JOURNAL_SEED`, or a fixed one per name; printed.
+    pub fn seeded(name: &str) -> Self {
+        let given = std::env::var("JOURNAL_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok());
+        let seed = given.unwrap_or_else(|| {
+            std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap()
+                .subsec_nanos()
+                .into()
+        });
+        eprintln!("{name}: JOURNAL_SEED={seed}");
+        Self(seed)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        // splitmix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}

@@ -1,0 +1,39 @@
+# The loop, short. `just` lists it; CI (.ci/run) runs the same recipes.
+
+default:
+    @just --list
+
+# Format, lint, docs, and the tests of the pure rules.
+check:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+    cargo test -p longhaul-actors --locked
+
+# Every test that runs on a bare machine.
+test:
+    cargo test --workspace --locked
+
+# The tests that need strace or python3.
+test-tools:
+    cargo test --workspace --locked -- --ignored
+
+# The crash matrix from one seed.
+crash SEED="1":
+    LONGHAUL_TEST_SEED={{SEED}} cargo test -p longhaul-tests --locked crash -- --nocapture
+
+# Everything at full counts; takes long.
+deep:
+    LONGHAUL_TEST_DEEP=1 cargo test --workspace --release --locked -- --include-ignored
+
+# Durable appends against the yardstick of the same run.
+bench:
+    cargo run --release -p longhaul-journal --example append_rate
+
+# The whole story with real processes.
+demo:
+    cargo run --release --locked -- demo
+
+# Licences, advisories, sources (needs cargo-deny and a copy of the advisory database).
+deny:
+    cargo deny check

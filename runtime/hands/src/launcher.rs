@@ -1,0 +1,267 @@
+//! Starts the command behind its walls. Mode `process` has none: own session and group, built environment, three
+//! descriptors, default signals, no core dump, and death with the shim.
+//!
+//! Apart from the shim's loop on purpose: namespaces, system call filters and control groups belong here, as more
+//! steps between fork and exec, each with a name that a failure reports.
+
+use std::ffi::CString;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
+
+use crate::dir::STDIN;
+use crate::files::{FileError, Workspace};
+use crate::spec::{CommandLine, STEP_VARIABLE, Spec, Verdict};
+use crate::sys::{self, Fork};
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The steps between fork and exec, as the child names them in its one message to the shim.
+const STEPS: [&str; 6] = ["session", "death_signal", "stdio", "cwd", "descriptors", "exec"];
+
+/// A command that has begun to execute.
+pub(crate) struct Started {
+    /// Leader of its own session and process group, child of the shim.
+    pub(crate) pid: Pid,
+    /// Read ends, non-blocking.
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// Starts the command of `spec`, with its standard input from the command directory `dir`.
+///
+/// # Errors
+/// The verdict: nothing of the command has executed.
+pub(crate) fn start(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
+    let refused = |step: &'static str| move |error: FileError| setup_failed(step, error.errno());
+    let workspace = Workspace::open(&spec.workspace).map_err(refused("workspace"))?;
+    let cwd = workspace.directory(&spec.cwd).map_err(refused("cwd"))?;
+    let stdin = open_stdin(dir).map_err(|error| sandbox_error("stdin", &error))?;
+    for private in [&spec.home, &spec.tmp] {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(private);
+        made.map_err(|error| sandbox_error("private_folders", &error))?;
+    }
+    let no_core = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    process::setrlimit(Resource::Core, no_core)
+        .map_err(|error| sandbox_error("core_limit", &error.into()))?;
+
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| sandbox_error("pipe", &error.into()));
+    let (stdout, stdout_end) = pipe()?;
+    let (stderr, stderr_end) = pipe()?;
+    let (failure, failure_end) = pipe()?;
+    let child = Child {
+        cwd,
+        stdin,
+        stdout: stdout_end,
+        stderr: stderr_end,
+        failure: failure_end,
+        program: Program::of(spec),
+    };
+
+    let shim = std::process::id();
+    let pid = match sys::fork().map_err(|error| sandbox_error("fork", &error))? {
+        Fork::Child => child.become_the_command(shim),
+        Fork::Parent(pid) => pid,
+    };
+    let program = child.program.name();
+    // All write ends of the shim go with it, or the pipes would never end.
+    drop(child);
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("fork returns a positive pid");
+    if let Some((step, errno)) = read_failure(failure) {
+        // It is dead or about to be; there is nothing in its status that the message does not say better.
+        let _ = process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+        let error = io::Error::from_raw_os_error(errno);
+        return Err(match step {
+            "exec" => Verdict::ExecFailed {
+                errno,
+                message: format!("cannot execute {program}: {error}"),
+            },
+            step => sandbox_error(step, &error),
+        });
+    }
+    for end in [&stdout, &stderr] {
+        let set = rustix::io::ioctl_fionbio(end, true);
+        set.map_err(|error| sandbox_error("pipe", &error.into()))?;
+    }
+    Ok(Started { pid, stdout, stderr })
+}
+
+fn sandbox_error(step: &str, error: &io::Error) -> Verdict {
+    setup_failed(step, error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+fn setup_failed(step: &str, errno: i32) -> Verdict {
+    Verdict::SandboxError {
+        step: step.to_owned(),
+        errno,
+    }
+}
+
+fn open_stdin(dir: &Path) -> io::Result<File> {
+    match File::open(dir.join(STDIN)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => File::open("/dev/null"),
+        opened => opened,
+    }
+}
+
+/// The child's one message: which step failed with which errno. Nothing at all means that exec happened.
+fn read_failure(pipe: OwnedFd) -> Option<(&'static str, i32)> {
+    let mut message = Vec::new();
+    let _ = File::from(pipe).read_to_end(&mut message);
+    let (&step, errno) = message.split_first()?;
+    let errno = i32::from_le_bytes(errno.try_into().ok()?);
+    STEPS.get(usize::from(step)).map(|step| (*step, errno))
+}
+
+/// What execve needs, made before the fork.
+struct Program {
+    candidates: Vec<CString>,
+    argv: Vec<CString>,
+    envp: Vec<CString>,
+}
+
+impl Program {
+    fn of(spec: &Spec) -> Self {
+        let environment = environment(spec);
+        let argv = match &spec.command {
+            CommandLine::Shell { line } => vec!["sh".to_owned(), "-c".to_owned(), line.clone()],
+            CommandLine::Argv { argv } => argv.clone(),
+        };
+        let program = argv.first().map_or("", String::as_str);
+        let candidates = match &spec.command {
+            CommandLine::Shell { .. } => vec![c_string(b"/bin/sh")],
+            CommandLine::Argv { .. } if program.contains('/') => vec![c_string(program.as_bytes())],
+            CommandLine::Argv { .. } => {
+                let path = environment
+                    .iter()
+                    .find(|(name, _)| name == b"PATH")
+                    .map(|(_, value)| value.as_slice());
+                let folders = path
+                    .unwrap_or_default()
+                    .split(|b| *b == b':')
+                    .filter(|folder| !folder.is_empty());
+                folders
+                    .map(|folder| c_string(&[folder, b"/", program.as_bytes()].concat()))
+                    .collect()
+            }
+        };
+        Self {
+            candidates,
+            argv: argv.iter().map(|word| c_string(word.as_bytes())).collect(),
+            envp: environment
+                .iter()
+                .map(|(name, value)| c_string(&[name, &b"="[..], value].concat()))
+                .collect(),
+        }
+    }
+
+    fn name(&self) -> String {
+        // `sh` and what is found along PATH are known by the word that was asked for.
+        self.argv
+            .first()
+            .map(|word| word.to_string_lossy().chars().take(256).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// The whole environment of the command, from nothing.
+fn environment(spec: &Spec) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut all: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut set = |name: &[u8], value: &[u8]| {
+        all.retain(|(known, _)| known != name);
+        all.push((name.to_vec(), value.to_vec()));
+    };
+    set(b"PATH", DEFAULT_PATH.as_bytes());
+    set(b"HOME", spec.home.as_os_str().as_bytes());
+    set(b"TMPDIR", spec.tmp.as_os_str().as_bytes());
+    set(b"LANG", b"C.UTF-8");
+    for (name, value) in &spec.env {
+        set(name.as_bytes(), value.as_bytes());
+    }
+    // Last, so that nothing given can take the mark off.
+    set(STEP_VARIABLE.as_bytes(), spec.tag().as_bytes());
+    all
+}
+
+/// A spec was checked for NUL bytes before it was claimed; should one slip through, the word ends there.
+fn c_string(bytes: &[u8]) -> CString {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    CString::new(&bytes[..end]).expect("cut before the first NUL")
+}
+
+/// What the child holds between fork and exec.
+struct Child {
+    cwd: OwnedFd,
+    stdin: File,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    failure: OwnedFd,
+    program: Program,
+}
+
+impl Child {
+    fn become_the_command(&self, shim: u32) -> ! {
+        let (step, error) = self.steps(shim);
+        let index = STEPS.iter().position(|name| *name == step).unwrap_or(0);
+        let mut message = vec![u8::try_from(index).unwrap_or(0)];
+        message.extend(error.raw_os_error().unwrap_or(libc::EIO).to_le_bytes());
+        let _ = rustix::io::write(&self.failure, &message);
+        sys::exit_now(127)
+    }
+
+    /// Returns only if a step failed: its name and why.
+    fn steps(&self, shim: u32) -> (&'static str, io::Error) {
+        let steps = [
+            ("session", Self::own_session as fn(&Self, u32) -> io::Result<()>),
+            ("death_signal", Self::die_with_the_shim),
+            ("stdio", Self::three_descriptors),
+            ("cwd", |child, _| Ok(process::fchdir(&child.cwd)?)),
+            ("descriptors", |_, _| sys::close_all_from_3_on_exec()),
+        ];
+        for (name, step) in steps {
+            if let Err(error) = step(self, shim) {
+                return (name, error);
+            }
+        }
+        process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        sys::reset_signals();
+        (
+            "exec",
+            sys::exec(&self.program.candidates, &self.program.argv, &self.program.envp),
+        )
+    }
+
+    fn own_session(&self, _: u32) -> io::Result<()> {
+        process::setsid()?;
+        Ok(())
+    }
+
+    /// Asks the kernel for SIGKILL when the shim dies, then makes sure that it had not died before.
+    fn die_with_the_shim(&self, shim: u32) -> io::Result<()> {
+        process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        let parent = process::getppid().map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
+        if parent != Some(shim) {
+            sys::exit_now(127);
+        }
+        Ok(())
+    }
+
+    fn three_descriptors(&self, _: u32) -> io::Result<()> {
+        rustix::stdio::dup2_stdin(&self.stdin)?;
+        rustix::stdio::dup2_stdout(&self.stdout)?;
+        rustix::stdio::dup2_stderr(&self.stderr)?;
+        Ok(())
+    }
+}

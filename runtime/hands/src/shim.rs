@@ -1,0 +1,531 @@
+//! The process that stands between the runtime and one command, and outlives the runtime.
+//!
+//! In order: detach, lock, claim, start, watch, kill what is left, sync, record. Each of these may be cut short by
+//! SIGKILL or by power loss, and [`state`](crate::state) still says the truth: before the claim nothing has executed,
+//! after the exit record nothing changes, in between the outcome is unknown.
+//!
+//! One thread, one loop, no timer that ticks: it sleeps in `poll` until output, a signal or a deadline.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+
+use crate::capture::Capture;
+use crate::dir::{self, Lock, REFUSAL, STDERR, STDOUT};
+use crate::launcher::{self, Started};
+use crate::procs;
+use crate::spec::{Claim, ExitRecord, PROTOCOL, Spec, StreamRecord, Verdict};
+use crate::sys::{self, Children, Fork};
+
+/// Exit code of the detaching process: the command is claimed and in a shim's care.
+pub(crate) const STARTED: i32 = 0;
+/// Exit code: another shim has the command, or it has ended.
+pub(crate) const TAKEN: i32 = 10;
+/// Exit code: nothing was claimed; the file `refusal` says why.
+pub(crate) const REFUSED: i32 = 11;
+
+/// How long output may still flow after every process of the command is dead: only a stranger can hold the pipe then.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How long SIGKILL is repeated before what is left counts as a survivor.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a full disk may delay the exit record before the outcome is left unknown.
+const RECORD_PATIENCE: Duration = Duration::from_secs(2);
+const SURVIVORS_LISTED: usize = 64;
+
+/// Becomes the shim if the program was called as `PROGRAM shim DIR`, and then never returns.
+///
+/// Must come first in `main`: before any thread is started and before any descriptor is opened that matters.
+pub fn main_if_shim() {
+    let mut args = std::env::args_os().skip(1);
+    if let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next())
+        && verb == OsStr::new("shim")
+    {
+        run(&PathBuf::from(dir));
+    }
+}
+
+/// Is the shim of the command in `dir`: detaches, runs it, records its end.
+///
+/// The calling process ends as soon as the command is claimed (exit code 0) or cannot be; the rest happens in a
+/// process of its own, in another session, with no descriptor, no parent and no environment in common.
+pub fn run(dir: &Path) -> ! {
+    let outcome = sys::close_all_from_3()
+        .and_then(|()| sys::must_be_single_threaded())
+        .and_then(|()| detach())
+        .and_then(|report| claim_and_run(dir, report));
+    match outcome {
+        Ok(code) => sys::exit_now(code),
+        Err(error) => {
+            let _ = std::fs::write(dir.join(REFUSAL), error.to_string());
+            sys::exit_now(REFUSED)
+        }
+    }
+}
+
+/// Leaves the runtime's session and family. Returns in the shim; the calling process waits for the claim and exits.
+fn detach() -> io::Result<Report> {
+    // A group leader may not found a session. Who execs us as an ordinary child has made us none.
+    if process::setsid().is_err() {
+        match sys::fork()? {
+            Fork::Parent(child) => exit_like(child),
+            Fork::Child => process::setsid().map(|_| ())?,
+        }
+    }
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    match sys::fork()? {
+        Fork::Child => Ok(Report(write)),
+        Fork::Parent(_) => {
+            drop(write);
+            let mut code = [0; 1];
+            let told = rustix::io::read(&read, &mut code);
+            // A shim that died without a word has claimed or not; the directory says which.
+            sys::exit_now(if matches!(told, Ok(1)) {
+                i32::from(code[0])
+            } else {
+                STARTED
+            })
+        }
+    }
+}
+
+fn exit_like(child: u32) -> ! {
+    let pid = i32::try_from(child).ok().and_then(Pid::from_raw);
+    let status = pid.and_then(|pid| {
+        process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)
+            .ok()
+            .flatten()
+    });
+    sys::exit_now(status.and_then(|s| s.exit_status()).unwrap_or(STARTED))
+}
+
+/// The way to tell the detaching process how the claim went. Dropping it lets that process go.
+struct Report(OwnedFd);
+
+impl Report {
+    fn tell(self, code: i32) {
+        let _ = rustix::io::write(&self.0, &[u8::try_from(code).unwrap_or(u8::MAX)]);
+    }
+}
+
+fn claim_and_run(dir: &Path, report: Report) -> io::Result<i32> {
+    match claim(dir) {
+        Ok(Some(claimed)) => {
+            report.tell(STARTED);
+            claimed.run(dir)?;
+            Ok(STARTED)
+        }
+        Ok(None) => {
+            report.tell(TAKEN);
+            Ok(TAKEN)
+        }
+        Err(error) => {
+            let _ = std::fs::write(dir.join(REFUSAL), error.to_string());
+            report.tell(REFUSED);
+            Ok(REFUSED)
+        }
+    }
+}
+
+/// The right to execute the command, proved by the claim on disk.
+struct Claimed {
+    spec: Spec,
+    signals: OwnedFd,
+    _lock: Lock,
+}
+
+/// Locks and claims; none if the command is somebody else's or over. Until this returns nothing may execute.
+fn claim(dir: &Path) -> io::Result<Option<Claimed>> {
+    sys::ignore(&[
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGPIPE,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+    ]);
+    let signals = sys::signal_fd(&[libc::SIGTERM, libc::SIGCHLD])?;
+    process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    process::set_dumpable_behavior(process::DumpableBehavior::NotDumpable)?;
+    process::set_child_subreaper(Some(process::getpid()))?;
+
+    let Some(lock) = dir::lock(dir)? else {
+        return Ok(None);
+    };
+    if dir::is_taken(dir)? {
+        return Ok(None);
+    }
+    let spec = dir::read_spec(dir)?;
+    spec.check().map_err(io::Error::other)?;
+    dir::reserve_exit(dir, &lock)?;
+    let me = procs::myself()?;
+    let claim = Claim {
+        protocol: PROTOCOL,
+        boot_id: procs::boot_id()?,
+        pid: me.pid,
+        start_time: me.start_time,
+        tag: spec.tag(),
+    };
+    let claimed = dir::place_claim(dir, &claim, &lock)?;
+    Ok(claimed.then_some(Claimed {
+        spec,
+        signals,
+        _lock: lock,
+    }))
+}
+
+impl Claimed {
+    fn run(self, dir: &Path) -> io::Result<()> {
+        let began = Instant::now();
+        let capture = |name| {
+            let file = dir::create_output(dir, name)?;
+            io::Result::Ok(Capture::new(file, self.spec.head_bytes, self.spec.tail_bytes))
+        };
+        let (verdict, mut streams, survivors) = match (capture(STDOUT), capture(STDERR)) {
+            (Ok(stdout), Ok(stderr)) => match launcher::start(&self.spec, dir) {
+                Ok(started) => {
+                    Watch::new(&self.spec, began, &self.signals, started, [stdout, stderr]).see_through()
+                }
+                Err(verdict) => (verdict, vec![stdout, stderr], Vec::new()),
+            },
+            (Err(error), _) | (_, Err(error)) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                (
+                    Verdict::SandboxError {
+                        step: "output_files".to_owned(),
+                        errno,
+                    },
+                    Vec::new(),
+                    Vec::new(),
+                )
+            }
+        };
+        let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut records = streams.iter_mut().map(Capture::finish);
+        let stdout = records.next().unwrap_or_default();
+        let stderr = records.next().unwrap_or_default();
+        drop(records);
+        let record = self.record(verdict, [stdout, stderr], wall_ms, survivors);
+        self.write_down(dir, record, &streams)
+    }
+
+    fn record(
+        &self,
+        verdict: Verdict,
+        streams: [StreamRecord; 2],
+        wall_ms: u64,
+        survivors: Vec<u32>,
+    ) -> ExitRecord {
+        let [stdout, stderr] = streams;
+        let isolation = self.spec.isolation;
+        ExitRecord {
+            protocol: PROTOCOL,
+            verdict,
+            isolation,
+            stdout,
+            stderr,
+            wall_ms,
+            workspace_synced: true,
+            survivors,
+        }
+    }
+
+    /// Puts everything on disk, what the command did before what is said about it.
+    ///
+    /// After a power loss a finished command must have its workspace writes, hence `syncfs`. Where the command
+    /// directory is on the same file system, that one call also covers the outputs and the bytes of the record.
+    fn write_down(&self, dir: &Path, mut record: ExitRecord, streams: &[Capture]) -> io::Result<()> {
+        let give_up = Instant::now() + RECORD_PATIENCE;
+        let workspace = File::open(&self.spec.workspace);
+        let same_disk = workspace
+            .as_ref()
+            .is_ok_and(|ws| matches!((ws.metadata(), dir.metadata()), (Ok(a), Ok(b)) if a.dev() == b.dev()));
+        retry(give_up, || dir::write_exit(dir, &record, false))?;
+        let synced = workspace.and_then(|ws| rustix::fs::syncfs(&ws).map_err(Into::into));
+        if !(synced.is_ok() && same_disk) {
+            record.workspace_synced = synced.is_ok();
+            for stream in streams {
+                // An output that cannot be synced is still worth a record of how the command ended.
+                let _ = stream.sync();
+            }
+            retry(give_up, || dir::write_exit(dir, &record, true))?;
+        }
+        retry(give_up, || dir::publish_exit(dir))
+    }
+}
+
+/// Tries again for a while what a full disk may refuse.
+fn retry(give_up: Instant, mut attempt: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    loop {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && Instant::now() < give_up => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Why the shim itself ends the command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Timeout,
+    OutputLimit,
+    Canceled,
+}
+
+/// A running command and everything that may end it.
+struct Watch<'a> {
+    spec: &'a Spec,
+    signals: &'a OwnedFd,
+    main: Pid,
+    /// Open read ends with what has come through them.
+    pipes: [Option<OwnedFd>; 2],
+    streams: [Capture; 2],
+    buffer: Vec<u8>,
+    wall: Option<Instant>,
+    stop: Option<(Stop, Instant)>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(
+        spec: &'a Spec,
+        began: Instant,
+        signals: &'a OwnedFd,
+        started: Started,
+        streams: [Capture; 2],
+    ) -> Self {
+        Self {
+            spec,
+            signals,
+            main: started.pid,
+            pipes: [Some(started.stdout), Some(started.stderr)],
+            streams,
+            buffer: vec![0; 64 << 10],
+            wall: spec
+                .wall_ms
+                .and_then(|ms| began.checked_add(Duration::from_millis(ms))),
+            stop: None,
+        }
+    }
+
+    /// Watches until the command is over, kills what is left of it, and says how it ended.
+    fn see_through(mut self) -> (Verdict, Vec<Capture>, Vec<u32>) {
+        let status = self.watch();
+        let survivors = self.kill_the_tree();
+        self.drain();
+        let verdict = match (self.stop, status) {
+            (Some((Stop::Timeout, _)), _) => Verdict::Timeout {
+                limit_ms: self.spec.wall_ms.unwrap_or_default(),
+            },
+            (Some((Stop::OutputLimit, _)), _) => Verdict::OutputLimit {
+                limit_bytes: self.spec.kill_bytes,
+            },
+            (Some((Stop::Canceled, _)), _) => Verdict::Canceled,
+            (None, Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => Verdict::Exited { code },
+                (None, Some(signal)) => Verdict::Signaled { signal },
+                (None, None) => Verdict::SandboxError {
+                    step: "wait".to_owned(),
+                    errno: libc::ECHILD,
+                },
+            },
+            (None, None) => Verdict::SandboxError {
+                step: "wait".to_owned(),
+                errno: libc::ECHILD,
+            },
+        };
+        (verdict, self.streams.into(), survivors)
+    }
+
+    /// Returns the status of the main process, unreaped, or none when the time to be polite is over.
+    fn watch(&mut self) -> Option<WaitIdStatus> {
+        loop {
+            // The end is looked for before the deadlines: a command that made it in time has made it.
+            if let Some(status) = self.main_status() {
+                return Some(status);
+            }
+            let now = Instant::now();
+            match self.stop {
+                Some((_, killed_at)) if now >= killed_at => return None,
+                None if self.wall.is_some_and(|wall| now >= wall) => self.stop_politely(Stop::Timeout, now),
+                _ => {}
+            }
+            if self.streams[0].total() + self.streams[1].total() > self.spec.kill_bytes {
+                // No grace: it would be spent writing more.
+                self.stop = self.stop.or(Some((Stop::OutputLimit, now)));
+                return None;
+            }
+            let deadline = self.stop.map_or(self.wall, |(_, killed_at)| Some(killed_at));
+            self.sleep_and_read(deadline.map(|deadline| deadline.saturating_duration_since(now)));
+            if self.take_signals() && self.stop.is_none() {
+                self.stop_politely(Stop::Canceled, Instant::now());
+            }
+        }
+    }
+
+    fn main_status(&self) -> Option<WaitIdStatus> {
+        // NOWAIT leaves it a zombie: its pid is also its group's id, and stays reserved while the tree is killed.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        process::waitid(WaitId::Pid(self.main), options).ok().flatten()
+    }
+
+    /// SIGTERM to all of the tree; SIGKILL is due after the grace.
+    fn stop_politely(&mut self, why: Stop, now: Instant) {
+        let killed_at = now + Duration::from_millis(self.spec.grace_ms.min(3_600_000));
+        self.stop = Some((why, killed_at));
+        self.signal_the_tree(Signal::TERM);
+    }
+
+    /// Waits for output, a signal or the end of `patience`, and takes the output in.
+    fn sleep_and_read(&mut self, patience: Option<Duration>) {
+        let ready = {
+            let mut fds = vec![PollFd::new(self.signals, PollFlags::IN)];
+            let open: Vec<usize> = (0..2).filter(|i| self.pipes[*i].is_some()).collect();
+            fds.extend(
+                self.pipes
+                    .iter()
+                    .flatten()
+                    .map(|pipe| PollFd::new(pipe, PollFlags::IN)),
+            );
+            // Interrupted or failed: the caller looks at everything anyway.
+            let _ = poll(&mut fds, patience.map(timespec).as_ref());
+            let ready = |(i, fd): (usize, &PollFd<'_>)| (!fd.revents().is_empty()).then_some(i);
+            open.into_iter()
+                .zip(&fds[1..])
+                .filter_map(ready)
+                .collect::<Vec<usize>>()
+        };
+        for index in ready {
+            self.read_once(index);
+        }
+    }
+
+    fn read_once(&mut self, index: usize) {
+        let Some(pipe) = &self.pipes[index] else { return };
+        match rustix::io::read(pipe.as_fd(), &mut self.buffer[..]) {
+            Ok(0) => self.pipes[index] = None,
+            Ok(n) => self.streams[index].push(&self.buffer[..n]),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(_) => self.pipes[index] = None,
+        }
+    }
+
+    /// Reads what signals have come and reaps orphans; true if somebody asked to cancel.
+    fn take_signals(&mut self) -> bool {
+        let mut canceled = false;
+        let mut info = [0_u8; 128];
+        while let Ok(128) = rustix::io::read(self.signals, &mut info) {
+            let number = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
+            canceled |= number == Signal::TERM.as_raw().unsigned_abs();
+        }
+        self.reap_orphans();
+        canceled
+    }
+
+    /// Reaps the dead that fell to the shim as their nearest reaper, but never the main process.
+    fn reap_orphans(&self) -> Children {
+        loop {
+            match sys::peek_dead_child() {
+                Ok(Children::Dead(pid)) if pid != raw(self.main) => reap(pid),
+                Ok(children) => return children,
+                Err(_) => return Children::Alive,
+            }
+        }
+    }
+
+    fn signal_the_tree(&self, signal: Signal) {
+        // The group first, in one call, so that a fork bomb cannot outrun it. Safe: its leader is not yet reaped.
+        let _ = process::kill_process_group(self.main, signal);
+        let Ok(all) = procs::all() else { return };
+        for process in procs::descendants(std::process::id(), &all)
+            .iter()
+            .filter(|p| !p.is_dead())
+        {
+            if process.pid != raw(self.main) {
+                let _ = procs::signal(process, signal);
+            }
+        }
+    }
+
+    /// Kills until no descendant is left; returns those that would not die.
+    ///
+    /// Whoever leaves the group or the session, or loses its parent, still descends from the shim, its reaper.
+    fn kill_the_tree(&mut self) -> Vec<u32> {
+        let give_up = Instant::now() + KILL_PATIENCE;
+        let _ = process::kill_process_group(self.main, Signal::KILL);
+        if self.main_status().is_some() {
+            // The usual end: reaping the main process leaves no child at all, and there is nothing to search for.
+            reap(raw(self.main));
+            if self.reap_orphans() == Children::None {
+                return Vec::new();
+            }
+        }
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let family = procs::all()
+                .map(|all| procs::descendants(std::process::id(), &all))
+                .unwrap_or_default();
+            for process in family.iter().filter(|p| !p.is_dead()) {
+                let _ = procs::signal(process, Signal::KILL);
+            }
+            // From here on the main process may be reaped like any other: nothing is sent to its group any more.
+            while let Ok(Children::Dead(pid)) = sys::peek_dead_child() {
+                reap(pid);
+            }
+            if matches!(sys::peek_dead_child(), Ok(Children::None)) {
+                return Vec::new();
+            }
+            if Instant::now() >= give_up {
+                let alive = family.iter().filter(|p| !p.is_dead()).map(|p| p.pid);
+                return alive.take(SURVIVORS_LISTED).collect();
+            }
+            let mut fds = [PollFd::new(self.signals, PollFlags::IN)];
+            let _ = poll(&mut fds, Some(&timespec(pause)));
+            let mut info = [0_u8; 128];
+            while let Ok(128) = rustix::io::read(self.signals, &mut info) {}
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+
+    /// Takes in what is still in the pipes. All writers are dead, unless one gave its end away to a stranger.
+    fn drain(&mut self) {
+        let give_up = Instant::now() + DRAIN;
+        let limit = self.streams[0].total() + self.streams[1].total() + (4 << 20);
+        while self.pipes.iter().any(Option::is_some) {
+            let left = give_up.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.streams[0].total() + self.streams[1].total() > limit {
+                return;
+            }
+            self.sleep_and_read(Some(left));
+            let mut info = [0_u8; 128];
+            while let Ok(128) = rustix::io::read(self.signals, &mut info) {}
+        }
+    }
+}
+
+fn raw(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}
+
+fn reap(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}

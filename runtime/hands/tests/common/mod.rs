@@ -1,0 +1,163 @@
+//! One workspace, one folder of command directories, and the few verbs the tests speak.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(unreachable_pub, reason = "a module of tests has no crate to be reached from")]
+#![allow(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use longhaul_hands::{
+    Collected, CommandLine, ExitRecord, Launched, Spec, State, Verdict, collect, kill_all, launch, wait,
+};
+
+/// A session with a name that no other test has, so that killing by mark cannot reach across.
+pub struct Rig {
+    folder: tempfile::TempDir,
+    pub session: String,
+    steps: AtomicU64,
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("ws")).unwrap();
+        let session = format!(
+            "t-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        Self {
+            folder,
+            session,
+            steps: AtomicU64::new(1),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn ws(&self) -> PathBuf {
+        self.path().join("ws")
+    }
+
+    /// A fresh command directory and a spec for it.
+    pub fn shell(&self, line: &str) -> (PathBuf, Spec) {
+        self.command(CommandLine::Shell {
+            line: line.to_owned(),
+        })
+    }
+
+    pub fn argv(&self, argv: &[&str]) -> (PathBuf, Spec) {
+        self.command(CommandLine::Argv {
+            argv: argv.iter().map(|&word| word.to_owned()).collect(),
+        })
+    }
+
+    fn command(&self, command: CommandLine) -> (PathBuf, Spec) {
+        let step = self.steps.fetch_add(1, Ordering::Relaxed);
+        let spec = Spec::new(
+            &self.session,
+            step,
+            command,
+            &self.ws(),
+            &self.path().join("private"),
+        );
+        (self.path().join(format!("step-{step}")), spec)
+    }
+
+    pub fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.ws().join(name)).unwrap_or_default()
+    }
+
+    /// The living processes that carry this session's mark, found by the test's own eyes.
+    pub fn marked(&self) -> Vec<u32> {
+        let mark = format!("LONGHAUL_STEP={}/", self.session);
+        processes("environ", |entry| entry.starts_with(mark.as_bytes()))
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // A test that fails must not leave its commands to the machine.
+        let dirs: Vec<PathBuf> = (1..self.steps.load(Ordering::Relaxed))
+            .map(|step| self.path().join(format!("step-{step}")))
+            .collect();
+        let _ = kill_all(&self.session, &dirs, Duration::ZERO);
+    }
+}
+
+pub fn shim_exe() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_longhaul-shim"))
+}
+
+pub fn start(dir: &Path, spec: &Spec) -> Launched {
+    launch(shim_exe(), dir, spec).unwrap()
+}
+
+/// Runs a command to its end.
+pub fn run((dir, spec): &(PathBuf, Spec)) -> (ExitRecord, Collected) {
+    assert_eq!(start(dir, spec), Launched::Started);
+    ended(dir)
+}
+
+/// Waits for the end of a command that is running, and reads what it wrote.
+pub fn ended(dir: &Path) -> (ExitRecord, Collected) {
+    match wait(dir, None, None).unwrap() {
+        State::Exited(record) => (*record, collect(dir).unwrap()),
+        other => panic!("expected an end, found {other:?}"),
+    }
+}
+
+pub fn exited(code: i32) -> Verdict {
+    Verdict::Exited { code }
+}
+
+pub fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// Waits until `met`; a test that would wait for ever fails instead.
+pub fn until(what: &str, met: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if met() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    panic!("waited in vain until {what}");
+}
+
+/// The shims of a command directory, before and after their claim.
+pub fn shims_of(dir: &Path) -> Vec<u32> {
+    processes("cmdline", |word| word == dir.as_os_str().as_bytes())
+}
+
+/// Living processes with an entry in a NUL-separated file of `/proc` that satisfies `wanted`.
+fn processes(file: &str, wanted: impl Fn(&[u8]) -> bool) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let Ok(bytes) = std::fs::read(entry.path().join(file)) else {
+            continue;
+        };
+        if pid != std::process::id() && bytes.split(|b| *b == 0).any(&wanted) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+pub fn kill_9(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+}

@@ -1,0 +1,402 @@
+//! Who may be killed, and what is still true afterwards: the runtime, the shim, the machine, the binary.
+#![allow(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
+
+mod common;
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::{Rig, ended, exited, kill_9, run, shim_exe, shims_of, start, text, until};
+use longhaul_hands::{
+    Claim, Launched, PROTOCOL, Spec, State, UnknownCause, Verdict, kill_all, launch, recover, state, wait,
+};
+use rustix::fs::{FlockOperation, fcntl_lock};
+
+const ROLE: &str = "LONGHAUL_HANDS_TEST_ROLE";
+const DIR: &str = "LONGHAUL_HANDS_TEST_DIR";
+
+/// Not a test by itself: the second process that some tests need, played by this very program.
+#[test]
+fn the_other_process() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let dir = PathBuf::from(std::env::var_os(DIR).unwrap());
+    match role.as_str() {
+        "launch" => {
+            let ws = dir.parent().unwrap().join("ws");
+            let session = std::env::var("SESSION").unwrap();
+            let line = "while [ ! -e go ]; do sleep 0.01; done; echo run >> effects; echo result; exit 5";
+            start(&dir, &Spec::shell(&session, 1, line, &ws, dir.parent().unwrap()));
+        }
+        "lock" => {
+            let lock = File::create(dir.join("lock")).unwrap();
+            fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+            std::mem::forget(lock);
+        }
+        "full disk" => return full_disk(&dir),
+        other => panic!("no role {other}"),
+    }
+    println!("\nready");
+    loop {
+        std::thread::park();
+    }
+}
+
+fn play(role: &str, dir: &Path, session: &str) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process", "--nocapture"])
+        .envs([(ROLE, role), ("SESSION", session)])
+        .env(DIR, dir)
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    assert!(
+        lines.map_while(Result::ok).any(|line| line == "ready"),
+        "{role} did not come up"
+    );
+    child
+}
+
+/// B-CRASH-2; hands test C1
+#[test]
+fn a_command_goes_on_when_the_runtime_is_killed_and_its_result_is_collected() {
+    let rig = Rig::new();
+    let dir = rig.shell("").0;
+    let mut runtime = play("launch", &dir, &rig.session);
+    // All of its group, as a terminal or a supervisor does it.
+    let group = rustix::process::Pid::from_child(&runtime);
+    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+    runtime.wait().unwrap();
+    assert!(matches!(state(&dir).unwrap(), State::Running { .. }));
+    std::fs::write(rig.ws().join("go"), "").unwrap();
+    let (record, output) = ended(&dir);
+    assert_eq!(
+        (record.verdict, text(&output.stdout.head)),
+        (exited(5), "result\n")
+    );
+    assert_eq!(rig.file("effects"), "run\n");
+}
+
+/// B-CRASH-1; hands test C3
+#[test]
+fn twenty_starters_have_one_effect() {
+    let rig = Rig::new();
+    let (dir, spec) = rig.shell("echo run >> effects");
+    let all: Vec<Launched> = std::thread::scope(|scope| {
+        let starters: Vec<_> = (0..20).map(|_| scope.spawn(|| start(&dir, &spec))).collect();
+        starters
+            .into_iter()
+            .map(|starter| starter.join().unwrap())
+            .collect()
+    });
+    assert_eq!(
+        all.iter()
+            .filter(|launched| **launched == Launched::Started)
+            .count(),
+        1,
+        "{all:?}"
+    );
+    assert_eq!(ended(&dir).0.verdict, exited(0));
+    assert_eq!(rig.file("effects"), "run\n");
+    assert_eq!(start(&dir, &spec), Launched::AlreadyTaken, "nor later");
+    assert_eq!(rig.file("effects"), "run\n");
+}
+
+/// B-CRASH-1, B-CRASH-3; hands test C2: whatever the instant, a verdict once seen stays, and nothing runs twice.
+#[test]
+fn a_shim_killed_at_any_instant_loses_nothing_and_doubles_nothing() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let rounds = number("LONGHAUL_SHIM_KILLS").unwrap_or(40);
+    let seed = number("LONGHAUL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("LONGHAUL_SEED={seed} LONGHAUL_SHIM_KILLS={rounds}");
+    let mut random = seed | 1;
+    let (mut not_started, mut finished, mut unknown) = (0, 0, 0);
+    let rig = Rig::new();
+    for round in 0..rounds {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let effects = format!("effects-{round}");
+        let line = format!("echo run >> {effects}; setsid sleep 31536009 & sleep 0.005; echo done");
+        let (dir, spec) = rig.shell(&line);
+        std::thread::scope(|scope| {
+            // The answer is worth nothing here: its shim is being killed.
+            scope.spawn(|| drop(launch(shim_exe(), &dir, &spec)));
+            std::thread::sleep(Duration::from_micros(random % 25_000));
+            shims_of(&dir).into_iter().for_each(kill_9);
+        });
+        // A shim forked while we looked may have escaped. Then it simply finishes.
+        let seen = wait(&dir, None, None).unwrap();
+        let context = format!("seed {seed}, round {round}, {seen:?}");
+        let recovery = recover(std::slice::from_ref(&dir)).unwrap();
+        assert_eq!(recovery.states, [(dir.clone(), seen.clone())], "{context}");
+        assert_eq!(recovery.survivors, [] as [u32; 0], "{context}");
+        assert_eq!(rig.marked(), [] as [u32; 0], "{context}");
+        match seen {
+            State::NotStarted => {
+                not_started += 1;
+                assert_eq!(rig.file(&effects), "", "{context}");
+                assert_eq!(start(&dir, &spec), Launched::Started, "{context}");
+                let (record, output) = ended(&dir);
+                assert_eq!(
+                    (record.verdict, text(&output.stdout.head)),
+                    (exited(0), "done\n"),
+                    "{context}"
+                );
+                assert_eq!(rig.file(&effects), "run\n", "{context}");
+            }
+            State::Exited(ref record) => {
+                finished += 1;
+                assert_eq!(record.verdict, exited(0), "{context}");
+                assert_eq!(
+                    (text(&ended(&dir).1.stdout.head), rig.file(&effects).as_str()),
+                    ("done\n", "run\n"),
+                    "{context}"
+                );
+                assert_eq!(start(&dir, &spec), Launched::AlreadyTaken, "{context}");
+                assert_eq!(state(&dir).unwrap(), seen, "{context}");
+            }
+            State::Unknown(UnknownCause::ShimDied) => {
+                unknown += 1;
+                let before = rig.file(&effects);
+                assert!(before.is_empty() || before == "run\n", "{context}");
+                assert_eq!(start(&dir, &spec), Launched::AlreadyTaken, "{context}");
+                assert_eq!(
+                    (rig.file(&effects), state(&dir).unwrap()),
+                    (before, seen.clone()),
+                    "{context}"
+                );
+            }
+            other => panic!("{context}: {other:?}"),
+        }
+    }
+    println!("not started {not_started}, finished {finished}, unknown {unknown}");
+    assert!(
+        unknown > 0,
+        "no kill has hit a running shim, the test proved nothing"
+    );
+}
+
+/// Hands test C5. The lock is held by a living process in each case, so that only identity can tell.
+#[test]
+fn a_claim_whose_shim_is_another_process_or_a_zombie_never_reads_running() {
+    let rig = Rig::new();
+    let dir = rig.shell("").0;
+    std::fs::create_dir(&dir).unwrap();
+    let mut locker = play("lock", &dir, "");
+    assert_eq!(state(&dir).unwrap(), State::Starting, "locked and not claimed");
+
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap()
+        .trim()
+        .to_owned();
+    let claim = |pid: u32, start_time: u64, boot_id: &str| {
+        let claim = Claim {
+            protocol: PROTOCOL,
+            boot_id: boot_id.to_owned(),
+            pid,
+            start_time,
+            tag: "none/0".into(),
+        };
+        std::fs::write(dir.join("claim.json"), serde_json::to_vec(&claim).unwrap()).unwrap();
+    };
+    let mine = std::process::id();
+    claim(mine, start_time(mine), &boot_id);
+    assert_eq!(
+        state(&dir).unwrap(),
+        State::Running { shim_pid: mine },
+        "the forgery is good enough to bite"
+    );
+    claim(mine, start_time(mine) + 1, &boot_id);
+    assert_eq!(
+        state(&dir).unwrap(),
+        State::Unknown(UnknownCause::ShimDied),
+        "a reused pid"
+    );
+    claim(mine, start_time(mine), "another-boot");
+    assert_eq!(state(&dir).unwrap(), State::Unknown(UnknownCause::Reboot));
+    let mut zombie = Command::new("true").spawn().unwrap();
+    let born = start_time(zombie.id());
+    until("it is a zombie", || stat(zombie.id()).contains(") Z "));
+    claim(zombie.id(), born, &boot_id);
+    assert_eq!(
+        state(&dir).unwrap(),
+        State::Unknown(UnknownCause::ShimDied),
+        "a zombie"
+    );
+    std::fs::write(dir.join("claim.json"), "{\"protocol\":1,\"boot").unwrap();
+    assert_eq!(state(&dir).unwrap(), State::Unknown(UnknownCause::Torn));
+
+    claim(mine, start_time(mine), &boot_id);
+    locker.kill().unwrap();
+    locker.wait().unwrap();
+    assert_eq!(
+        state(&dir).unwrap(),
+        State::Unknown(UnknownCause::ShimDied),
+        "nobody holds the lock"
+    );
+    zombie.wait().unwrap();
+}
+
+fn stat(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap()
+}
+
+fn start_time(pid: u32) -> u64 {
+    stat(pid)
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .nth(19)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn a_torn_exit_record_is_unknown_and_not_run_again() {
+    let rig = Rig::new();
+    let (dir, spec) = rig.shell("echo run >> effects");
+    run(&(dir.clone(), spec.clone()));
+    std::fs::write(dir.join("exit.json"), "{\"protocol\":1,").unwrap();
+    assert_eq!(state(&dir).unwrap(), State::Unknown(UnknownCause::Torn));
+    assert_eq!(start(&dir, &spec), Launched::AlreadyTaken);
+    assert_eq!(rig.file("effects"), "run\n");
+}
+
+/// Hands test C6
+#[test]
+fn a_binary_replaced_while_its_shim_runs_does_not_matter() {
+    let rig = Rig::new();
+    let exe = rig.path().join("program");
+    std::fs::copy(shim_exe(), &exe).unwrap();
+    let (dir, spec) = rig.shell("while [ ! -e go ]; do sleep 0.01; done; echo old");
+    assert_eq!(launch_busy(&exe, &dir, &spec), Launched::Started);
+    std::fs::write(rig.path().join("new"), "not a program").unwrap();
+    std::fs::rename(rig.path().join("new"), &exe).unwrap();
+    std::fs::write(rig.ws().join("go"), "").unwrap();
+    assert_eq!(text(&ended(&dir).1.stdout.head), "old\n");
+}
+
+/// Another test may fork while the copy is open for writing, and hold it busy for an instant.
+fn launch_busy(exe: &Path, dir: &Path, spec: &Spec) -> Launched {
+    loop {
+        match launch(exe, dir, spec) {
+            Err(longhaul_hands::LaunchError::NotStarted { source, .. })
+                if source.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+            launched => return launched.unwrap(),
+        }
+    }
+}
+
+/// B-STOP-1
+#[test]
+fn killing_a_session_ends_every_command_and_every_left_over_and_no_other_session() {
+    let (rig, other) = (Rig::new(), Rig::new());
+    let (bystander, spec) = other.shell("sleep 31536010");
+    start(&bystander, &spec);
+    let mut dirs = Vec::new();
+    for line in [
+        "sleep 31536011",
+        "trap '' TERM; while :; do sleep 31536012; done",
+        "setsid sleep 31536013 & echo > up; sleep 31536014",
+    ] {
+        let (dir, mut spec) = rig.shell(line);
+        (spec.wall_ms, spec.grace_ms) = (None, 100);
+        start(&dir, &spec);
+        dirs.push(dir);
+    }
+    until("the daemon is up", || rig.ws().join("up").exists());
+    // The third loses its shim, and with it whoever knew of the daemon.
+    shims_of(&dirs[2]).into_iter().for_each(kill_9);
+    until("the shim is gone", || {
+        state(&dirs[2]).unwrap() == State::Unknown(UnknownCause::ShimDied)
+    });
+    assert_eq!(
+        kill_all(&rig.session, &dirs, Duration::from_secs(60)).unwrap(),
+        [] as [u32; 0]
+    );
+    assert_eq!(rig.marked(), [] as [u32; 0]);
+    for dir in &dirs[..2] {
+        assert_eq!(ended(dir).0.verdict, Verdict::Canceled);
+    }
+    assert!(matches!(state(&bystander).unwrap(), State::Running { .. }));
+}
+
+#[test]
+fn killing_without_patience_kills_the_shims_too_and_tells_the_truth_about_it() {
+    let rig = Rig::new();
+    let (dir, mut spec) = rig.shell("trap '' TERM; env -i sh -c 'echo $$ > pid; exec sleep 31536015'");
+    spec.grace_ms = 600_000;
+    start(&dir, &spec);
+    until("it has started", || rig.file("pid").ends_with('\n'));
+    let unmarked = rig.file("pid").trim().to_owned();
+    assert_eq!(
+        kill_all(&rig.session, std::slice::from_ref(&dir), Duration::ZERO).unwrap(),
+        [] as [u32; 0]
+    );
+    assert_eq!(state(&dir).unwrap(), State::Unknown(UnknownCause::ShimDied));
+    let command = std::fs::read(format!("/proc/{unmarked}/cmdline")).unwrap_or_default();
+    assert!(
+        !text(&command).contains("31536015"),
+        "an unmarked child of the shim is gone with it"
+    );
+}
+
+#[test]
+fn recovery_classifies_and_touches_nothing_that_runs() {
+    let rig = Rig::new();
+    let (running, spec) = rig.shell("sleep 31536016");
+    start(&running, &spec);
+    let done = rig.shell("true");
+    run(&done);
+    let absent = rig.path().join("never");
+    let recovery = recover(&[running.clone(), done.0.clone(), absent.clone()]).unwrap();
+    assert!(matches!(recovery.states[0].1, State::Running { .. }));
+    assert!(matches!(recovery.states[1].1, State::Exited(_)));
+    assert_eq!(recovery.states[2], (absent, State::NotStarted));
+    assert!(matches!(state(&running).unwrap(), State::Running { .. }));
+}
+
+/// Hands test C7: a command fills the disk that its own result must go to.
+#[test]
+#[ignore = "needs user namespaces, unshare and mount (util-linux)"]
+fn a_full_disk_does_not_suppress_the_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let status = Command::new("unshare")
+        .args(["-rm", "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process", "--nocapture"])
+        .env(ROLE, "full disk")
+        .env(DIR, folder.path())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// Runs in a mount namespace of its own.
+fn full_disk(folder: &Path) {
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=512k", "none"])
+        .arg(folder)
+        .status();
+    assert!(mounted.unwrap().success());
+    let ws = folder.join("ws");
+    std::fs::create_dir(&ws).unwrap();
+    let line = "dd if=/dev/zero of=fill bs=4k 2>/dev/null; echo $?; exit 9";
+    let dir = folder.join("step");
+    let (record, output) = run(&(dir, Spec::shell("full-disk", 1, line, &ws, folder)));
+    assert_eq!(record.verdict, exited(9));
+    assert_eq!(
+        (record.stdout.total, record.stdout.write_errno),
+        (2, Some(libc::ENOSPC)),
+        "dd failed, and so did we"
+    );
+    assert!(record.stdout.truncated && output.stdout.head.is_empty());
+}

@@ -1,0 +1,537 @@
+//! The hands of sessions on this machine: commands under shims that outlive this process, and file tools that cannot
+//! be led outside a workspace. Every act leaves evidence under its step, so that the same step is never done twice.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use longhaul_actors::ports::{Act, Hands, SetupError};
+use longhaul_actors::session::{
+    Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Read, Tool,
+    ToolOutcome, Verdict, WorkspaceSpec, Write,
+};
+use longhaul_hands as shim;
+use longhaul_journal::{Journal, StreamId};
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::output::{Captured, keep};
+use super::workspace::{Prepared, prepare};
+use super::{SessionFolder, durable};
+
+/// Largest file that is read for a brain or edited, bytes.
+const FILE_LIMIT: u64 = 8 << 20;
+/// Largest file that is kept as an artifact, bytes.
+const ARTIFACT_LIMIT: u64 = 256 << 20;
+/// Most names a listing gives.
+const LIST_LIMIT: usize = 1_000;
+/// How long a shim is given to write its record down when everything is stopped.
+const STOP_PATIENCE: Duration = Duration::from_secs(6);
+/// How long to wait before looking again at a shim that is about to claim its command.
+const STARTING_PAUSE: Duration = Duration::from_millis(5);
+
+/// Hands that act on this machine.
+#[derive(Clone)]
+pub(crate) struct LocalHands {
+    data: PathBuf,
+    shim: PathBuf,
+    journal: Arc<dyn Journal>,
+}
+
+impl LocalHands {
+    /// Hands whose evidence lies in this data directory and whose commands run under this program.
+    pub(crate) fn new(data: PathBuf, shim: PathBuf, journal: Arc<dyn Journal>) -> Self {
+        Self { data, shim, journal }
+    }
+
+    fn folder(&self, session: StreamId) -> SessionFolder {
+        SessionFolder::new(&self.data, session)
+    }
+}
+
+impl Hands for LocalHands {
+    fn prepare(
+        &self,
+        session: StreamId,
+        spec: WorkspaceSpec,
+    ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
+        let folder = self.folder(session);
+        async move {
+            let prepared = blocking(move || Ok(prepare(&folder, &spec))).await;
+            prepared.map_err(|error| SetupError {
+                code: "workspace_unwritable".into(),
+                detail: error.to_string(),
+            })??;
+            Ok(Isolation {
+                mode: "process".into(),
+            })
+        }
+        .boxed()
+    }
+
+    fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome> {
+        let hands = self.clone();
+        async move {
+            match hands.act(&act).await {
+                Ok(outcome) => outcome,
+                Err(Trouble::Refused(code, detail)) => ToolOutcome::Failed {
+                    code,
+                    detail,
+                    active_ms: 0,
+                },
+                Err(Trouble::Unknown(why)) => ToolOutcome::Unknown { why },
+            }
+        }
+        .boxed()
+    }
+
+    fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()> {
+        let directory = self.folder(session).step(step);
+        async move {
+            if let Err(error) = blocking(move || shim::cancel(&directory)).await {
+                tracing::warn!(%session, step, %error, "a command could not be asked to stop");
+            }
+        }
+        .boxed()
+    }
+
+    fn stop(&self, session: StreamId) -> BoxFuture<'static, Vec<u32>> {
+        let steps = self.folder(session).steps();
+        async move {
+            let stopped = blocking(move || {
+                let directories = step_directories(&steps)?;
+                shim::kill_all(&session.to_string(), &directories, STOP_PATIENCE)
+            });
+            match stopped.await {
+                Ok(survivors) => survivors,
+                Err(error) => {
+                    tracing::error!(%session, %error, "cannot tell whether processes of the session are left");
+                    // Nobody is confirmed gone: this process stands for those that cannot be seen.
+                    vec![std::process::id()]
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Why an act has no ordinary outcome.
+enum Trouble {
+    /// It did not happen, or failed without doing anything: a stable code, and what to do next.
+    Refused(String, String),
+    /// Nobody can know whether it happened.
+    Unknown(String),
+}
+
+impl From<shim::FileError> for Trouble {
+    fn from(error: shim::FileError) -> Self {
+        Self::Refused(error.code().to_owned(), error.to_string())
+    }
+}
+
+fn refused(code: &str, detail: impl ToString) -> Trouble {
+    Trouble::Refused(code.to_owned(), detail.to_string())
+}
+
+fn evidence_unreadable(error: &io::Error) -> Trouble {
+    // Without the evidence nothing is begun: it may have been begun before.
+    Trouble::Unknown(format!("the evidence of the step cannot be read: {error}"))
+}
+
+/// What an edit is about to do, on disk before it is done, so that a crash in the middle can be told from either side.
+#[derive(Serialize, Deserialize)]
+struct EditIntent {
+    before: Option<String>,
+    after: String,
+    bytes: u64,
+}
+
+impl LocalHands {
+    async fn act(&self, act: &Act) -> Result<ToolOutcome, Trouble> {
+        let tool = Tool::parse(&act.call).map_err(|error| refused(error.code, error))?;
+        let folder = self.folder(act.session);
+        let prepared = Prepared::load(&folder).map_err(|error| refused(&error.code, &error.detail))?;
+        let prepared =
+            prepared.ok_or_else(|| refused("workspace_missing", "the workspace was never made ready"))?;
+        match tool {
+            Tool::Exec(exec) => {
+                let ended = self
+                    .run(act, &folder, spec_of(&exec, act, &folder, &prepared))
+                    .await?;
+                self.execution(ended).await.map(ToolOutcome::Command)
+            }
+            Tool::Patch(_) => self.patch(act, &folder, &prepared).await,
+            file_tool => {
+                let (hands, step) = (self.clone(), folder.step(act.step));
+                let done = tokio::task::spawn_blocking(move || {
+                    hands.file_tool(&prepared.workspace, &step, file_tool)
+                });
+                done.await
+                    .map_err(|error| Trouble::Unknown(format!("the file tool panicked: {error}")))?
+            }
+        }
+    }
+
+    fn file_tool(&self, workspace: &Path, step: &Path, tool: Tool) -> Result<ToolOutcome, Trouble> {
+        let begun = Instant::now();
+        let active_ms = || elapsed_ms(begun);
+        let files = shim::Workspace::open(workspace)?;
+        match tool {
+            Tool::Read(Read { path }) => {
+                let contents = files.read(Path::new(&path), FILE_LIMIT)?;
+                let total = contents.bytes.len() as u64;
+                let captured = Captured {
+                    head: &contents.bytes,
+                    tail: b"",
+                    total,
+                };
+                let content =
+                    keep(&captured, self.journal.blobs()).map_err(|e| refused("storage_unavailable", e))?;
+                let file_sha256 = contents.sha256;
+                Ok(ToolOutcome::Read(FileRead {
+                    path,
+                    file_sha256,
+                    content,
+                    active_ms: active_ms(),
+                }))
+            }
+            Tool::Write(Write { path, content }) => {
+                let written = files.write(Path::new(&path), content.as_bytes())?;
+                Ok(wrote(path, written, active_ms()))
+            }
+            Tool::Edit(edit) => apply_edit(&files, step, edit, active_ms),
+            Tool::List(List { path }) => {
+                let listing = files.list(Path::new(&path), LIST_LIMIT)?;
+                let mut output: String = listing.entries.iter().map(list_line).collect();
+                if listing.more {
+                    output.push_str("... and more\n");
+                }
+                Ok(ToolOutcome::Done {
+                    output,
+                    active_ms: active_ms(),
+                })
+            }
+            Tool::Artifact(Artifact { kind, path }) => {
+                let contents = files.read(Path::new(&path), ARTIFACT_LIMIT)?;
+                self.artifact(kind, path, &contents.bytes, active_ms())
+            }
+            Tool::Exec(_) | Tool::Patch(_) => Err(refused("internal", "a command is no file tool")),
+        }
+    }
+
+    fn artifact(
+        &self,
+        kind: String,
+        name: String,
+        bytes: &[u8],
+        active_ms: u64,
+    ) -> Result<ToolOutcome, Trouble> {
+        let blob = self
+            .journal
+            .blobs()
+            .put(&mut &*bytes)
+            .map_err(|e| refused("storage_unavailable", e))?;
+        Ok(ToolOutcome::Artifact {
+            kind,
+            name,
+            sha256: blob.id.to_string(),
+            bytes: blob.bytes,
+            active_ms,
+        })
+    }
+
+    /// The difference between the workspace and what it began as. git runs under a shim like any command: the
+    /// configuration it reads lies in the workspace and is not to be trusted outside it.
+    async fn patch(
+        &self,
+        act: &Act,
+        folder: &SessionFolder,
+        prepared: &Prepared,
+    ) -> Result<ToolOutcome, Trouble> {
+        let Some(base) = &prepared.base_tree else {
+            return Err(refused(
+                "no_patch",
+                "only a workspace that is a clone can be compared with what it began as",
+            ));
+        };
+        let line = format!(
+            "GIT_INDEX_FILE=\"$TMPDIR/longhaul-patch-index\" && export GIT_INDEX_FILE && rm -f \"$GIT_INDEX_FILE\" \
+             && git add --all && git diff --cached --binary --no-color --no-ext-diff --no-textconv {base}"
+        );
+        let mut spec = shim::Spec::shell(
+            &act.session.to_string(),
+            act.step,
+            &line,
+            &prepared.workspace,
+            &folder.private(),
+        );
+        spec.wall_ms = Some(act.limit_ms);
+        spec.head_bytes = ARTIFACT_LIMIT;
+        spec.kill_bytes = ARTIFACT_LIMIT;
+        let Ended { record, output } = self.run(act, folder, spec).await?;
+        let active_ms = record.wall_ms;
+        if record.verdict != (shim::Verdict::Exited { code: 0 }) {
+            let complaint = String::from_utf8_lossy(&output.stderr.head).trim().to_owned();
+            return Err(refused(
+                "patch_failed",
+                format!("git ended with {:?}: {complaint}", record.verdict),
+            ));
+        }
+        if output.stdout.head.is_empty() {
+            return Ok(ToolOutcome::Done {
+                output: "nothing changed".into(),
+                active_ms,
+            });
+        }
+        let hands = self.clone();
+        let kept = tokio::task::spawn_blocking(move || {
+            hands.artifact(
+                "patch".into(),
+                "changes.patch".into(),
+                &output.stdout.head,
+                active_ms,
+            )
+        });
+        kept.await
+            .map_err(|error| refused("storage_unavailable", error))?
+    }
+
+    /// Sees a command through: starts it unless it was started before, waits for it, and collects what it left.
+    async fn run(&self, act: &Act, folder: &SessionFolder, spec: shim::Spec) -> Result<Ended, Trouble> {
+        let directory = folder.step(act.step);
+        loop {
+            let looked = directory.clone();
+            match blocking(move || shim::state(&looked))
+                .await
+                .map_err(|error| evidence_unreadable(&error))?
+            {
+                shim::State::Exited(record) => {
+                    let output = blocking(move || shim::collect(&directory)).await;
+                    let output =
+                        output.map_err(|error| Trouble::Unknown(format!("its output is lost: {error}")))?;
+                    return Ok(Ended {
+                        record: *record,
+                        output,
+                    });
+                }
+                shim::State::NotStarted => {
+                    let (program, place, wish) = (self.shim.clone(), directory.clone(), spec.clone());
+                    let launched = tokio::task::spawn_blocking(move || {
+                        if let Some(parent) = place.parent() {
+                            std::fs::create_dir_all(parent)
+                                .map_err(|error| refused("storage_unavailable", error))?;
+                        }
+                        shim::launch(&program, &place, &wish).map_err(launch_trouble)
+                    });
+                    launched
+                        .await
+                        .map_err(|error| Trouble::Unknown(format!("the launcher panicked: {error}")))??;
+                }
+                shim::State::Starting => tokio::time::sleep(STARTING_PAUSE).await,
+                shim::State::Running { .. } => {
+                    let watched = directory.clone();
+                    let gone = blocking(move || shim::watch(&watched))
+                        .await
+                        .map_err(|e| evidence_unreadable(&e))?;
+                    if let Some(gone) = gone {
+                        readable(gone)
+                            .await
+                            .map_err(|error| evidence_unreadable(&error))?;
+                    }
+                }
+                shim::State::Unknown(cause) => return Err(self.left_behind(act, folder, cause).await),
+            }
+        }
+    }
+
+    /// Ends what a lost shim left running, so that an unknown outcome is at least a finished one.
+    async fn left_behind(&self, act: &Act, folder: &SessionFolder, cause: shim::UnknownCause) -> Trouble {
+        let directory = folder.step(act.step);
+        let swept = blocking(move || shim::recover(&[directory])).await;
+        match swept {
+            Ok(recovery) if recovery.survivors.is_empty() => Trouble::Unknown(cause.as_str().to_owned()),
+            Ok(recovery) => Trouble::Unknown(format!(
+                "{}; processes {:?} are still there",
+                cause.as_str(),
+                recovery.survivors
+            )),
+            Err(error) => Trouble::Unknown(format!(
+                "{}; what it left cannot be told: {error}",
+                cause.as_str()
+            )),
+        }
+    }
+
+    async fn execution(&self, ended: Ended) -> Result<Execution, Trouble> {
+        let journal = Arc::clone(&self.journal);
+        blocking(move || {
+            let Ended { record, output } = ended;
+            let kept = |stream: &shim::Output, stored: &shim::StreamRecord| {
+                let captured = Captured {
+                    head: &stream.head,
+                    tail: &stream.tail,
+                    total: stored.total,
+                };
+                keep(&captured, journal.blobs()).map_err(io::Error::other)
+            };
+            Ok(Execution {
+                verdict: verdict(&record),
+                stdout: kept(&output.stdout, &record.stdout)?,
+                stderr: kept(&output.stderr, &record.stderr)?,
+                active_ms: record.wall_ms,
+                isolation: "process".into(),
+            })
+        })
+        .await
+        .map_err(|error| Trouble::Unknown(format!("it ended, but its output could not be kept: {error}")))
+    }
+}
+
+/// A command that ended, and what is left of it.
+struct Ended {
+    record: shim::ExitRecord,
+    output: shim::Collected,
+}
+
+fn spec_of(exec: &Exec, act: &Act, folder: &SessionFolder, prepared: &Prepared) -> shim::Spec {
+    let command = match &exec.command {
+        CommandLine::Shell(line) => shim::CommandLine::Shell { line: line.clone() },
+        CommandLine::Argv(argv) => shim::CommandLine::Argv { argv: argv.clone() },
+    };
+    let session = act.session.to_string();
+    let mut spec = shim::Spec::new(
+        &session,
+        act.step,
+        command,
+        &prepared.workspace,
+        &folder.private(),
+    );
+    spec.cwd = PathBuf::from(&exec.cwd);
+    spec.env = exec.env.clone().into_iter().collect();
+    spec.stdin = exec.stdin.clone().into_bytes();
+    spec.wall_ms = Some(act.limit_ms);
+    spec
+}
+
+fn verdict(record: &shim::ExitRecord) -> Verdict {
+    match &record.verdict {
+        shim::Verdict::Exited { code } => Verdict::Exited { code: *code },
+        shim::Verdict::Signaled { signal } => Verdict::Signaled { signal: *signal },
+        shim::Verdict::Timeout { .. } => Verdict::Timeout,
+        shim::Verdict::OutputLimit { .. } => Verdict::OutputLimit,
+        shim::Verdict::Canceled => Verdict::Canceled,
+        shim::Verdict::ExecFailed { message, .. } => Verdict::ExecFailed {
+            detail: message.clone(),
+        },
+        shim::Verdict::SandboxError { step, errno } => {
+            let detail = format!("{step}: {}", io::Error::from_raw_os_error(*errno));
+            Verdict::SandboxError { detail }
+        }
+        other => Verdict::SandboxError {
+            detail: format!("this version does not know the verdict {other:?}"),
+        },
+    }
+}
+
+fn launch_trouble(error: shim::LaunchError) -> Trouble {
+    match error {
+        shim::LaunchError::NotAShim { .. } => Trouble::Unknown(error.to_string()),
+        other => refused("not_started", other),
+    }
+}
+
+fn wrote(path: String, written: shim::Written, active_ms: u64) -> ToolOutcome {
+    let shim::Written { before, after, bytes } = written;
+    ToolOutcome::Wrote(FileWrite {
+        path,
+        bytes,
+        before,
+        after,
+        active_ms,
+    })
+}
+
+fn list_line(entry: &shim::Entry) -> String {
+    match entry.kind {
+        shim::EntryKind::Folder => format!("{}/\n", entry.name),
+        shim::EntryKind::Symlink => format!("{}@\n", entry.name),
+        _ => format!("{}\t{}\n", entry.name, entry.bytes),
+    }
+}
+
+/// Does an edit, or finds it done: what it is about to do is on disk first, and recovery compares hashes (B-CRASH-3).
+fn apply_edit(
+    files: &shim::Workspace,
+    step: &Path,
+    edit: Edit,
+    active_ms: impl Fn() -> u64,
+) -> Result<ToolOutcome, Trouble> {
+    let Edit { path, old, new } = edit;
+    let file = Path::new(&path);
+    let note = step.join("edit.json");
+    let intent = match std::fs::read(&note) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|e| Trouble::Unknown(format!("its intent is torn: {e}")))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let shim::Written { before, after, bytes } = files.preview_edit(file, &old, &new)?;
+            let intent = EditIntent { before, after, bytes };
+            let text = serde_json::to_vec(&intent).map_err(|e| refused("internal", e))?;
+            std::fs::create_dir_all(step)
+                .and_then(|()| durable::write(&note, &text))
+                .map_err(|error| {
+                    refused(
+                        "storage_unavailable",
+                        format!("the intent of the edit could not be kept: {error}"),
+                    )
+                })?;
+            intent
+        }
+        Err(error) => return Err(evidence_unreadable(&error)),
+    };
+    match files.compare(file, intent.before.as_deref(), &intent.after)? {
+        shim::Standing::Applied => {
+            let EditIntent { before, after, bytes } = intent;
+            Ok(wrote(path, shim::Written { before, after, bytes }, active_ms()))
+        }
+        shim::Standing::NotApplied => {
+            let written = files.edit(file, &old, &new, intent.before.as_deref())?;
+            Ok(wrote(path, written, active_ms()))
+        }
+        shim::Standing::Other { .. } => Err(Trouble::Unknown(format!(
+            "{path} was changed by somebody else meanwhile"
+        ))),
+    }
+}
+
+fn step_directories(steps: &Path) -> io::Result<Vec<PathBuf>> {
+    match std::fs::read_dir(steps) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Resolves once the descriptor is readable; a shim's is when it has exited.
+async fn readable(descriptor: OwnedFd) -> io::Result<()> {
+    #[expect(
+        deprecated,
+        reason = "its unsafe successor guards against types that close their descriptor early; an OwnedFd does not"
+    )]
+    let watched = AsyncFd::with_interest(descriptor, Interest::READABLE)?;
+    watched.readable().await.map(|_| ())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
+}
+
+fn elapsed_ms(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,10 @@
+//! The world of a session: workspaces and the hands that act in them.
+
+mod durable;
+mod folders;
+mod hands;
+mod output;
+mod workspace;
+
+pub(crate) use folders::SessionFolder;
+pub(crate) use hands::LocalHands;
