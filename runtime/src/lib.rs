@@ -24,6 +24,8 @@
 
 pub mod api;
 pub mod brains;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod control;
 mod janitor;
 mod runtime;

@@ -18,7 +18,13 @@ use crate::api::{Code, Problem};
 #[command(name = "longhaul", version, about, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 100)]
 pub(super) struct Cli {
     /// The data directory [default: $XDG_DATA_HOME/longhaul or ~/.local/share/longhaul]
-    #[arg(long, value_name = "DIR", env = "LONGHAUL_DATA", hide_env_values = true, global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "LONGHAUL_DATA",
+        hide_env_values = true,
+        global = true
+    )]
     pub(super) data: Option<PathBuf>,
 
     /// One JSON object per line instead of text, problems too
@@ -327,8 +333,13 @@ mod tests {
         let cli = parsed("tail s_7f3a --from 41 -f --level user --json --data /d").expect("it is right");
         assert!(cli.json);
         assert_eq!(cli.data, Some(PathBuf::from("/d")));
-        let Verb::Tail(tail) = cli.verb else { panic!("{:?}", cli.verb) };
-        assert_eq!((tail.from, tail.follow, tail.shown.level()), (41, true, Level::User));
+        let Verb::Tail(tail) = cli.verb else {
+            panic!("{:?}", cli.verb)
+        };
+        assert_eq!(
+            (tail.from, tail.follow, tail.shown.level()),
+            (41, true, Level::User)
+        );
     }
 
     #[test]
@@ -351,7 +362,11 @@ mod tests {
         ] {
             assert!(parsed(words).is_err(), "{words} was accepted");
         }
-        for words in ["replay --check --all", "replay s_1 --diff 3 9", "journal inspect s_1 --from 3"] {
+        for words in [
+            "replay --check --all",
+            "replay s_1 --diff 3 9",
+            "journal inspect s_1 --from 3",
+        ] {
             assert!(parsed(words).is_ok(), "{words} was refused");
         }
     }

@@ -32,7 +32,7 @@ pub(super) async fn attach(args: Attach, place: &Place, ui: &Ui) -> Outcome {
     let after = args.from.map_or(shown.head, |from| from.saturating_sub(1));
     let reach = place.to_work(stream, ui).await?;
     let watch = Watch::new(place, ui, shown.id, stream, after, args.shown.level());
-    watch.to_its_rest(reach, &mut stops).await
+    watch.until_it_rests(reach, &mut stops).await
 }
 
 /// One session being watched.
@@ -78,11 +78,21 @@ impl<'a> Watch<'a> {
         after: u64,
         level: Level,
     ) -> Self {
-        Self { place, ui, id, stream, after, level, muted: false, canceled: false, seen: Seen::default() }
+        Self {
+            place,
+            ui,
+            id,
+            stream,
+            after,
+            level,
+            muted: false,
+            canceled: false,
+            seen: Seen::default(),
+        }
     }
 
     /// Prints what happens until the session rests or the person detaches, then says what to do next.
-    pub(super) async fn to_its_rest(mut self, reach: Reach, stops: &mut Stops) -> Outcome {
+    pub(super) async fn until_it_rests(mut self, reach: Reach, stops: &mut Stops) -> Outcome {
         if !self.ui.is_json() {
             self.show(|ui| ui.line(&heading()))?;
         }
@@ -111,8 +121,12 @@ impl<'a> Watch<'a> {
 
     async fn follow(&mut self, reach: &Reach, stops: &mut Stops) -> Result<Ending, Failure> {
         loop {
-            let query =
-                EventsQuery { after: self.after, level: Level::Internal, wait_ms: WAIT_MS, ..EventsQuery::default() };
+            let query = EventsQuery {
+                after: self.after,
+                level: Level::Internal,
+                wait_ms: WAIT_MS,
+                ..EventsQuery::default()
+            };
             let asked = tokio::select! {
                 asked = reach.control().events(&self.id, query) => asked,
                 () = stops.next() => {
@@ -127,7 +141,9 @@ impl<'a> Watch<'a> {
             };
             let page = match asked {
                 Ok(page) => page,
-                Err(problem) if problem.code == Code::NotServing && !reach.is_here() => return Ok(Ending::HostGone),
+                Err(problem) if problem.code == Code::NotServing && !reach.is_here() => {
+                    return Ok(Ending::HostGone);
+                }
                 Err(problem) => return Err(problem.into()),
             };
             self.take(&page)?;
@@ -166,12 +182,15 @@ impl<'a> Watch<'a> {
 
     /// The old host is gone: somebody else's turn, or ours.
     async fn new_host(&self) -> Result<Reach, Problem> {
-        self.ui.note("note: whoever served is gone; looking for another host");
+        self.ui
+            .note("note: whoever served is gone; looking for another host");
         let mut left = RETRIES;
         loop {
             match self.place.to_work(self.stream, self.ui).await {
                 // Another one has taken the directory and does not listen yet, or does no longer.
-                Err(problem) if left > 0 && matches!(problem.code, Code::DataDirInUse | Code::NotServing) => left -= 1,
+                Err(problem) if left > 0 && matches!(problem.code, Code::DataDirInUse | Code::NotServing) => {
+                    left -= 1
+                }
                 found => return found,
             }
             tokio::time::sleep(RETRY).await;
@@ -185,7 +204,9 @@ impl<'a> Watch<'a> {
             self.ui.note(&format!("still running, and {whose}: {running}"));
         }
         if was_here {
-            self.ui.note(&format!("nobody works for {id} now; go on with: longhaul attach {id} or longhaul serve"));
+            self.ui.note(&format!(
+                "nobody works for {id} now; go on with: longhaul attach {id} or longhaul serve"
+            ));
         } else {
             self.ui.note(&format!("watch again with: longhaul attach {id}"));
         }
@@ -206,8 +227,13 @@ impl Seen {
         let data = &record.stored.data;
         match record.type_name.as_str() {
             "tool.started" => self.running = ToolStarted::deserialize(data).ok().map(|tool| tool.brief),
-            "command.run" | "file.write" | "file.read" | "tool.completed" | "tool.failed"
-            | "tool.outcome_unknown" | "turn.completed" => self.running = None,
+            "command.run"
+            | "file.write"
+            | "file.read"
+            | "tool.completed"
+            | "tool.failed"
+            | "tool.outcome_unknown"
+            | "turn.completed" => self.running = None,
             "agent.question" => self.question = AgentQuestion::deserialize(data).ok().map(|asked| asked.text),
             "artifact.created" => {
                 self.running = None;
@@ -222,7 +248,14 @@ impl Seen {
 fn rests(state: &str) -> bool {
     matches!(
         state,
-        "awaiting_input" | "awaiting_approval" | "idle" | "hibernated" | "paused" | "completed" | "failed" | "canceled"
+        "awaiting_input"
+            | "awaiting_approval"
+            | "idle"
+            | "hibernated"
+            | "paused"
+            | "completed"
+            | "failed"
+            | "canceled"
     )
 }
 
@@ -241,23 +274,31 @@ fn exit_code(session: &SessionView) -> u8 {
 fn conclusion(session: &SessionView, seen: &Seen) -> Vec<String> {
     let id = &session.id;
     let state = session.state.as_str();
-    let mut lines = vec![match (session.outcome.as_str(), session.paused_reason.as_deref()) {
-        (_, Some(reason)) => format!("{state}: {}", reason.replace('_', " ")),
-        ("", None) => state.replace('_', " "),
-        (outcome, None) => format!("{state}: {outcome}"),
-    }];
+    let mut lines = vec![
+        match (session.outcome.as_str(), session.paused_reason.as_deref()) {
+            (_, Some(reason)) => format!("{state}: {}", reason.replace('_', " ")),
+            ("", None) => state.replace('_', " "),
+            (outcome, None) => format!("{state}: {outcome}"),
+        },
+    ];
     match state {
         "awaiting_input" => {
             let question = seen.question.as_deref().map_or("", first_line);
             if !question.is_empty() {
                 lines.push(format!("it asks: {}", cut(question, 200)));
             }
-            lines.push(format!("answer with: longhaul send {id} \"TEXT\", then: longhaul attach {id}"));
+            lines.push(format!(
+                "answer with: longhaul send {id} \"TEXT\", then: longhaul attach {id}"
+            ));
         }
         "idle" | "hibernated" => {
-            lines.push(format!("say more with: longhaul send {id} \"TEXT\", then: longhaul attach {id}"));
+            lines.push(format!(
+                "say more with: longhaul send {id} \"TEXT\", then: longhaul attach {id}"
+            ));
         }
-        "paused" => lines.push(format!("go on with: longhaul resume {id}, then: longhaul attach {id}")),
+        "paused" => lines.push(format!(
+            "go on with: longhaul resume {id}, then: longhaul attach {id}"
+        )),
         _ => {}
     }
     if seen.patch.is_some() {
@@ -283,7 +324,11 @@ mod tests {
     }
 
     fn at_rest(state: &str, paused_reason: Option<&str>) -> SessionView {
-        SessionView { state: state.into(), paused_reason: paused_reason.map(Into::into), ..session() }
+        SessionView {
+            state: state.into(),
+            paused_reason: paused_reason.map(Into::into),
+            ..session()
+        }
     }
 
     #[test]
@@ -315,7 +360,10 @@ mod tests {
     #[test]
     fn a_question_comes_with_the_way_to_answer_it() {
         let mut seen = Seen::default();
-        seen.take(&record("agent.question", json!({ "text": "which branch?\nthere are two" })));
+        seen.take(&record(
+            "agent.question",
+            json!({ "text": "which branch?\nthere are two" }),
+        ));
         let lines = conclusion(&at_rest("awaiting_input", None), &seen);
         assert_eq!(
             lines,
@@ -332,24 +380,30 @@ mod tests {
     #[test]
     fn a_patch_comes_with_the_way_to_take_it() {
         let mut seen = Seen::default();
-        let patch = json!({ "step": 1, "kind": "patch", "name": "changes.patch", "sha256": "ab", "bytes": 3 });
+        let patch =
+            json!({ "step": 1, "kind": "patch", "name": "changes.patch", "sha256": "ab", "bytes": 3 });
         seen.take(&record("artifact.created", patch));
         seen.take(&record(
             "artifact.created",
             json!({ "step": 2, "kind": "report", "name": "r", "sha256": "cd", "bytes": 3 }),
         ));
         let lines = conclusion(&at_rest("completed", None), &seen);
-        assert!(lines.iter().any(|line| line.contains("longhaul patch s_0190")), "{lines:?}");
+        assert!(
+            lines.iter().any(|line| line.contains("longhaul patch s_0190")),
+            "{lines:?}"
+        );
     }
 
     #[test]
     fn the_command_that_still_runs_is_known_until_it_ends() {
         let mut seen = Seen::default();
-        let started =
-            json!({ "step": 1, "tool": "exec", "brief": "make test", "digest": "", "class": "reattach", "limitMs": 1 });
+        let started = json!({ "step": 1, "tool": "exec", "brief": "make test", "digest": "", "class": "reattach", "limitMs": 1 });
         seen.take(&record("tool.started", started));
         assert_eq!(seen.running.as_deref(), Some("make test"));
-        seen.take(&record("tool.outcome_unknown", json!({ "step": 1, "why": "rebooted" })));
+        seen.take(&record(
+            "tool.outcome_unknown",
+            json!({ "step": 1, "why": "rebooted" }),
+        ));
         assert_eq!(seen, Seen::default());
     }
 }

@@ -19,7 +19,11 @@ pub(super) enum Unfoldable {
     #[error("seq {seq}: the log begins with {type_name:?} instead of \"session.started\"")]
     Headless { seq: Seq, type_name: String },
     #[error("seq {seq}: the frame says that the session waits for {sealed:?}, its fold says {folded:?}")]
-    OtherStanding { seq: Seq, sealed: Standing, folded: Standing },
+    OtherStanding {
+        seq: Seq,
+        sealed: Standing,
+        folded: Standing,
+    },
 }
 
 /// The state after the records up to `to`.
@@ -59,19 +63,29 @@ fn step(state: &mut State, record: &Record) -> Result<(), Unfoldable> {
         return Err(Unfoldable::Gap { expected, found: seq });
     }
     let event = Session::decode(record).map_err(|error| Unfoldable::Unreadable { seq, error })?;
-    let placed = Placed { seq, time_ms: record.time_ms, event: &event };
+    let placed = Placed {
+        seq,
+        time_ms: record.time_ms,
+        event: &event,
+    };
     // The state is dropped by the caller when this fails, so that nobody sees it half changed.
-    catch_unwind(AssertUnwindSafe(|| Session::apply(state, placed)))
-        .map_err(|panic| Unfoldable::Panics { seq, message: said(&*panic) })?;
+    catch_unwind(AssertUnwindSafe(|| Session::apply(state, placed))).map_err(|panic| Unfoldable::Panics {
+        seq,
+        message: said(&*panic),
+    })?;
     if state.origin.is_none() {
-        return Err(Unfoldable::Headless { seq, type_name: record.event.type_name.to_string() });
+        return Err(Unfoldable::Headless {
+            seq,
+            type_name: record.event.type_name.to_string(),
+        });
     }
     Ok(())
 }
 
 fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".into())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a word".into())
 }
 
 #[cfg(test)]
@@ -91,7 +105,12 @@ pub(super) mod tests {
             key: Some("nightly".into()),
             goal: "make the test pass".into(),
             mode: Mode::Bounded,
-            brain: BrainSpec { kind: "playbook".into(), name: "fix.toml".into(), sha256: None, args: Vec::new() },
+            brain: BrainSpec {
+                kind: "playbook".into(),
+                name: "fix.toml".into(),
+                sha256: None,
+                args: Vec::new(),
+            },
             workspace: WorkspaceSpec::default(),
             limits: longhaul_actors::session::Limits::default(),
             metadata: None,
@@ -102,19 +121,35 @@ pub(super) mod tests {
     /// A pause, so that a log has a second frame.
     pub(crate) fn pause() -> Command {
         let reason = longhaul_actors::session::PauseReason::Requested;
-        Command::Pause { by: Actor::human("local"), reason, now: false }
+        Command::Pause {
+            by: Actor::human("local"),
+            reason,
+            now: false,
+        }
     }
 
     /// The frames that these wishes lead to, one millisecond apart.
     pub(crate) fn frames(wishes: impl IntoIterator<Item = Command>) -> Vec<Frame> {
         let (mut state, mut frames) = (State::default(), Vec::new());
         for (wish, now_ms) in wishes.into_iter().zip(1_767_355_447_181..) {
-            let Decision { events, .. } = Session::decide(&state, wish, Moment { now_ms }).expect("the wish is granted");
+            let Decision { events, .. } =
+                Session::decide(&state, wish, Moment { now_ms }).expect("the wish is granted");
             let mut records = Vec::new();
             for event in events {
                 let seq = state.head.next();
-                Session::apply(&mut state, Placed { seq, time_ms: now_ms, event: &event });
-                records.push(Record { seq, time_ms: now_ms, event: Session::encode(&event) });
+                Session::apply(
+                    &mut state,
+                    Placed {
+                        seq,
+                        time_ms: now_ms,
+                        event: &event,
+                    },
+                );
+                records.push(Record {
+                    seq,
+                    time_ms: now_ms,
+                    event: Session::encode(&event),
+                });
             }
             frames.push(Frame {
                 stream: StreamId::named("session", "local", "nightly"),
@@ -147,9 +182,18 @@ pub(super) mod tests {
 
     #[test]
     fn a_lost_frame_is_named_by_its_first_seq() {
-        let mut frames = frames([start(), pause(), Command::Resume { by: Actor::human("local") }]);
+        let mut frames = frames([
+            start(),
+            pause(),
+            Command::Resume {
+                by: Actor::human("local"),
+            },
+        ]);
         let lost = frames.remove(1);
-        let gap = Unfoldable::Gap { expected: lost.first_seq(), found: frames[1].first_seq() };
+        let gap = Unfoldable::Gap {
+            expected: lost.first_seq(),
+            found: frames[1].first_seq(),
+        };
         assert_eq!(check(&frames), Err(gap));
     }
 
@@ -158,7 +202,10 @@ pub(super) mod tests {
         let mut frames = frames([start(), pause()]);
         frames[1].records[0].event.type_name = "session.levitated".into();
         let error = check(&frames).expect_err("nobody knows the type").to_string();
-        assert!(error.contains("session.levitated") && error.contains("not known to this version"), "{error}");
+        assert!(
+            error.contains("session.levitated") && error.contains("not known to this version"),
+            "{error}"
+        );
     }
 
     #[test]

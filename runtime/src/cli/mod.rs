@@ -93,8 +93,10 @@ fn log_to_stderr(ui: &Ui) {
         .with_default_directive(tracing::level_filters::LevelFilter::WARN.into())
         .with_env_var("LONGHAUL_LOG")
         .from_env_lossy();
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ui.colours_stderr());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ui.colours_stderr());
     // Somebody who installed a subscriber before calling us wants that one.
     let _ = subscriber.try_init();
 }

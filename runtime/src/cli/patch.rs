@@ -21,7 +21,10 @@ pub(super) async fn patch(args: Which, place: &Place, ui: &Ui) -> Outcome {
 
 async fn last_patch(control: &dyn Control, id: &str) -> Result<Vec<u8>, Problem> {
     let id = control.show(id).await?.id;
-    let mut query = EventsQuery { level: Level::User, ..EventsQuery::default() };
+    let mut query = EventsQuery {
+        level: Level::User,
+        ..EventsQuery::default()
+    };
     let mut last = None;
     loop {
         let page = control.events(&id, query.clone()).await?;

@@ -21,12 +21,17 @@ pub(super) struct Place {
 impl Place {
     /// The one that was named (by flag or by `LONGHAUL_DATA`), else the one of this user.
     pub(super) fn find(named: Option<PathBuf>) -> Result<Self, Problem> {
-        let data = named.or_else(|| of_user(|name| std::env::var_os(name))).ok_or_else(|| {
-            Problem::new(Code::InvalidRequest, "no data directory: HOME is not set")
-                .next("name one", "longhaul --data DIR ...")
-        })?;
+        let data = named
+            .or_else(|| of_user(|name| std::env::var_os(name)))
+            .ok_or_else(|| {
+                Problem::new(Code::InvalidRequest, "no data directory: HOME is not set")
+                    .next("name one", "longhaul --data DIR ...")
+            })?;
         let data = std::path::absolute(&data).map_err(|error| {
-            Problem::new(Code::InvalidRequest, format!("cannot use {}: {error}", data.display()))
+            Problem::new(
+                Code::InvalidRequest,
+                format!("cannot use {}: {error}", data.display()),
+            )
         })?;
         Ok(Self { data })
     }
@@ -41,7 +46,10 @@ impl Place {
         if let Some(control) = joints::connect(&self.data).await? {
             return Ok(Reach::elsewhere(control));
         }
-        Ok(Reach { control: Arc::new(Shelf::new(&self.data)), through: Through::Files })
+        Ok(Reach {
+            control: Arc::new(Shelf::new(&self.data)),
+            through: Through::Files,
+        })
     }
 
     /// Somebody who can take a wish: whoever serves, else a runtime of our own that writes it down and does no work.
@@ -50,7 +58,13 @@ impl Place {
             return Ok(Reach::elsewhere(control));
         }
         let runtime = self.open(Mode::Dormant).await?;
-        Ok(Reach { control: runtime.control(), through: Through::Here { runtime, socket: None } })
+        Ok(Reach {
+            control: runtime.control(),
+            through: Through::Here {
+                runtime,
+                socket: None,
+            },
+        })
     }
 
     /// Somebody who works for one session: whoever serves, else a runtime of our own, which others can talk to.
@@ -64,28 +78,38 @@ impl Place {
             Ok(socket) => Some(socket),
             // The work can be done all the same; only nobody can talk to it.
             Err(problem) => {
-                ui.note(&format!("note: no other command can reach this session: {problem}"));
+                ui.note(&format!(
+                    "note: no other command can reach this session: {problem}"
+                ));
                 None
             }
         };
-        match runtime.left_waiting().await {
+        match runtime.left_waiting() {
             0 => {}
             1 => ui.note("note: 1 other session waits for somebody who serves: longhaul serve"),
-            others => ui.note(&format!("note: {others} other sessions wait for somebody who serves: longhaul serve")),
+            others => ui.note(&format!(
+                "note: {others} other sessions wait for somebody who serves: longhaul serve"
+            )),
         }
-        Ok(Reach { control, through: Through::Here { runtime, socket } })
+        Ok(Reach {
+            control,
+            through: Through::Here { runtime, socket },
+        })
     }
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        let options = Options { mode, ..Options::default() };
-        Runtime::open(&self.data, options).await
+        Runtime::open(&self.data, Options::of(mode)).await
     }
 }
 
 /// `$XDG_DATA_HOME/longhaul`, else `~/.local/share/longhaul`. The standard says that a relative value is to be ignored.
 fn of_user(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name| {
+        variable(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let shared = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
     Some(shared?.join("longhaul"))
 }
@@ -100,14 +124,20 @@ enum Through {
     /// A process that serves, over its socket.
     Socket,
     /// A runtime in this process.
-    Here { runtime: Runtime, socket: Option<Socket> },
+    Here {
+        runtime: Runtime,
+        socket: Option<Socket>,
+    },
     /// Nobody: the files are read.
     Files,
 }
 
 impl Reach {
     fn elsewhere(control: Arc<dyn Control>) -> Self {
-        Self { control, through: Through::Socket }
+        Self {
+            control,
+            through: Through::Socket,
+        }
     }
 
     /// What can be asked.
@@ -142,14 +172,25 @@ mod tests {
     use super::*;
 
     fn found(environment: &[(&str, &str)]) -> Option<PathBuf> {
-        of_user(|name| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+        of_user(|name| {
+            environment
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.into())
+        })
     }
 
     #[test]
     fn the_data_directory_is_where_the_desktop_standard_puts_it() {
-        assert_eq!(found(&[("XDG_DATA_HOME", "/x"), ("HOME", "/h")]), Some("/x/longhaul".into()));
+        assert_eq!(
+            found(&[("XDG_DATA_HOME", "/x"), ("HOME", "/h")]),
+            Some("/x/longhaul".into())
+        );
         assert_eq!(found(&[("HOME", "/h")]), Some("/h/.local/share/longhaul".into()));
-        assert_eq!(found(&[("XDG_DATA_HOME", "relative"), ("HOME", "/h")]), Some("/h/.local/share/longhaul".into()));
+        assert_eq!(
+            found(&[("XDG_DATA_HOME", "relative"), ("HOME", "/h")]),
+            Some("/h/.local/share/longhaul".into())
+        );
         assert_eq!(found(&[("HOME", "")]), None);
     }
 }

@@ -28,7 +28,9 @@ pub(super) fn replay(args: &Replay, place: &Place, ui: &Ui) -> Outcome {
     match args.diff.as_deref() {
         Some(&[from, to]) => {
             let (before, after) = (state_at(log, from)?, state_at(log, to)?);
-            differences(&value(&before), &value(&after)).iter().try_for_each(|change| change.print(ui))?;
+            differences(&value(&before), &value(&after))
+                .iter()
+                .try_for_each(|change| change.print(ui))?;
         }
         _ => {
             let state = value(&state_at(log, args.to.unwrap_or(u64::MAX))?);
@@ -62,7 +64,11 @@ fn check_all(logs: &[Log], ui: &Ui) -> Outcome {
             ui.line(&escaped(&line))?;
         }
     }
-    Ok(if sound { 0 } else { Code::JournalDamaged.exit_code() })
+    Ok(if sound {
+        0
+    } else {
+        Code::JournalDamaged.exit_code()
+    })
 }
 
 fn frames(log: &Log) -> impl Iterator<Item = &Frame> {
@@ -105,7 +111,10 @@ impl Change {
         if ui.is_json() {
             ui.object(&json!({ "path": self.path, "before": self.before, "after": self.after }))
         } else {
-            ui.line(&escaped_json(&format!("{}  {} -> {}", self.path, self.before, self.after)))
+            ui.line(&escaped_json(&format!(
+                "{}  {} -> {}",
+                self.path, self.before, self.after
+            )))
         }
     }
 }
@@ -122,13 +131,24 @@ fn differ(path: &str, before: &Value, after: &Value, changes: &mut Vec<Change>) 
         (Value::Object(one), Value::Object(other)) => {
             let added = other.keys().filter(|key| !one.contains_key(*key));
             for key in one.keys().chain(added) {
-                let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let (one, other) = (one.get(key).unwrap_or(&Value::Null), other.get(key).unwrap_or(&Value::Null));
+                let inner = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                let (one, other) = (
+                    one.get(key).unwrap_or(&Value::Null),
+                    other.get(key).unwrap_or(&Value::Null),
+                );
                 differ(&inner, one, other, changes);
             }
         }
         _ if before == after => {}
-        _ => changes.push(Change { path: path.to_owned(), before: before.clone(), after: after.clone() }),
+        _ => changes.push(Change {
+            path: path.to_owned(),
+            before: before.clone(),
+            after: after.clone(),
+        }),
     }
 }
 
@@ -139,14 +159,20 @@ mod tests {
 
     fn log() -> Log {
         let frames: Vec<Arc<Frame>> = frames([start(), pause()]).into_iter().map(Arc::new).collect();
-        Log { stream: frames[0].stream, frames }
+        Log {
+            stream: frames[0].stream,
+            frames,
+        }
     }
 
     #[test]
     fn a_difference_names_the_place_and_both_values() {
         let before = json!({ "a": 1, "b": { "c": [1], "d": null }, "gone": true });
         let after = json!({ "a": 1, "b": { "c": [1, 2], "d": null }, "new": "x" });
-        let paths: Vec<String> = differences(&before, &after).into_iter().map(|change| change.path).collect();
+        let paths: Vec<String> = differences(&before, &after)
+            .into_iter()
+            .map(|change| change.path)
+            .collect();
         assert_eq!(paths, ["b.c", "gone", "new"]);
     }
 
@@ -154,10 +180,21 @@ mod tests {
     fn what_a_pause_changes_is_seen_between_two_seqs() {
         let log = log();
         let first = log.frames[0].last_seq().0;
-        let (before, after) = (state_at(&log, first).expect("sound"), state_at(&log, log.head().0).expect("sound"));
+        let (before, after) = (
+            state_at(&log, first).expect("sound"),
+            state_at(&log, log.head().0).expect("sound"),
+        );
         let changes = differences(&value(&before), &value(&after));
-        assert!(changes.iter().any(|change| change.path == "phase" && change.before == "Queued"), "{changes:?}");
-        assert!(changes.iter().all(|change| change.path != "origin.goal"), "{changes:?}");
+        assert!(
+            changes
+                .iter()
+                .any(|change| change.path == "phase" && change.before == "Queued"),
+            "{changes:?}"
+        );
+        assert!(
+            changes.iter().all(|change| change.path != "origin.goal"),
+            "{changes:?}"
+        );
     }
 
     #[test]
@@ -165,6 +202,11 @@ mod tests {
         let log = log();
         let problem = state_at(&log, 99).expect_err("there is no such seq");
         assert_eq!(problem.code, Code::InvalidRequest);
-        assert!(problem.detail.ends_with(&format!("its last one is {}", log.head())), "{problem}");
+        assert!(
+            problem
+                .detail
+                .ends_with(&format!("its last one is {}", log.head())),
+            "{problem}"
+        );
     }
 }

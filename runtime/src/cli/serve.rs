@@ -60,9 +60,13 @@ impl Stops {
     /// From now on these signals no longer end the process by themselves.
     pub(super) fn new() -> Result<Self, Problem> {
         let listen = |kind| {
-            signal(kind).map_err(|error| Problem::new(Code::Internal, format!("cannot listen for signals: {error}")))
+            signal(kind)
+                .map_err(|error| Problem::new(Code::Internal, format!("cannot listen for signals: {error}")))
         };
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     /// Resolves when one of them comes.

@@ -19,10 +19,15 @@ pub(super) async fn ls(args: Ls, place: &Place, ui: &Ui) -> Outcome {
         ui.note("no sessions yet; start one: longhaul run --brain playbook:FILE \"GOAL\"");
     } else {
         ui.line(&list_heading())?;
-        sessions.iter().try_for_each(|session| ui.line(&list_line(session, ui.look())))?;
+        sessions
+            .iter()
+            .try_for_each(|session| ui.line(&list_line(session, ui.look())))?;
     }
     if more {
-        ui.note(&format!("there are more: longhaul ls --limit {}", args.limit.saturating_mul(2)));
+        ui.note(&format!(
+            "there are more: longhaul ls --limit {}",
+            args.limit.saturating_mul(2)
+        ));
     }
     Ok(0)
 }
@@ -32,7 +37,13 @@ async fn list(control: &dyn Control, args: &Ls) -> Result<(Vec<SessionView>, boo
     let (mut sessions, mut cursor) = (Vec::new(), None);
     loop {
         let limit = Some(args.limit.saturating_sub(sessions.len()).clamp(1, 100));
-        let page = control.list(ListQuery { cursor, limit, archived: args.archived }).await?;
+        let page = control
+            .list(ListQuery {
+                cursor,
+                limit,
+                archived: args.archived,
+            })
+            .await?;
         sessions.extend(page.sessions);
         cursor = page.next_cursor;
         if cursor.is_none() || sessions.len() >= args.limit {

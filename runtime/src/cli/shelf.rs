@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::Entity;
-use longhaul_actors::session::{Phase, Session, State, Work};
+use longhaul_actors::session::{Session, State};
 use longhaul_journal::{Entry, Frame, Offline, Seq, StreamId};
-use serde::Serialize;
 
 use super::fold::{Unfoldable, fold_frame};
+use super::joints;
 use super::render::count;
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, NextAction, Pause, Problem, RecordView,
-    Send as Message, SessionView, Start, Started, StepView, rfc3339, session_id,
+    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, NextAction, Pause, Problem,
+    RecordView, Send as Message, SessionView, Start, Started, session_id,
 };
 use crate::{Answer, Control};
 
@@ -63,7 +63,10 @@ impl Folding {
 impl Shelf {
     /// The files of this data directory, whether or not they exist.
     pub(super) fn new(data: &Path) -> Self {
-        Self { data: data.to_owned(), last_read: Mutex::default() }
+        Self {
+            data: data.to_owned(),
+            last_read: Mutex::default(),
+        }
     }
 
     /// The stream that an id, an unambiguous beginning of one, or a key means.
@@ -85,17 +88,32 @@ impl Shelf {
         Ok(Log { stream, frames })
     }
 
+    /// The logs of all sessions.
+    pub(super) fn logs(&self) -> Result<Vec<Log>, Problem> {
+        let mut logs: BTreeMap<StreamId, Vec<Arc<Frame>>> = BTreeMap::new();
+        self.walk(None, |frame| logs.entry(frame.stream).or_default().push(frame))?;
+        Ok(logs
+            .into_iter()
+            .map(|(stream, frames)| Log { stream, frames })
+            .collect())
+    }
+
     /// All sessions, newest first.
     fn sessions(&self) -> Result<Vec<SessionView>, Problem> {
         let mut folding: BTreeMap<StreamId, Folding> = BTreeMap::new();
         self.walk(None, |frame| folding.entry(frame.stream).or_default().add(&frame))?;
-        let mut views: Vec<SessionView> = folding.iter().map(|(stream, folding)| view(*stream, folding)).collect();
+        let views = folding
+            .into_iter()
+            .map(|(stream, folding)| view(&self.data, stream, folding));
+        let mut views: Vec<SessionView> = views.collect();
         views.sort_by(|one, other| (&other.started_at, &other.id).cmp(&(&one.started_at, &one.id)));
         Ok(views)
     }
 
     fn walk(&self, stream: Option<StreamId>, mut visit: impl FnMut(Arc<Frame>)) -> Result<(), Problem> {
-        let Some(journal) = open(&self.data)? else { return Ok(()) };
+        let Some(journal) = open(&self.data)? else {
+            return Ok(());
+        };
         let walked = journal.walk(stream, |entry| {
             // Damage is not skipped in silence: the stream that it hit shows a gap.
             if let Entry::Frame(frame) = entry
@@ -111,7 +129,10 @@ impl Shelf {
     /// The log, from memory if it was read before and holds something above `after`.
     fn log_beyond(&self, stream: StreamId, after: u64) -> Result<Arc<Log>, Problem> {
         let mut last = self.last_read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(log) = last.as_ref().filter(|log| log.stream == stream && log.head() > Seq(after)) {
+        if let Some(log) = last
+            .as_ref()
+            .filter(|log| log.stream == stream && log.head() > Seq(after))
+        {
             return Ok(Arc::clone(log));
         }
         let log = Arc::new(self.log(stream)?);
@@ -121,7 +142,7 @@ impl Shelf {
 
     fn page(&self, stream: StreamId, query: &EventsQuery) -> Result<EventsPage, Problem> {
         let log = self.log_beyond(stream, query.after)?;
-        let shown = view(stream, &log.folded());
+        let shown = view(&self.data, stream, log.folded());
         let mut page = EventsPage {
             events: Vec::new(),
             next_after: query.after,
@@ -130,12 +151,20 @@ impl Shelf {
             state: shown.state,
         };
         let records = log.frames.iter().flat_map(|frame| &frame.records);
-        for record in records.filter(|record| record.seq.0 > query.after).take(query.limit.clamp(1, 500)) {
+        for record in records
+            .filter(|record| record.seq.0 > query.after)
+            .take(query.limit.clamp(1, 500))
+        {
             page.next_after = record.seq.0;
             if record.event.level <= query.level {
                 page.events.push(RecordView::of(stream, record).map_err(|error| {
-                    let detail = format!("record {} of {} is unreadable: {error}", record.seq, session_id(stream));
-                    Problem::new(Code::JournalDamaged, detail).next("see what is wrong", "longhaul journal verify")
+                    let detail = format!(
+                        "record {} of {} is unreadable: {error}",
+                        record.seq,
+                        session_id(stream)
+                    );
+                    Problem::new(Code::JournalDamaged, detail)
+                        .next("see what is wrong", "longhaul journal verify")
                 })?);
             }
         }
@@ -148,7 +177,11 @@ impl Shelf {
         let until = Instant::now() + Duration::from_millis(query.wait_ms.min(30_000));
         loop {
             let page = self.page(stream, &query)?;
-            if !page.events.is_empty() || page.ended || page.next_after > query.after || Instant::now() >= until {
+            if !page.events.is_empty()
+                || page.ended
+                || page.next_after > query.after
+                || Instant::now() >= until
+            {
                 return Ok(page);
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -180,22 +213,27 @@ pub(super) fn open(data: &Path) -> Result<Option<Offline>, Problem> {
 
 /// The problem of a journal that the system does not let us read.
 pub(super) fn unreadable(data: &Path, error: &io::Error) -> Problem {
-    Problem::new(Code::StorageUnavailable, format!("cannot read the journal in {}: {error}", data.display()))
-        .next("see what is there", "longhaul doctor")
+    Problem::new(
+        Code::StorageUnavailable,
+        format!("cannot read the journal in {}: {error}", data.display()),
+    )
+    .next("see what is there", "longhaul doctor")
 }
 
 /// Which of the `known` streams, sorted, is meant.
 fn resolve(id: &str, known: &[StreamId]) -> Result<StreamId, Problem> {
     let meant: Vec<StreamId> = match id.strip_prefix("s_") {
-        Some(digits) if !digits.is_empty() => {
-            known.iter().copied().filter(|stream| stream.to_string().starts_with(digits)).collect()
-        }
+        Some(digits) if !digits.is_empty() => known
+            .iter()
+            .copied()
+            .filter(|stream| stream.to_string().starts_with(digits))
+            .collect(),
         _ => Vec::new(),
     };
     match meant[..] {
         [stream] => Ok(stream),
         [] => {
-            let named = StreamId::named(Session::KIND, "local", id);
+            let named = joints::keyed(id);
             known.binary_search(&named).map(|_| named).map_err(|_| {
                 Problem::new(Code::NotFound, format!("there is no session {id}"))
                     .next("list the sessions", "longhaul ls")
@@ -204,60 +242,23 @@ fn resolve(id: &str, known: &[StreamId]) -> Result<StreamId, Problem> {
         _ => {
             let some: Vec<String> = meant.iter().take(5).map(|stream| session_id(*stream)).collect();
             let sessions = count(meant.len() as u64, "session");
-            Err(Problem::new(Code::InvalidRequest, format!("{id} begins {sessions}: {}", some.join(" ")))
-                .next("list the sessions", "longhaul ls"))
+            Err(Problem::new(
+                Code::InvalidRequest,
+                format!("{id} begins {sessions}: {}", some.join(" ")),
+            )
+            .next("list the sessions", "longhaul ls"))
         }
     }
 }
 
-/// A session as it is shown, from its fold alone.
-fn view(stream: StreamId, folding: &Folding) -> SessionView {
-    let state = &folding.state;
-    let origin = state.origin.as_ref();
-    let text = |of: fn(&longhaul_actors::session::Origin) -> &str| origin.map_or("", of).to_owned();
-    SessionView {
-        id: session_id(stream),
-        state: state.phase.name().to_owned(),
-        paused_reason: match state.phase {
-            Phase::Paused { reason, .. } => Some(word(&reason)),
-            _ => None,
-        },
-        mode: state.mode(),
-        goal: text(|origin| &origin.goal),
-        brain: origin.map_or_else(String::new, |origin| {
-            let words: Vec<&str> = std::iter::once(&origin.brain.name).chain(&origin.brain.args).map(String::as_str).collect();
-            format!("{}:{}", origin.brain.kind, words.join(" "))
-        }),
-        owner: text(|origin| &origin.owner),
-        key: origin.and_then(|origin| origin.key.clone()),
-        head: state.head.0,
-        started_at: rfc3339(origin.map_or(0, |origin| origin.started_ms)),
-        updated_at: rfc3339(state.last_ms),
-        turns: state.turns,
-        step: state.open.as_ref().map(|open| StepView {
-            step: open.step,
-            kind: match &open.work {
-                Work::Think { .. } => "think".to_owned(),
-                Work::Act { call, .. } => call.tool.clone(),
-            },
-            seq: open.seq.0,
-        }),
-        unread: state.inbox.len(),
-        archived: state.archived,
-        isolation: state.isolation.clone(),
-        usage: state.usage,
-        outcome: state.outcome.clone(),
-        workspace: None,
-        quarantined: folding.broken.as_ref().map(ToString::to_string),
-        metadata: origin.and_then(|origin| origin.metadata.clone()),
+/// A session as it is shown, up to where its log can be read.
+fn view(data: &Path, stream: StreamId, folding: Folding) -> SessionView {
+    let mut shown = joints::view(data, stream, folding.state);
+    if let Some(why) = folding.broken {
+        shown.state = "quarantined".into();
+        shown.quarantined = Some(why.to_string());
     }
-}
-
-fn word(name: &impl Serialize) -> String {
-    match serde_json::to_value(name) {
-        Ok(serde_json::Value::String(name)) => name,
-        _ => String::new(),
-    }
+    shown
 }
 
 fn is_terminal(state: &str) -> bool {
@@ -265,8 +266,14 @@ fn is_terminal(state: &str) -> bool {
 }
 
 fn cannot<'a, T: Send + 'a>() -> Answer<'a, T> {
-    let mut problem = Problem::new(Code::NotServing, "only the files are read here, so no wish can be taken");
-    problem.next_actions.push(NextAction { label: "serve the directory".into(), command: "longhaul serve".into() });
+    let mut problem = Problem::new(
+        Code::NotServing,
+        "only the files are read here, so no wish can be taken",
+    );
+    problem.next_actions.push(NextAction {
+        label: "serve the directory".into(),
+        command: "longhaul serve".into(),
+    });
     ready(Err(problem)).boxed()
 }
 
@@ -277,16 +284,27 @@ impl Control for Shelf {
 
     fn list(&self, query: ListQuery) -> Answer<'_, ListPage> {
         let page = self.sessions().map(|sessions| {
-            let wanted = sessions.into_iter().filter(|session| query.archived || !session.archived);
-            let mut rest = wanted.skip_while(|session| query.cursor.as_ref().is_some_and(|cursor| session.id != *cursor));
-            let sessions: Vec<SessionView> = rest.by_ref().take(query.limit.unwrap_or(50).clamp(1, 100)).collect();
-            ListPage { sessions, next_cursor: rest.next().map(|session| session.id) }
+            let wanted = sessions
+                .into_iter()
+                .filter(|session| query.archived || !session.archived);
+            let mut rest = wanted
+                .skip_while(|session| query.cursor.as_ref().is_some_and(|cursor| session.id != *cursor));
+            let sessions: Vec<SessionView> = rest
+                .by_ref()
+                .take(query.limit.unwrap_or(50).clamp(1, 100))
+                .collect();
+            ListPage {
+                sessions,
+                next_cursor: rest.next().map(|session| session.id),
+            }
         });
         ready(page).boxed()
     }
 
     fn show<'a>(&'a self, id: &'a str) -> Answer<'a, SessionView> {
-        let shown = self.find(id).and_then(|stream| Ok(view(stream, &self.log(stream)?.folded())));
+        let shown = self
+            .find(id)
+            .and_then(|stream| Ok(view(&self.data, stream, self.log(stream)?.folded())));
         ready(shown).boxed()
     }
 
@@ -315,7 +333,7 @@ impl Control for Shelf {
     }
 
     fn blob<'a>(&'a self, sha256: &'a str) -> Answer<'a, Vec<u8>> {
-        ready(super::joints::blob(&self.data, sha256)).boxed()
+        ready(joints::blob(&self.data, sha256)).boxed()
     }
 }
 
@@ -336,13 +354,19 @@ mod tests {
         let both = resolve("s_1", &known).expect_err("it is ambiguous");
         assert_eq!(both.code, Code::InvalidRequest);
         assert!(both.detail.contains(&session_id(stream(0x12))), "{both}");
-        assert_eq!(resolve("s_77", &known).expect_err("there is none").code, Code::NotFound);
-        assert_eq!(resolve("s_", &known).expect_err("it names nothing").code, Code::NotFound);
+        assert_eq!(
+            resolve("s_77", &known).expect_err("there is none").code,
+            Code::NotFound
+        );
+        assert_eq!(
+            resolve("s_", &known).expect_err("it names nothing").code,
+            Code::NotFound
+        );
     }
 
     #[test]
     fn a_key_will_do_too() {
-        let nightly = StreamId::named("session", "local", "nightly");
+        let nightly = joints::keyed("nightly");
         assert_eq!(resolve("nightly", &[nightly]), Ok(nightly));
     }
 
@@ -351,22 +375,35 @@ mod tests {
         let frames = frames([start(), pause()]);
         let mut folding = Folding::default();
         frames.iter().for_each(|frame| folding.add(frame));
-        let shown = view(frames[0].stream, &folding);
-        assert_eq!((shown.state.as_str(), shown.paused_reason.as_deref()), ("paused", Some("requested")));
-        assert_eq!((shown.goal.as_str(), shown.brain.as_str()), ("make the test pass", "playbook:fix.toml"));
+        let shown = view(Path::new("/nonexistent"), frames[0].stream, folding);
+        assert_eq!(
+            (shown.state.as_str(), shown.paused_reason.as_deref()),
+            ("paused", Some("requested"))
+        );
+        assert_eq!(
+            (shown.goal.as_str(), shown.brain.as_str()),
+            ("make the test pass", "playbook:fix.toml")
+        );
         assert_eq!((shown.key.as_deref(), shown.quarantined), (Some("nightly"), None));
     }
 
     #[test]
     fn a_session_with_a_gap_is_shown_up_to_it_and_says_so() {
-        let mut frames = frames([start(), pause(), longhaul_actors::session::Command::Resume {
-            by: longhaul_actors::session::Actor::human("local"),
-        }]);
+        let mut frames = frames([
+            start(),
+            pause(),
+            longhaul_actors::session::Command::Resume {
+                by: longhaul_actors::session::Actor::human("local"),
+            },
+        ]);
         frames.remove(1);
         let mut folding = Folding::default();
         frames.iter().for_each(|frame| folding.add(frame));
-        let shown = view(frames[0].stream, &folding);
-        assert_eq!((shown.state.as_str(), shown.head), ("queued", frames[0].last_seq().0));
+        let shown = view(Path::new("/nonexistent"), frames[0].stream, folding);
+        assert_eq!(
+            (shown.state.as_str(), shown.head),
+            ("quarantined", frames[0].last_seq().0)
+        );
         assert!(shown.quarantined.is_some_and(|why| why.contains("is missing")));
     }
 

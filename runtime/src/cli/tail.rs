@@ -21,8 +21,11 @@ pub(super) async fn tail(args: Tail, place: &Place, ui: &Ui) -> Outcome {
     if !ui.is_json() {
         ui.line(&heading())?;
     }
-    let mut query =
-        EventsQuery { after: args.from.saturating_sub(1), level: args.shown.level(), ..EventsQuery::default() };
+    let mut query = EventsQuery {
+        after: args.from.saturating_sub(1),
+        level: args.shown.level(),
+        ..EventsQuery::default()
+    };
     loop {
         let page = match reach.control().events(&id, query.clone()).await {
             Ok(page) => page,
@@ -49,7 +52,11 @@ pub(super) async fn tail(args: Tail, place: &Place, ui: &Ui) -> Outcome {
 
 /// One record, as a line or an object.
 pub(super) fn print(record: &RecordView, ui: &Ui) -> Result<(), Failure> {
-    if ui.is_json() { ui.object(record) } else { ui.line(&line(record, ui.look())) }
+    if ui.is_json() {
+        ui.object(record)
+    } else {
+        ui.line(&line(record, ui.look()))
+    }
 }
 
 async fn again(place: &Place) -> Result<Reach, Failure> {

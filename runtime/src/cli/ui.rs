@@ -39,10 +39,15 @@ impl Ui {
         let colour = !set("NO_COLOR") && !dumb;
         let terminal = io::stdout().is_terminal();
         let size = terminal.then(|| tcgetwinsize(io::stdout()).ok()).flatten();
-        let width = size.map(|size| usize::from(size.ws_col)).filter(|&columns| columns > 0);
+        let width = size
+            .map(|size| usize::from(size.ws_col))
+            .filter(|&columns| columns > 0);
         Self {
             json,
-            look: Look { colour: terminal && colour, width },
+            look: Look {
+                colour: terminal && colour,
+                width,
+            },
             stderr_colour: colour && io::stderr().is_terminal(),
         }
     }
@@ -90,7 +95,9 @@ impl Ui {
             // The exit code still tells when nobody reads the object.
             let _ = self.object(problem);
         } else {
-            let _ = io::stderr().lock().write_all(told(problem, self.stderr_colour).as_bytes());
+            let _ = io::stderr()
+                .lock()
+                .write_all(told(problem, self.stderr_colour).as_bytes());
         }
         problem.code.exit_code()
     }
@@ -98,11 +105,19 @@ impl Ui {
 
 /// A problem in words: what is wrong, then each way on.
 fn told(problem: &Problem, colour: bool) -> String {
-    let (red, cyan, off) = if colour { ("\x1b[31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+    let (red, cyan, off) = if colour {
+        ("\x1b[31m", "\x1b[36m", "\x1b[0m")
+    } else {
+        ("", "", "")
+    };
     let detail: Vec<_> = problem.detail.lines().map(escaped).collect();
     let mut text = format!("{red}error:{off} {}\n", detail.join("\n       "));
     for action in &problem.next_actions {
-        text += &format!("{cyan}hint:{off} {}: {}\n", escaped(&action.label), escaped(&action.command));
+        text += &format!(
+            "{cyan}hint:{off} {}: {}\n",
+            escaped(&action.label),
+            escaped(&action.command)
+        );
     }
     text
 }
@@ -138,6 +153,9 @@ mod tests {
     #[test]
     fn a_problem_that_quotes_something_hostile_is_harmless() {
         let problem = Problem::new(Code::InvalidRequest, "\u{1b}[2J is no id\nand more");
-        assert_eq!(told(&problem, false), "error: \\x1b[2J is no id\n       and more\n");
+        assert_eq!(
+            told(&problem, false),
+            "error: \\x1b[2J is no id\n       and more\n"
+        );
     }
 }

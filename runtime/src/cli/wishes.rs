@@ -10,7 +10,11 @@ use super::ui::{Failure, Ui};
 use crate::api::{Accepted, Cancel, Code, Pause, Problem, Send};
 
 pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
-    let message = Send { mode: args.mode(), text: args.text, idempotency_key: None };
+    let message = Send {
+        mode: args.mode(),
+        text: args.text,
+        idempotency_key: None,
+    };
     let reach = place.to_wish().await?;
     let accepted = reach.control().send(&args.id, message).await;
     told(accepted, "message", reach, ui).await
@@ -30,10 +34,17 @@ pub(super) async fn resume(args: args::Which, place: &Place, ui: &Ui) -> Outcome
 
 pub(super) async fn cancel(args: args::Cancel, place: &Place, ui: &Ui) -> Outcome {
     let reach = place.to_wish().await?;
-    let agreed = if args.yes { Ok(true) } else { ask(&args.id, &reach, ui).await };
+    let agreed = if args.yes {
+        Ok(true)
+    } else {
+        ask(&args.id, &reach, ui).await
+    };
     match agreed {
         Ok(true) => {
-            let accepted = reach.control().cancel(&args.id, Cancel { force: args.force }).await;
+            let accepted = reach
+                .control()
+                .cancel(&args.id, Cancel { force: args.force })
+                .await;
             told(accepted, "cancel", reach, ui).await
         }
         Ok(false) => {
@@ -62,13 +73,22 @@ async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach: Reach, ui:
     if ui.is_json() {
         ui.object(&accepted)?;
     } else {
-        let before = if accepted.repeated { "already so" } else { "written down" };
-        let line = format!("{wish} {before} as {} of {} {}", accepted.seq, accepted.id, accepted.state);
+        let before = if accepted.repeated {
+            "already so"
+        } else {
+            "written down"
+        };
+        let line = format!(
+            "{wish} {before} as {} of {} {}",
+            accepted.seq, accepted.id, accepted.state
+        );
         ui.line(&escaped(&line))?;
     }
     if waits && !matches!(accepted.state.as_str(), "completed" | "failed" | "canceled") {
         let id = &accepted.id;
-        ui.note(&format!("nobody serves this directory, so it waits: longhaul attach {id} or longhaul serve"));
+        ui.note(&format!(
+            "nobody serves this directory, so it waits: longhaul attach {id} or longhaul serve"
+        ));
     }
     Ok(0)
 }
@@ -78,11 +98,23 @@ async fn ask(id: &str, reach: &Reach, ui: &Ui) -> Result<bool, Failure> {
     let session = reach.control().show(id).await?;
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        let detail = format!("cancel ends {} for good, and there is no terminal to ask on", session.id);
+        let detail = format!(
+            "cancel ends {} for good, and there is no terminal to ask on",
+            session.id
+        );
         let problem = Problem::new(Code::InvalidRequest, detail);
-        return Err(problem.next("answer beforehand", format!("longhaul cancel {} --yes", session.id)).into());
+        return Err(problem
+            .next(
+                "answer beforehand",
+                format!("longhaul cancel {} --yes", session.id),
+            )
+            .into());
     }
-    ui.note(&format!("{}: {}", session.id, cut(first_line(&session.goal), 100)));
+    ui.note(&format!(
+        "{}: {}",
+        session.id,
+        cut(first_line(&session.goal), 100)
+    ));
     let mut stderr = std::io::stderr().lock();
     let _ = write!(stderr, "end it for good? [y/N] ").and_then(|()| stderr.flush());
     let mut answer = String::new();

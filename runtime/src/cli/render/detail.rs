@@ -1,11 +1,11 @@
 //! What a record says, in one short line for a person.
 
 use longhaul_actors::session::{
-    AgentMessage, AgentQuestion, AnswerEnd, ArtifactCreated, CommandRun, Completed, Failed, FileWasRead, FileWritten,
-    ModelCompleted, ModelStarted, PauseRequested, Paused, Resumed, RuntimeCrashed, RuntimeRestarted, SandboxReady,
-    SandboxSetupFailed, SandboxStarting, SendMode, SessionStarted, StopRequested, StopUnconfirmed, StuckEvidence,
-    ToolCompleted, ToolFailed, ToolOutcomeUnknown, ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered,
-    TurnStuck, Usage, UserMessage, Verdict,
+    AgentMessage, AgentQuestion, AnswerEnd, ArtifactCreated, CommandRun, Completed, Failed, FileWasRead,
+    FileWritten, ModelCompleted, ModelStarted, PauseRequested, Paused, Resumed, RuntimeCrashed,
+    RuntimeRestarted, SandboxReady, SandboxSetupFailed, SandboxStarting, SendMode, SessionStarted,
+    StopRequested, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown,
+    ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage, UserMessage, Verdict,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,9 +31,8 @@ fn known(record: &RecordView) -> Option<String> {
         }),
         "session.paused" => say(data, |it: Paused| word(&it.reason)),
         "session.resumed" => say(data, |it: Resumed| format!("after {}", span(it.paused_ms))),
-        "session.hibernated" | "session.woken" | "session.canceled" | "session.archived" | "runtime.stopped" => {
-            Some(String::new())
-        }
+        "session.hibernated" | "session.woken" | "session.canceled" | "session.archived"
+        | "runtime.stopped" => Some(String::new()),
         "session.stop_requested" => say(data, |it: StopRequested| word(&it.stop)),
         "session.stop_unconfirmed" => say(data, |it: StopUnconfirmed| {
             let pids: Vec<String> = it.pids.iter().map(u32::to_string).collect();
@@ -47,7 +46,9 @@ fn known(record: &RecordView) -> Option<String> {
         }),
         "agent.message" => say(data, |it: AgentMessage| it.text),
         "agent.question" => say(data, |it: AgentQuestion| it.text),
-        _ => of_turn(record).or_else(|| of_step(record)).or_else(|| of_runtime(record)),
+        _ => of_turn(record)
+            .or_else(|| of_step(record))
+            .or_else(|| of_runtime(record)),
     }
 }
 
@@ -55,12 +56,16 @@ fn of_turn(record: &RecordView) -> Option<String> {
     let data = &record.stored.data;
     let turn = record.stored.turn.unwrap_or_default();
     match record.type_name.as_str() {
-        "turn.started" => say(data, |it: TurnStarted| match (it.cause, it.input_from_seq, it.input_to_seq) {
-            (TurnCause::Continue, ..) => format!("turn {turn}, goes on"),
-            (TurnCause::Input, from, to) if from == to => format!("turn {turn}, reads {from}"),
-            (TurnCause::Input, from, to) => format!("turn {turn}, reads {from} to {to}"),
+        "turn.started" => say(data, |it: TurnStarted| {
+            match (it.cause, it.input_from_seq, it.input_to_seq) {
+                (TurnCause::Continue, ..) => format!("turn {turn}, goes on"),
+                (TurnCause::Input, from, to) if from == to => format!("turn {turn}, reads {from}"),
+                (TurnCause::Input, from, to) => format!("turn {turn}, reads {from} to {to}"),
+            }
         }),
-        "turn.steered" => say(data, |it: TurnSteered| format!("step {} sees {}", it.step, it.message_seq)),
+        "turn.steered" => say(data, |it: TurnSteered| {
+            format!("step {} sees {}", it.step, it.message_seq)
+        }),
         "turn.stuck" => say(data, |it: TurnStuck| match it.evidence {
             StuckEvidence::Loop { times, .. } => format!("the same act with the same result, {times} times"),
             StuckEvidence::Deadline { spent_ms } => format!("out of time after {}", span(spent_ms)),
@@ -68,7 +73,12 @@ fn of_turn(record: &RecordView) -> Option<String> {
         }),
         "turn.completed" => say(data, |it: TurnCompleted| {
             let steps = count(it.usage.steps.into(), "step");
-            join([word(&it.reason), steps, span(it.usage.active_ms), tokens(&it.usage)])
+            join([
+                word(&it.reason),
+                steps,
+                span(it.usage.active_ms),
+                tokens(&it.usage),
+            ])
         }),
         _ => None,
     }
@@ -77,38 +87,85 @@ fn of_turn(record: &RecordView) -> Option<String> {
 fn of_step(record: &RecordView) -> Option<String> {
     let data = &record.stored.data;
     match record.type_name.as_str() {
-        "model.started" => say(data, |it: ModelStarted| format!("step {}, sees up to {}", it.step, it.window_to)),
+        "model.started" => say(data, |it: ModelStarted| {
+            format!("step {}, sees up to {}", it.step, it.window_to)
+        }),
         "model.completed" => say(data, |it: ModelCompleted| {
             let calls: Vec<&str> = it.calls.iter().map(|call| call.tool.as_str()).collect();
-            let calls = if calls.is_empty() { String::new() } else { format!("calls {}", calls.join(" ")) };
+            let calls = if calls.is_empty() {
+                String::new()
+            } else {
+                format!("calls {}", calls.join(" "))
+            };
             let end = it.end.as_ref().map_or("", end_of);
             let failure = it.failure.unwrap_or_default();
-            join([format!("step {}", it.step), calls, end.into(), failure, tokens(&it.usage)])
+            join([
+                format!("step {}", it.step),
+                calls,
+                end.into(),
+                failure,
+                tokens(&it.usage),
+            ])
         }),
-        "tool.started" => say(data, |it: ToolStarted| format!("step {}, {}: {}", it.step, it.tool, it.brief)),
+        "tool.started" => say(data, |it: ToolStarted| {
+            format!("step {}, {}: {}", it.step, it.tool, it.brief)
+        }),
         "command.run" => say(data, |it: CommandRun| {
             let run = it.execution;
-            let said = [&run.stderr, &run.stdout].map(|out| last_line(if out.tail.is_empty() { &out.head } else { &out.tail }));
+            let said = [&run.stderr, &run.stdout]
+                .map(|out| last_line(if out.tail.is_empty() { &out.head } else { &out.tail }));
             let said = said.into_iter().find(|line| !line.is_empty()).unwrap_or("");
-            colon(&format!("step {}, {} in {}", it.step, verdict(&run.verdict), span(run.active_ms)), said)
+            colon(
+                &format!(
+                    "step {}, {} in {}",
+                    it.step,
+                    verdict(&run.verdict),
+                    span(run.active_ms)
+                ),
+                said,
+            )
         }),
         "file.write" => say(data, |it: FileWritten| {
-            let how = if it.file.before.is_none() { "new" } else { "changed" };
-            format!("step {}, {}, {how}, {}", it.step, it.file.path, size(it.file.bytes))
+            let how = if it.file.before.is_none() {
+                "new"
+            } else {
+                "changed"
+            };
+            format!(
+                "step {}, {}, {how}, {}",
+                it.step,
+                it.file.path,
+                size(it.file.bytes)
+            )
         }),
         "file.read" => say(data, |it: FileWasRead| {
-            format!("step {}, {}, {}", it.step, it.file.path, size(it.file.content.bytes))
+            format!(
+                "step {}, {}, {}",
+                it.step,
+                it.file.path,
+                size(it.file.content.bytes)
+            )
         }),
         "tool.completed" => say(data, |it: ToolCompleted| {
             colon(&format!("step {}, {}", it.step, it.tool), first_line(&it.output))
         }),
         "tool.failed" => say(data, |it: ToolFailed| {
-            let settled = it.settled_by.map_or(String::new(), |by| format!(" (settled by {by})"));
+            let settled = it
+                .settled_by
+                .map_or(String::new(), |by| format!(" (settled by {by})"));
             colon(&format!("step {}, {}{settled}", it.step, it.code), &it.detail)
         }),
-        "tool.outcome_unknown" => say(data, |it: ToolOutcomeUnknown| format!("step {}, {}", it.step, it.why)),
+        "tool.outcome_unknown" => say(data, |it: ToolOutcomeUnknown| {
+            format!("step {}, {}", it.step, it.why)
+        }),
         "artifact.created" => say(data, |it: ArtifactCreated| {
-            format!("{} {}, {}, sha256 {}", it.kind, it.name, size(it.bytes), it.sha256)
+            format!(
+                "{} {}, {}, sha256 {}",
+                it.kind,
+                it.name,
+                size(it.bytes),
+                it.sha256
+            )
         }),
         _ => None,
     }
@@ -121,10 +178,15 @@ fn of_runtime(record: &RecordView) -> Option<String> {
             0 | 1 => String::new(),
             generation => format!("number {generation}"),
         }),
-        "sandbox.ready" => say(data, |it: SandboxReady| format!("isolation {}", it.isolation.mode)),
+        "sandbox.ready" => say(data, |it: SandboxReady| {
+            format!("isolation {}", it.isolation.mode)
+        }),
         "sandbox.setup_failed" => say(data, |it: SandboxSetupFailed| colon(&it.code, &it.detail)),
         "runtime.crashed" => say(data, |it: RuntimeCrashed| {
-            colon(&format!("{} died after {}", word(&it.cause), it.last_seq), &it.detail)
+            colon(
+                &format!("{} died after {}", word(&it.cause), it.last_seq),
+                &it.detail,
+            )
         }),
         "runtime.restarted" => say(data, |it: RuntimeRestarted| {
             format!("goes on from {}, attempt {}", it.resumed_from_seq, it.attempt)
@@ -175,7 +237,11 @@ fn tokens(usage: &Usage) -> String {
 }
 
 fn colon(head: &str, rest: &str) -> String {
-    if rest.is_empty() { head.to_owned() } else { format!("{head}: {rest}") }
+    if rest.is_empty() {
+        head.to_owned()
+    } else {
+        format!("{head}: {rest}")
+    }
 }
 
 fn join<const N: usize>(parts: [String; N]) -> String {
@@ -214,22 +280,54 @@ mod tests {
                 }),
                 "make the test pass (playbook:fix.toml)",
             ),
-            ("session.pause_requested", json!({ "reason": "requested", "now": true }), "requested, at once"),
+            (
+                "session.pause_requested",
+                json!({ "reason": "requested", "now": true }),
+                "requested, at once",
+            ),
             ("session.paused", json!({ "reason": "crash_loop" }), "crash loop"),
             ("session.resumed", json!({ "pausedMs": 200_000 }), "after 3m 20s"),
             ("session.hibernated", json!({}), ""),
             ("session.woken", json!({}), ""),
-            ("session.stop_requested", json!({ "stop": "interrupt" }), "interrupt"),
-            ("session.stop_unconfirmed", json!({ "pids": [41, 42] }), "not confirmed gone: process 41 42"),
-            ("session.completed", json!({ "outcome": "success", "summary": "fixed" }), "success: fixed"),
-            ("session.failed", json!({ "code": "brain_gone", "detail": "no file" }), "brain_gone: no file"),
+            (
+                "session.stop_requested",
+                json!({ "stop": "interrupt" }),
+                "interrupt",
+            ),
+            (
+                "session.stop_unconfirmed",
+                json!({ "pids": [41, 42] }),
+                "not confirmed gone: process 41 42",
+            ),
+            (
+                "session.completed",
+                json!({ "outcome": "success", "summary": "fixed" }),
+                "success: fixed",
+            ),
+            (
+                "session.failed",
+                json!({ "code": "brain_gone", "detail": "no file" }),
+                "brain_gone: no file",
+            ),
             ("session.canceled", json!({}), ""),
             ("session.archived", json!({}), ""),
-            ("user.message", json!({ "text": "also bump it", "mode": "queue" }), "(queue) also bump it"),
+            (
+                "user.message",
+                json!({ "text": "also bump it", "mode": "queue" }),
+                "(queue) also bump it",
+            ),
             ("agent.message", json!({ "text": "done" }), "done"),
             ("agent.question", json!({ "text": "which one?" }), "which one?"),
-            ("turn.started", json!({ "cause": "input", "inputFromSeq": 2, "inputToSeq": 4 }), "turn 2, reads 2 to 4"),
-            ("turn.steered", json!({ "messageSeq": 5, "step": 3 }), "step 3 sees 5"),
+            (
+                "turn.started",
+                json!({ "cause": "input", "inputFromSeq": 2, "inputToSeq": 4 }),
+                "turn 2, reads 2 to 4",
+            ),
+            (
+                "turn.steered",
+                json!({ "messageSeq": 5, "step": 3 }),
+                "step 3 sees 5",
+            ),
             (
                 "turn.stuck",
                 json!({ "evidence": { "kind": "loop", "digest": "d", "times": 5 } }),
@@ -240,7 +338,11 @@ mod tests {
                 json!({ "reason": "needs_input", "usage": usage }),
                 "needs input, 3 steps, 1.2s, 1204 tokens",
             ),
-            ("model.started", json!({ "step": 3, "windowTo": 9 }), "step 3, sees up to 9"),
+            (
+                "model.started",
+                json!({ "step": 3, "windowTo": 9 }),
+                "step 3, sees up to 9",
+            ),
             (
                 "model.completed",
                 json!({ "step": 3, "calls": [{ "tool": "exec" }, { "tool": "read" }], "usage": usage }),
@@ -271,23 +373,47 @@ mod tests {
                 json!({ "step": 5, "path": "src/a.c", "fileSha256": "aa", "content": output("int", "") }),
                 "step 5, src/a.c, 3 B",
             ),
-            ("tool.completed", json!({ "step": 6, "tool": "list", "output": "a\nb" }), "step 6, list: a"),
+            (
+                "tool.completed",
+                json!({ "step": 6, "tool": "list", "output": "a\nb" }),
+                "step 6, list: a",
+            ),
             (
                 "tool.failed",
                 json!({ "step": 6, "code": "not_found", "detail": "no x", "settledBy": "cancel" }),
                 "step 6, not_found (settled by cancel): no x",
             ),
-            ("tool.outcome_unknown", json!({ "step": 6, "why": "rebooted" }), "step 6, rebooted"),
+            (
+                "tool.outcome_unknown",
+                json!({ "step": 6, "why": "rebooted" }),
+                "step 6, rebooted",
+            ),
             (
                 "artifact.created",
                 json!({ "step": 7, "kind": "patch", "name": "changes.patch", "sha256": "abc", "bytes": 10 }),
                 "patch changes.patch, 10 B, sha256 abc",
             ),
             ("sandbox.starting", json!({ "generation": 2 }), "number 2"),
-            ("sandbox.ready", json!({ "isolation": { "mode": "process" } }), "isolation process"),
-            ("sandbox.setup_failed", json!({ "code": "clone_failed", "detail": "no git" }), "clone_failed: no git"),
-            ("runtime.crashed", json!({ "cause": "server", "lastSeq": 9, "counted": false }), "server died after 9"),
-            ("runtime.restarted", json!({ "attempt": 1, "resumedFromSeq": 9 }), "goes on from 9, attempt 1"),
+            (
+                "sandbox.ready",
+                json!({ "isolation": { "mode": "process" } }),
+                "isolation process",
+            ),
+            (
+                "sandbox.setup_failed",
+                json!({ "code": "clone_failed", "detail": "no git" }),
+                "clone_failed: no git",
+            ),
+            (
+                "runtime.crashed",
+                json!({ "cause": "server", "lastSeq": 9, "counted": false }),
+                "server died after 9",
+            ),
+            (
+                "runtime.restarted",
+                json!({ "attempt": 1, "resumedFromSeq": 9 }),
+                "goes on from 9, attempt 1",
+            ),
             ("runtime.stopped", json!({}), ""),
         ]
     }
@@ -295,7 +421,11 @@ mod tests {
     #[test]
     fn every_record_says_what_happened() {
         for (type_name, data, said) in table() {
-            assert_eq!(known(&record(type_name, data)).as_deref(), Some(said), "{type_name}");
+            assert_eq!(
+                known(&record(type_name, data)).as_deref(),
+                Some(said),
+                "{type_name}"
+            );
         }
     }
 
@@ -307,8 +437,14 @@ mod tests {
 
     #[test]
     fn a_type_of_a_newer_version_is_shown_as_it_is_stored() {
-        assert_eq!(detail(&record("session.levitated", json!({ "height": 3 }))), r#"{"height":3}"#);
-        assert_eq!(detail(&record("session.paused", json!({ "reason": "bored" }))), r#"{"reason":"bored"}"#);
+        assert_eq!(
+            detail(&record("session.levitated", json!({ "height": 3 }))),
+            r#"{"height":3}"#
+        );
+        assert_eq!(
+            detail(&record("session.paused", json!({ "reason": "bored" }))),
+            r#"{"reason":"bored"}"#
+        );
     }
 
     #[test]
@@ -317,6 +453,9 @@ mod tests {
             "step": 4, "verdict": "timeout", "stdout": output(" \n", ""), "stderr": output("", ""), "activeMs": 9,
             "isolation": "process",
         });
-        assert_eq!(detail(&record("command.run", quiet)), "step 4, out of time in 9ms");
+        assert_eq!(
+            detail(&record("command.run", quiet)),
+            "step 4, out of time in 9ms"
+        );
     }
 }

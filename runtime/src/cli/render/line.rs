@@ -41,12 +41,15 @@ pub(crate) fn line(record: &RecordView, look: Look) -> String {
 
 /// `12:04:07.181` of `2026-01-02T12:04:07.181Z`.
 fn time_of_day(ts: &str) -> &str {
-    ts.split_once('T').map_or(ts, |(_, time)| time.trim_end_matches('Z'))
+    ts.split_once('T')
+        .map_or(ts, |(_, time)| time.trim_end_matches('Z'))
 }
 
 fn colour_of(record: &RecordView) -> Option<&'static str> {
     match (record.type_name.as_str(), record.level) {
-        ("session.failed" | "session.stop_unconfirmed" | "sandbox.setup_failed" | "runtime.crashed", _) => Some("31"),
+        ("session.failed" | "session.stop_unconfirmed" | "sandbox.setup_failed" | "runtime.crashed", _) => {
+            Some("31")
+        }
         ("tool.outcome_unknown" | "tool.failed" | "turn.stuck" | "session.paused", _) => Some("33"),
         ("session.completed", _) => Some("32"),
         ("user.message", _) => Some("36"),
@@ -74,7 +77,11 @@ mod tests {
     fn columns_stand_under_their_headings() {
         let said = record(41, "agent.message", Level::User, json!({ "text": "hello" }));
         let archived = record(12345, "session.archived", Level::User, json!({}));
-        let lines = [heading(), line(&said, Look::default()), line(&archived, Look::default())];
+        let lines = [
+            heading(),
+            line(&said, Look::default()),
+            line(&archived, Look::default()),
+        ];
         assert_eq!(
             lines,
             [
@@ -87,14 +94,34 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_on_a_terminal_and_whole_in_a_pipe() {
-        let long = record(1, "agent.message", Level::User, json!({ "text": "x".repeat(200) }));
-        assert_eq!(line(&long, Look { colour: false, width: Some(80) }).len(), 80);
+        let long = record(
+            1,
+            "agent.message",
+            Level::User,
+            json!({ "text": "x".repeat(200) }),
+        );
+        assert_eq!(
+            line(
+                &long,
+                Look {
+                    colour: false,
+                    width: Some(80)
+                }
+            )
+            .len(),
+            80
+        );
         assert!(line(&long, Look::default()).ends_with(&"x".repeat(200)));
     }
 
     #[test]
     fn what_an_agent_says_cannot_drive_the_terminal() {
-        let hostile = record(1, "agent.message", Level::User, json!({ "text": "\u{1b}]0;owned\u{7}\nline two" }));
+        let hostile = record(
+            1,
+            "agent.message",
+            Level::User,
+            json!({ "text": "\u{1b}]0;owned\u{7}\nline two" }),
+        );
         assert!(line(&hostile, Look::default()).ends_with("\\x1b]0;owned\\x07\\nline two"));
         let type_too = record(1, "\u{1b}[2J", Level::User, json!({}));
         assert!(!line(&type_too, Look::default()).contains('\u{1b}'));
@@ -104,7 +131,13 @@ mod tests {
     fn colour_adds_nothing_but_colour() {
         let failed = record(9, "session.failed", Level::User, json!({ "code": "brain_gone" }));
         let plain = line(&failed, Look::default());
-        let coloured = line(&failed, Look { colour: true, width: None });
+        let coloured = line(
+            &failed,
+            Look {
+                colour: true,
+                width: None,
+            },
+        );
         assert_eq!(coloured.replace("\x1b[31m", "").replace("\x1b[0m", ""), plain);
         assert_ne!(coloured, plain);
     }

@@ -7,4 +7,7 @@ mod text;
 
 pub(super) use line::{Look, heading, line};
 pub(super) use session::{card, list_heading, list_line};
-pub(super) use text::{count, cut, escaped, escaped_json, first_line, size, span};
+pub(super) use text::{count, cut, escaped, escaped_json, first_line, size};
+
+#[cfg(test)]
+pub(super) use session::tests;

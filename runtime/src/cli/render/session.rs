@@ -13,7 +13,10 @@ pub(crate) fn list_heading() -> String {
 
 /// A session as a line.
 pub(crate) fn list_line(session: &SessionView, look: Look) -> String {
-    let updated = session.updated_at.split_once('.').map_or(session.updated_at.as_str(), |(whole, _)| whole);
+    let updated = session
+        .updated_at
+        .split_once('.')
+        .map_or(session.updated_at.as_str(), |(whole, _)| whole);
     let updated = updated.trim_end_matches('Z').replace('T', " ");
     let marks = match (&session.quarantined, session.archived) {
         (Some(_), _) => "(quarantined) ",
@@ -21,7 +24,10 @@ pub(crate) fn list_line(session: &SessionView, look: Look) -> String {
         (None, false) => "",
     };
     let goal = escaped(first_line(&session.goal));
-    let line = format!("{:<34}  {:<15}  {updated:<20}  {marks}{goal}", session.id, session.state);
+    let line = format!(
+        "{:<34}  {:<15}  {updated:<20}  {marks}{goal}",
+        session.id, session.state
+    );
     match look.width {
         Some(width) => cut(&line, width).into_owned(),
         None => line,
@@ -53,15 +59,32 @@ pub(crate) fn card(session: &SessionView) -> Vec<String> {
     rows.push(("updated", session.updated_at.clone()));
     rows.push(("head", session.head.to_string()));
     rows.push(("turns", session.turns.to_string()));
-    rows.extend(session.step.as_ref().map(|step| ("step", format!("{} {}, since {}", step.step, step.kind, step.seq))));
+    rows.extend(
+        session
+            .step
+            .as_ref()
+            .map(|step| ("step", format!("{} {}, since {}", step.step, step.kind, step.seq))),
+    );
     rows.extend((session.unread > 0).then(|| ("unread", count(session.unread as u64, "message"))));
-    rows.extend(session.isolation.clone().map(|isolation| ("isolation", isolation)));
+    rows.extend(
+        session
+            .isolation
+            .clone()
+            .map(|isolation| ("isolation", isolation)),
+    );
     rows.extend(session.workspace.clone().map(|folder| ("workspace", folder)));
     rows.push(("active", span(usage.active_ms)));
     let tokens = usage.input_tokens + usage.output_tokens;
-    rows.extend((tokens > 0).then(|| ("tokens", format!("{} in, {} out", usage.input_tokens, usage.output_tokens))));
+    rows.extend((tokens > 0).then(|| {
+        (
+            "tokens",
+            format!("{} in, {} out", usage.input_tokens, usage.output_tokens),
+        )
+    }));
     rows.extend(session.metadata.clone().map(|metadata| ("metadata", metadata)));
-    rows.into_iter().map(|(name, value)| format!("{name:<11}  {}", escaped(&value))).collect()
+    rows.into_iter()
+        .map(|(name, value)| format!("{name:<11}  {}", escaped(&value)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -86,11 +109,18 @@ pub(crate) mod tests {
             started_at: "2026-01-02T12:04:07.181Z".into(),
             updated_at: "2026-01-02T12:05:00.000Z".into(),
             turns: 2,
-            step: Some(StepView { step: 7, kind: "exec".into(), seq: 40 }),
+            step: Some(StepView {
+                step: 7,
+                kind: "exec".into(),
+                seq: 40,
+            }),
             unread: 1,
             archived: false,
             isolation: Some("process".into()),
-            usage: Usage { active_ms: 1250, ..Usage::default() },
+            usage: Usage {
+                active_ms: 1250,
+                ..Usage::default()
+            },
             outcome: String::new(),
             workspace: None,
             quarantined: None,
@@ -100,8 +130,16 @@ pub(crate) mod tests {
 
     #[test]
     fn a_list_has_one_line_each() {
-        let archived = SessionView { archived: true, state: "completed".into(), ..session() };
-        let lines = [list_heading(), list_line(&session(), Look::default()), list_line(&archived, Look::default())];
+        let archived = SessionView {
+            archived: true,
+            state: "completed".into(),
+            ..session()
+        };
+        let lines = [
+            list_heading(),
+            list_line(&session(), Look::default()),
+            list_line(&archived, Look::default()),
+        ];
         assert_eq!(
             lines,
             [
@@ -137,8 +175,11 @@ pub(crate) mod tests {
 
     #[test]
     fn a_card_says_why_a_session_rests() {
-        let paused =
-            SessionView { state: "paused".into(), paused_reason: Some("crash_loop".into()), ..session() };
+        let paused = SessionView {
+            state: "paused".into(),
+            paused_reason: Some("crash_loop".into()),
+            ..session()
+        };
         assert_eq!(card(&paused)[1], "state        paused (crash loop)");
     }
 }

@@ -50,12 +50,19 @@ fn is_unsafe(c: char) -> bool {
 
 /// The first line that says something, without the spaces around it.
 pub(crate) fn first_line(text: &str) -> &str {
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("")
+    text.lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("")
 }
 
 /// The last line that says something, without the spaces around it.
 pub(crate) fn last_line(text: &str) -> &str {
-    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("")
+    text.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("")
 }
 
 /// At most `columns` columns of it, ending in `...` when something was left out.
@@ -116,7 +123,10 @@ mod tests {
     #[test]
     fn nothing_that_a_terminal_acts_on_gets_through() {
         assert_eq!(escaped("plain text, päivää"), "plain text, päivää");
-        assert_eq!(escaped("\x1b[2Jgone\r\nnext\t\x07"), "\\x1b[2Jgone\\r\\nnext\\t\\x07");
+        assert_eq!(
+            escaped("\x1b[2Jgone\r\nnext\t\x07"),
+            "\\x1b[2Jgone\\r\\nnext\\t\\x07"
+        );
         assert_eq!(escaped("\u{9b}31m\u{202e}live"), "\\u{9b}31m\\u{202e}live");
     }
 
@@ -126,7 +136,10 @@ mod tests {
         let json = serde_json::to_string(&value).expect("a value is JSON");
         let safe = escaped_json(&json);
         assert!(!safe.chars().any(is_unsafe), "{safe}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).expect("still JSON"), value);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&safe).expect("still JSON"),
+            value
+        );
     }
 
     #[test]
@@ -139,7 +152,10 @@ mod tests {
 
     #[test]
     fn sizes_and_spans_read_well() {
-        assert_eq!([size(0), size(1023), size(1536), size(5 << 30)], ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]);
+        assert_eq!(
+            [size(0), size(1023), size(1536), size(5 << 30)],
+            ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]
+        );
         assert_eq!([span(80), span(1249), span(200_000)], ["80ms", "1.2s", "3m 20s"]);
         assert_eq!([span(18_120_000), span(349_200_000)], ["5h 2m", "4d 1h"]);
         assert_eq!([count(1, "step"), count(2, "step")], ["1 step", "2 steps"]);
@@ -147,7 +163,10 @@ mod tests {
 
     #[test]
     fn the_first_and_the_last_line_are_the_ones_that_say_something() {
-        assert_eq!((first_line("\n  one \ntwo\n\n"), last_line("\n  one \ntwo\n\n")), ("one", "two"));
+        assert_eq!(
+            (first_line("\n  one \ntwo\n\n"), last_line("\n  one \ntwo\n\n")),
+            ("one", "two")
+        );
         assert_eq!((first_line(" \n"), last_line("")), ("", ""));
     }
 }
