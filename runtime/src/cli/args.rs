@@ -15,7 +15,7 @@ use crate::api::{Code, Problem};
 /// Durable agent sessions: every step is on disk before it counts, so a session survives crashes, is watched and
 /// steered while it runs, and can be replayed.
 #[derive(Debug, Parser)]
-#[command(name = "longhaul", version, about, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "longhaul", version, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 100)]
 pub(super) struct Cli {
     /// The data directory [default: $XDG_DATA_HOME/longhaul or ~/.local/share/longhaul]
     #[arg(
@@ -28,12 +28,15 @@ pub(super) struct Cli {
     pub(super) data: Option<PathBuf>,
 
     /// One JSON object per line instead of text, problems too
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(super) json: bool,
 
     #[command(subcommand)]
     pub(super) verb: Verb,
 }
+
+/// Over the options that every verb takes.
+const EVERYWHERE: &str = "Everywhere";
 
 const AFTER_HELP: &str = "\
 An ID is what `longhaul ls` shows, an unambiguous beginning of it, or the session's key.
@@ -47,9 +50,22 @@ Exit codes:
 
 Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), NO_COLOR.";
 
+const AFTER_RUN: &str = "\
+Examples:
+  longhaul run --brain playbook:fix.toml \"make the failing test pass\"
+  longhaul run --brain 'process:./agent.py --careful' --key nightly \"tidy the changelog\"
+
+Inside a git repository the session works on a clone of HEAD with the uncommitted changes on top, so your
+own files stay as they are; `longhaul patch ID` prints what it changed. Elsewhere it works in an empty
+folder. While nobody serves the directory, this command does the work itself.
+
+Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed
+or canceled, 6 out of credits or budget, 7 it waits for a human.";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Start a session towards a goal, and watch it
+    #[command(after_help = AFTER_RUN)]
     Run(Box<Run>),
     /// Watch a session, and work for it while nobody serves
     Attach(Attach),
@@ -101,16 +117,7 @@ pub(super) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, u8>
     })
 }
 
-/// Examples:
-///   longhaul run --brain playbook:fix.toml "make the failing test pass"
-///   longhaul run --brain process:./agent.py --key nightly "tidy the changelog"
-///
-/// Inside a git repository the session works on a clone of HEAD with the uncommitted changes on top, so your own files
-/// stay as they are; `longhaul patch ID` prints what it changed. Elsewhere it works in an empty folder.
-///
-/// Ctrl-C once detaches, twice cancels.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub(super) struct Run {
     /// What the session is for
     pub(super) goal: Option<String>,

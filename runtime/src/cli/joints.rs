@@ -64,7 +64,9 @@ pub(super) fn blob(data: &Path, sha256: &str) -> Result<Vec<u8>, Problem> {
 
 /// The program that would run commands.
 pub(super) fn shim() -> Result<PathBuf, Problem> {
-    crate::shim::find_shim(None)
+    let found = crate::shim::find_shim(None)?;
+    // This program names itself by a link that is right even after it was replaced; people want to see where it leads.
+    Ok(std::fs::read_link(&found).unwrap_or(found))
 }
 
 /// Whether a playbook can be followed; says file, line and what to write instead when it cannot.

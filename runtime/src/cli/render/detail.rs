@@ -41,8 +41,8 @@ fn known(record: &RecordView) -> Option<String> {
         "session.completed" => say(data, |it: Completed| colon(&word(&it.outcome), &it.summary)),
         "session.failed" => say(data, |it: Failed| colon(&it.code, &it.detail)),
         "user.message" => say(data, |it: UserMessage| match it.mode {
-            SendMode::Steer => it.text,
-            mode => format!("({}) {}", word(&mode), it.text),
+            SendMode::Interrupt => format!("(interrupts) {}", it.text),
+            SendMode::Steer | SendMode::Queue => it.text,
         }),
         "agent.message" => say(data, |it: AgentMessage| it.text),
         "agent.question" => say(data, |it: AgentQuestion| it.text),
@@ -313,8 +313,8 @@ mod tests {
             ("session.archived", json!({}), ""),
             (
                 "user.message",
-                json!({ "text": "also bump it", "mode": "queue" }),
-                "(queue) also bump it",
+                json!({ "text": "also bump it", "mode": "interrupt" }),
+                "(interrupts) also bump it",
             ),
             ("agent.message", json!({ "text": "done" }), "done"),
             ("agent.question", json!({ "text": "which one?" }), "which one?"),
