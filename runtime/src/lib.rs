@@ -26,7 +26,11 @@ pub mod api;
 pub mod brains;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+pub mod client;
 mod control;
+#[cfg(feature = "server")]
+pub mod http;
 mod janitor;
 mod runtime;
 mod service;

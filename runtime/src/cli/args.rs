@@ -23,7 +23,8 @@ pub(super) struct Cli {
         value_name = "DIR",
         env = "LONGHAUL_DATA",
         hide_env_values = true,
-        global = true
+        global = true,
+        help_heading = EVERYWHERE
     )]
     pub(super) data: Option<PathBuf>,
 
@@ -55,12 +56,12 @@ Examples:
   longhaul run --brain playbook:fix.toml \"make the failing test pass\"
   longhaul run --brain 'process:./agent.py --careful' --key nightly \"tidy the changelog\"
 
-Inside a git repository the session works on a clone of HEAD with the uncommitted changes on top, so your
-own files stay as they are; `longhaul patch ID` prints what it changed. Elsewhere it works in an empty
-folder. While nobody serves the directory, this command does the work itself.
+Inside a git repository the session works on a clone of HEAD with the uncommitted changes on top, so your own files stay \
+as they are; `longhaul patch ID` prints what it changed. Elsewhere it works in an empty folder. While nobody serves the \
+directory, this command does the work itself.
 
-Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed
-or canceled, 6 out of credits or budget, 7 it waits for a human.";
+Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
+canceled, 6 out of credits or budget, 7 it waits for a human.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {

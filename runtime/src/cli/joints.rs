@@ -12,28 +12,12 @@ use sha2::{Digest, Sha256};
 use crate::Control;
 use crate::api::{Code, Problem, SessionView, Start};
 use crate::brains::{self, playbook::Playbook};
+use crate::client::SocketClient;
 
 /// Whoever serves the directory, if anybody does.
-pub(super) async fn connect(_data: &Path) -> Result<Option<Arc<dyn Control>>, Problem> {
-    Ok(None)
-}
-
-/// A socket on which others reach the runtime of this process.
-pub(super) struct Socket {
-    path: PathBuf,
-}
-
-impl Socket {
-    pub(super) async fn bind(_data: &Path, _control: Arc<dyn Control>) -> Result<Self, Problem> {
-        Ok(Self { path: PathBuf::new() })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Answers what was asked, and is gone.
-    pub(super) async fn close(self) {}
+pub(super) async fn connect(data: &Path) -> Result<Option<Arc<dyn Control>>, Problem> {
+    let client = SocketClient::connect(data).await?;
+    Ok(client.map(|client| Arc::new(client) as Arc<dyn Control>))
 }
 
 /// The bytes of a blob, read from the files of a data directory and checked against their name.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use longhaul_journal::StreamId;
 
-use super::joints::{self, Socket};
+use super::joints;
 use super::shelf::Shelf;
 use super::ui::Ui;
 use crate::api::{Code, Problem};
+use crate::http::ControlSocket;
 use crate::{Control, Mode, Options, Runtime};
 
 /// The data directory that this command line is about.
@@ -74,7 +75,7 @@ impl Place {
         }
         let runtime = self.open(Mode::Only(stream)).await?;
         let control = runtime.control();
-        let socket = match Socket::bind(&self.data, Arc::clone(&control)).await {
+        let socket = match ControlSocket::bind(&self.data, Arc::clone(&control)).await {
             Ok(socket) => Some(socket),
             // The work can be done all the same; only nobody can talk to it.
             Err(problem) => {
@@ -126,7 +127,7 @@ enum Through {
     /// A runtime in this process.
     Here {
         runtime: Runtime,
-        socket: Option<Socket>,
+        socket: Option<ControlSocket>,
     },
     /// Nobody: the files are read.
     Files,

@@ -5,17 +5,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Outcome;
 use super::args::Serve;
-use super::joints::Socket;
 use super::reach::Place;
 use super::ui::{Failure, Ui};
 use crate::api::{Code, Problem};
+use crate::http::ControlSocket;
 use crate::{Mode, Runtime};
 
 pub(super) async fn serve(_args: Serve, place: &Place, ui: &Ui) -> Outcome {
     // Before anything is opened, so that no signal finds the process half ready and unwilling to stop in good order.
     let mut stops = Stops::new()?;
     let runtime = place.open(Mode::Serve).await?;
-    let socket = match Socket::bind(place.data(), runtime.control()).await {
+    let socket = match ControlSocket::bind(place.data(), runtime.control()).await {
         Ok(socket) => socket,
         Err(problem) => {
             runtime.close().await;
@@ -35,7 +35,7 @@ pub(super) async fn serve(_args: Serve, place: &Place, ui: &Ui) -> Outcome {
 }
 
 /// Whoever starts us reads the socket's path, and knows from it that we are ready.
-fn tell(socket: &Socket, place: &Place, ui: &Ui) -> Result<(), Failure> {
+fn tell(socket: &ControlSocket, place: &Place, ui: &Ui) -> Result<(), Failure> {
     let path = socket.path().display().to_string();
     ui.note(&format!("serving {}", place.data().display()));
     if ui.is_json() {
@@ -45,7 +45,7 @@ fn tell(socket: &Socket, place: &Place, ui: &Ui) -> Result<(), Failure> {
     }
 }
 
-async fn close(socket: Socket, runtime: Runtime) {
+async fn close(socket: ControlSocket, runtime: Runtime) {
     socket.close().await;
     runtime.close().await;
 }

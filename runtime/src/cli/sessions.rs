@@ -16,7 +16,7 @@ pub(super) async fn ls(args: Ls, place: &Place, ui: &Ui) -> Outcome {
     if ui.is_json() {
         sessions.iter().try_for_each(|session| ui.object(session))?;
     } else if sessions.is_empty() {
-        ui.note("no sessions yet; start one: longhaul run --brain playbook:FILE \"GOAL\"");
+        ui.note("no sessions here; start one: longhaul run --brain playbook:FILE \"GOAL\"");
     } else {
         ui.line(&list_heading())?;
         sessions

@@ -7,7 +7,7 @@ use super::args::Tail;
 use super::reach::{Place, Reach};
 use super::render::{heading, line};
 use super::ui::{Failure, Ui};
-use crate::api::{Code, EventsQuery, RecordView};
+use crate::api::{Code, EventsQuery, Problem, RecordView};
 
 /// How long one question waits for a record. Short enough that a server which comes meanwhile is found.
 const WAIT_MS: u64 = 2_000;
@@ -17,12 +17,17 @@ const RETRY: Duration = Duration::from_millis(250);
 pub(super) async fn tail(args: Tail, place: &Place, ui: &Ui) -> Outcome {
     let mut reach = place.to_read().await?;
     // Found once, so that a session which comes later cannot make a short id mean two.
-    let id = reach.control().show(&args.id).await?.id;
+    let shown = reach.control().show(&args.id).await?;
+    let (id, first) = (shown.id, args.from.max(1));
+    if first > shown.head + 1 {
+        let detail = format!("{id} has no seq {first} yet; its last one is {}", shown.head);
+        return Err(Problem::new(Code::InvalidRequest, detail).into());
+    }
     if !ui.is_json() {
         ui.line(&heading())?;
     }
     let mut query = EventsQuery {
-        after: args.from.saturating_sub(1),
+        after: first - 1,
         level: args.shown.level(),
         ..EventsQuery::default()
     };
