@@ -6,6 +6,8 @@ mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod damage;
+#[cfg(any(test, feature = "faults"))]
+pub mod faults;
 #[doc(hidden)]
 pub mod files;
 mod frame;

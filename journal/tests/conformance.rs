@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests too
 use std::sync::Arc;
 
+use longhaul_journal::faults::FaultyDisk;
 use longhaul_journal::{LocalJournal, MemoryJournal, Options, conformance};
 
 #[test]
@@ -24,6 +25,17 @@ fn the_local_journal_keeps_every_promise_across_many_segments() {
     options.segment_bytes = 2 << 10;
     options.fill_ahead = 4 << 10;
     conformance::suite(&|| Arc::new(open(&folder, options.clone())));
+}
+
+/// Through the layer that will fail in other tests, so that those cannot blame it.
+#[test]
+fn the_local_journal_keeps_every_promise_over_the_faulty_layer_at_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    conformance::suite(&|| {
+        let own = tempfile::tempdir_in(&folder).unwrap().keep();
+        let disk = Arc::new(FaultyDisk::new(Arc::default()));
+        Arc::new(LocalJournal::open_on(disk, &own, Options::default()).unwrap().0)
+    });
 }
 
 fn open(folder: &tempfile::TempDir, options: Options) -> LocalJournal {

@@ -38,5 +38,7 @@ mod shim;
 mod world;
 
 pub use control::{Answer, Control};
+pub use longhaul_actors as actors;
+pub use longhaul_journal as journal;
 pub use runtime::{Mode, Options, Runtime};
 pub use shim::intercept;

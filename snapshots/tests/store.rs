@@ -58,8 +58,8 @@ fn each_store(check: impl Fn(SnapshotStore)) {
 fn the_newest_one_of_the_journals_own_history_is_used() {
     each_store(|store| {
         let (journal, stream, hashes) = journal(30);
-        for seq in [10, 20, 25] {
-            store.put(stream, FOLD, &at(seq, hashes[seq as usize - 1]));
+        for seq in [10u64, 20, 25] {
+            store.put(stream, FOLD, &at(seq, hashes[usize::try_from(seq).unwrap() - 1]));
         }
         let recover = |head| {
             store

@@ -427,14 +427,7 @@ pub(super) fn recovered(mut draft: Draft, recovery: &Recovery) -> Decision<Event
         RecoveryCause::Journal { message } => (CrashCause::Actor, false, message.clone()),
         RecoveryCause::Wake if server_restarted && draft.state.stopped_cleanly => {
             let head = draft.state.head;
-            draft.push(
-                Actor::RUNTIME,
-                Some(head),
-                RuntimeRestarted {
-                    attempt: 0,
-                    resumed_from_seq: head,
-                },
-            );
+            restarted(&mut draft, head);
             return granted(draft);
         }
         RecoveryCause::Wake if server_restarted && phase.has_compute() => {

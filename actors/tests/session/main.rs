@@ -1,8 +1,17 @@
-//! The rules of a session, told as sentences and searched at random.
+//! The rules of a session, told as sentences (`start`, `talk`, ...) and searched at random (`random`).
 //!
 //! Everything goes through [`world::World`], which checks the properties of every record and every state it passes.
 
+mod bounds;
+mod crash;
+mod ending;
+mod golden;
+mod moves;
 mod random;
+mod rest;
+mod start;
+mod stop;
 mod story;
+mod talk;
 mod witness;
 mod world;

@@ -20,14 +20,18 @@ pub(crate) struct Story {
     reply: Option<Result<Reply, Refusal>>,
 }
 
-/// A session that was started so.
-pub(crate) fn given(start: Start) -> Story {
-    let story = Story {
+/// A stream without a record.
+pub(crate) fn nobody() -> Story {
+    Story {
         world: World::new(),
         seen: 0,
         reply: None,
-    };
-    story.when(Command::Start(Box::new(start)))
+    }
+}
+
+/// A session that was started so. What a story is given is told in commands, so that every history is a legal one.
+pub(crate) fn given(start: Start) -> Story {
+    nobody().when(Command::Start(Box::new(start)))
 }
 
 /// A session whose brain has just been asked for the first time: step 1 is open.
@@ -105,8 +109,12 @@ impl Story {
     }
 
     #[track_caller]
-    pub(crate) fn is_refused(self) -> Self {
-        assert!(matches!(self.reply, Some(Err(_))), "{:?}", self.reply);
+    pub(crate) fn refused_as_invalid(self) -> Self {
+        assert!(
+            matches!(self.reply, Some(Err(Refusal::Invalid(_)))),
+            "{:?}",
+            self.reply
+        );
         self
     }
 
