@@ -142,7 +142,7 @@ pub(super) struct Run {
 pub(super) struct Attach {
     /// Which session
     pub(super) id: String,
-    /// Print records from this seq on [default: those that are yet to come]
+    /// Print records from this seq on [default: the last ten, and what comes]
     #[arg(long, value_name = "SEQ")]
     pub(super) from: Option<u64>,
     #[command(flatten)]

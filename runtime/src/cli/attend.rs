@@ -6,6 +6,7 @@ use std::time::Duration;
 use longhaul_actors::session::{AgentQuestion, ArtifactCreated, ToolStarted};
 use longhaul_journal::{Level, StreamId};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::Outcome;
 use super::args::Attach;
@@ -17,6 +18,8 @@ use super::tail::print;
 use super::ui::{Failure, Ui};
 use crate::api::{Cancel, Code, EventsPage, EventsQuery, Problem, RecordView, SessionView, stream_id};
 
+/// How many records of the past are shown, so that one sees where it stands.
+const LAST: u64 = 10;
 /// How long one question waits for a record.
 const WAIT_MS: u64 = 20_000;
 /// How long after a first Ctrl-C a second one cancels.
@@ -29,7 +32,9 @@ pub(super) async fn attach(args: Attach, place: &Place, ui: &Ui) -> Outcome {
     let mut stops = Stops::new()?;
     let shown = place.to_read().await?.control().show(&args.id).await?;
     let stream = stream_id(&shown.id)?;
-    let after = args.from.map_or(shown.head, |from| from.saturating_sub(1));
+    let after = args
+        .from
+        .map_or(shown.head.saturating_sub(LAST), |from| from.saturating_sub(1));
     let reach = place.to_work(stream, ui).await?;
     let watch = Watch::new(place, ui, shown.id, stream, after, args.shown.level());
     watch.until_it_rests(reach, &mut stops).await
@@ -45,8 +50,18 @@ pub(super) struct Watch<'a> {
     level: Level,
     // Nobody reads what we print any more; the session goes on all the same.
     muted: bool,
-    canceled: bool,
+    pressed: Pressed,
     seen: Seen,
+}
+
+/// What Ctrl-C has been taken to mean so far.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Pressed {
+    Never,
+    /// Once: detach at this time, unless it is pressed again.
+    Once(Instant),
+    /// Twice: the session is being canceled.
+    Twice,
 }
 
 /// What is worth remembering of the records that went by.
@@ -86,7 +101,7 @@ impl<'a> Watch<'a> {
             after,
             level,
             muted: false,
-            canceled: false,
+            pressed: Pressed::Never,
             seen: Seen::default(),
         }
     }
@@ -129,15 +144,21 @@ impl<'a> Watch<'a> {
             };
             let asked = tokio::select! {
                 asked = reach.control().events(&self.id, query) => asked,
-                () = stops.next() => {
-                    if self.canceled || !self.means_cancel(stops).await {
-                        return Ok(Ending::Detached);
+                () = stops.next() => match self.pressed {
+                    Pressed::Never => {
+                        self.ui.note("detaching; Ctrl-C again cancels the session");
+                        self.pressed = Pressed::Once(Instant::now() + SECOND_THOUGHTS);
+                        continue;
                     }
-                    reach.control().cancel(&self.id, Cancel::default()).await?;
-                    self.canceled = true;
-                    self.ui.note("canceling; once more to detach");
-                    continue;
-                }
+                    Pressed::Once(_) => {
+                        reach.control().cancel(&self.id, Cancel::default()).await?;
+                        self.ui.note("canceling; once more to detach");
+                        self.pressed = Pressed::Twice;
+                        continue;
+                    }
+                    Pressed::Twice => return Ok(Ending::Detached),
+                },
+                () = self.detaches() => return Ok(Ending::Detached),
             };
             let page = match asked {
                 Ok(page) => page,
@@ -174,10 +195,12 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// After a first Ctrl-C: whether a second one follows.
-    async fn means_cancel(&self, stops: &mut Stops) -> bool {
-        self.ui.note("detaching; Ctrl-C again cancels the session");
-        tokio::time::timeout(SECOND_THOUGHTS, stops.next()).await.is_ok()
+    /// Resolves once the time for second thoughts after a first Ctrl-C is over.
+    async fn detaches(&self) {
+        match self.pressed {
+            Pressed::Once(at) => tokio::time::sleep_until(at).await,
+            Pressed::Never | Pressed::Twice => std::future::pending().await,
+        }
     }
 
     /// The old host is gone: somebody else's turn, or ours.
@@ -218,7 +241,11 @@ impl<'a> Watch<'a> {
         for line in conclusion(&session, &self.seen) {
             self.ui.note(&line);
         }
-        Ok(if self.canceled { 130 } else { exit_code(&session) })
+        Ok(if self.pressed == Pressed::Twice {
+            130
+        } else {
+            exit_code(&session)
+        })
     }
 }
 
@@ -245,7 +272,7 @@ impl Seen {
 }
 
 /// Whether nothing happens by itself any more.
-fn rests(state: &str) -> bool {
+pub(super) fn rests(state: &str) -> bool {
     matches!(
         state,
         "awaiting_input"

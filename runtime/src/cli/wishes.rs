@@ -4,6 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use super::Outcome;
 use super::args;
+use super::attend::rests;
 use super::reach::{Place, Reach};
 use super::render::{cut, escaped, first_line};
 use super::ui::{Failure, Ui};
@@ -84,7 +85,7 @@ async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach: Reach, ui:
         );
         ui.line(&escaped(&line))?;
     }
-    if waits && !matches!(accepted.state.as_str(), "completed" | "failed" | "canceled") {
+    if waits && !rests(&accepted.state) {
         let id = &accepted.id;
         ui.note(&format!(
             "nobody serves this directory, so it waits: longhaul attach {id} or longhaul serve"
