@@ -25,6 +25,8 @@
 pub mod api;
 pub mod brains;
 #[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "cli")]
 pub mod client;
 mod control;
 #[cfg(feature = "server")]

@@ -82,7 +82,8 @@ pub(crate) fn no_brain() -> Problem {
     ))
 }
 
-fn no_brain_called(name: &str) -> Problem {
+/// A brain of an unknown kind was named: three ways on.
+pub(crate) fn no_brain_called(name: &str) -> Problem {
     let detail = format!("there is no brain {name:?}; a brain is playbook:FILE or process:PROGRAM");
     ways_on(Problem::new(Code::NoBrain, detail))
 }
