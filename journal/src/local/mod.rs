@@ -213,6 +213,7 @@ impl Journal for LocalJournal {
         };
         // In this order: what was submitted is answered, then nobody needs room or an index, then others may come.
         self.inbox.close();
+        self.index.stop_settling();
         join(running.committer);
         self.filler.close();
         join(running.filler);
