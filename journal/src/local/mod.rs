@@ -32,6 +32,7 @@ pub(crate) mod index;
 pub(crate) mod indexer;
 mod lock;
 mod open;
+mod recover;
 mod room;
 
 use std::path::{Path, PathBuf};
