@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 type Answer = oneshot::Sender<Result<Durable, SubmitError>>;
 
 /// Passes everything on to a memory journal, except what it was told to hold.
+#[derive(Debug)]
 pub struct HeldJournal {
     inner: MemoryJournal,
     held: Mutex<Option<VecDeque<(Draft, Answer)>>>,

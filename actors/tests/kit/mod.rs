@@ -12,7 +12,7 @@ use std::sync::Arc;
 use longhaul_actors::{ManualClock, Options, Ports, Registry, System, SystemOptions};
 use longhaul_journal::{Journal, StreamId};
 
-pub use entity::{Counter, Note, Wish};
+pub use entity::{Counter, Wish};
 pub use journal::HeldJournal;
 pub use world::Desk;
 
@@ -38,6 +38,7 @@ impl Bench {
         let world = Arc::clone(&desk);
         let ports = Ports {
             journal,
+
             clock: Arc::new(clock.clone()),
             world,
         };
