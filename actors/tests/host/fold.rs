@@ -1,10 +1,8 @@
 //! The fold of the journal is the state of the live actor, from the start or from any snapshot.
 
-mod kit;
-
 use std::sync::Arc;
 
-use kit::{Bench, Counter, NOON, Wish, counter};
+use crate::kit::{Bench, Counter, NOON, Wish, counter};
 use longhaul_actors::{ManualClock, Options, Ports, Registry, System, SystemOptions, fold, recover};
 use longhaul_journal::{Journal, MemoryJournal};
 use longhaul_snapshots::{Policy, SnapshotStore};
@@ -41,7 +39,7 @@ proptest! {
             let ports = Ports {
                 journal: Arc::new(journal.clone()) as Arc<dyn Journal>,
                 clock: Arc::new(clock.clone()),
-                world: Arc::new(kit::Desk::default()),
+                world: Arc::new(crate::kit::Desk::default()),
             };
             let mut options = Options::default();
             options.snapshots = Arc::clone(&snapshots);
@@ -92,7 +90,7 @@ async fn a_woken_actor_folds_only_what_came_after_its_snapshot() {
     let ports = Ports {
         journal: Arc::new(journal.clone()) as Arc<dyn Journal>,
         clock: Arc::new(ManualClock::at(NOON)),
-        world: Arc::new(kit::Desk::default()),
+        world: Arc::new(crate::kit::Desk::default()),
     };
     let mut options = Options::default();
     options.snapshots = Arc::clone(&snapshots);

@@ -1,8 +1,6 @@
 //! What the tests of the host share: an entity with one of everything, a world that can be watched, and a journal that
 //! keeps its receipts back until it is told.
 
-#![allow(dead_code, unreachable_pub, missing_docs)]
-
 pub mod entity;
 pub mod journal;
 pub mod world;

@@ -72,11 +72,6 @@ impl HeldJournal {
         self.count.send_replace(0);
     }
 
-    /// Holds from now on.
-    pub fn hold(&self) {
-        self.held.lock().unwrap().get_or_insert_default();
-    }
-
     /// A memory journal answers before it returns.
     fn submit_now(&self, draft: Draft) -> Result<Durable, SubmitError> {
         self.inner
