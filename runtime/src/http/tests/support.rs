@@ -251,7 +251,7 @@ impl Control for Desk {
                 ));
             }
             let mut changed = self.changed.subscribe();
-            let until = Instant::now() + Duration::from_millis(query.wait_ms.min(30_000));
+            let until = Instant::now() + Duration::from_millis(query.wait_ms);
             self.waiting.fetch_add(1, Ordering::SeqCst);
             let _waits = Waits(&self.waiting);
             loop {
