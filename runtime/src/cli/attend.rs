@@ -23,7 +23,7 @@ const LAST: u64 = 10;
 /// How long one question waits for a record.
 const WAIT_MS: u64 = 20_000;
 /// How long after a first Ctrl-C a second one cancels.
-const SECOND_THOUGHTS: Duration = Duration::from_secs(2);
+const SECOND_THOUGHTS: Duration = Duration::from_secs(3);
 /// How long to wait before looking for a new host, and how often, once the old one has gone.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRIES: u32 = 40;
