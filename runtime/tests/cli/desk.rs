@@ -5,48 +5,39 @@ use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::mem;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A folder of its own, with a data directory in it that does not exist yet.
-pub struct Desk {
+pub(crate) struct Desk {
     folder: tempfile::TempDir,
 }
 
 impl Desk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a folder"),
         }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.path().join("data")
     }
 
     /// Puts a file there.
-    pub fn with(self, name: &str, text: &str) -> Self {
+    pub(crate) fn with(self, name: &str, text: &str) -> Self {
         fs::write(self.path().join(name), text).expect("written");
         self
     }
 
-    /// Puts a program there.
-    pub fn with_program(self, name: &str, text: &str) -> Self {
-        let desk = self.with(name, text);
-        fs::set_permissions(desk.path().join(name), fs::Permissions::from_mode(0o755))
-            .expect("it may be run");
-        desk
-    }
-
     /// The program with these words, not yet started.
-    pub fn command<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Command {
+    pub(crate) fn command<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
         command
             .args(words)
@@ -61,12 +52,12 @@ impl Desk {
     }
 
     /// Runs it to its end; the words are split at spaces.
-    pub fn says(&self, words: &str) -> Said {
+    pub(crate) fn says(&self, words: &str) -> Said {
         self.says_words(&words.split(' ').collect::<Vec<_>>())
     }
 
     /// Runs it to its end.
-    pub fn says_words(&self, words: &[&str]) -> Said {
+    pub(crate) fn says_words(&self, words: &[&str]) -> Said {
         let Output {
             status,
             stdout,
@@ -82,7 +73,7 @@ impl Desk {
     }
 
     /// Starts it, to be watched line by line.
-    pub fn starts(&self, words: &[&str]) -> Started {
+    pub(crate) fn starts(&self, words: &[&str]) -> Started {
         let mut command = self.command(words);
         let mut child = command
             .stdout(Stdio::piped())
@@ -175,16 +166,16 @@ fn without_spans(text: &str) -> String {
 
 /// What the program said, and how it ended.
 #[derive(PartialEq)]
-pub struct Said {
+pub(crate) struct Said {
     words: String,
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Said {
     /// Stdout, stderr (its lines marked with `!`) and the exit code as lines, to be compared as a whole.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let stderr = self
             .stderr
             .lines()
@@ -198,7 +189,7 @@ impl Said {
 
     /// Checks the exit code, and returns what came on stdout.
     #[track_caller]
-    pub fn ok(self, code: i32) -> String {
+    pub(crate) fn ok(self, code: i32) -> String {
         assert_eq!(self.code, Some(code), "{self:?}");
         self.stdout
     }
@@ -211,7 +202,7 @@ impl fmt::Debug for Said {
 }
 
 /// A program that still runs. Dropping it ends it.
-pub struct Started {
+pub(crate) struct Started {
     child: Child,
     stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
@@ -222,23 +213,23 @@ pub struct Started {
 impl Started {
     /// Reads stdout until a line holds this text, and returns the line.
     #[track_caller]
-    pub fn until(&mut self, text: &str) -> String {
+    pub(crate) fn until(&mut self, text: &str) -> String {
         read_until(&mut self.stdout, text, &mut self.seen)
     }
 
     /// Reads stderr until a line holds this text.
     #[track_caller]
-    pub fn notes(&mut self, text: &str) {
+    pub(crate) fn notes(&mut self, text: &str) {
         read_until(&mut self.stderr, text, &mut self.noted);
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("it runs");
     }
 
     /// Waits for its end: the exit code, all of stdout and stderr.
-    pub fn ends(mut self) -> (Option<i32>, String, String) {
+    pub(crate) fn ends(mut self) -> (Option<i32>, String, String) {
         self.stdout.read_to_string(&mut self.seen).expect("readable");
         self.stderr.read_to_string(&mut self.noted).expect("readable");
         let status = self.child.wait().expect("it ends");
@@ -272,7 +263,7 @@ impl Drop for Started {
 }
 
 /// A playbook that says one thing and is done.
-pub const GREETING: &str = "[[step]]\nsay = \"hello\"\n\n[[step]]\nfinish = \"greeted\"\n";
+pub(crate) const GREETING: &str = "[[step]]\nsay = \"hello\"\n\n[[step]]\nfinish = \"greeted\"\n";
 
 /// A playbook that asks one thing.
-pub const QUESTION: &str = "[[step]]\nask = \"which colour?\"\n\n[[step]]\nfinish = \"painted\"\n";
+pub(crate) const QUESTION: &str = "[[step]]\nask = \"which colour?\"\n\n[[step]]\nfinish = \"painted\"\n";
