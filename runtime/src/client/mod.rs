@@ -86,12 +86,12 @@ impl SocketClient {
     async fn ask(&self, path: &str, wait: Duration) -> Result<Bytes, Problem> {
         let patience = wait + self.patience;
         let lost = match self.attempt(Method::GET, path, Bytes::new(), patience).await {
-            Ok(answered) => return understood(answered),
+            Ok(answered) => return understood(answered, not_understood),
             Err(lost) => lost,
         };
         tracing::debug!(path, ?lost, "asking once more");
         match self.attempt(Method::GET, path, Bytes::new(), patience).await {
-            Ok(answered) => understood(answered),
+            Ok(answered) => understood(answered, not_understood),
             Err(Lost::NotSent(error)) => Err(self.not_serving(&error)),
             Err(Lost::Unknown(reason)) => Err(self.no_answer(&reason)),
         }
@@ -99,22 +99,15 @@ impl SocketClient {
 
     async fn ask_for<T: DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T, Problem> {
         let body = self.ask(path, wait).await?;
-        serde_json::from_slice(&body).map_err(|error| {
-            Problem::new(
-                Code::Internal,
-                format!(
-                    "the answer of the server was not understood ({error}); it may be of another version"
-                ),
-            )
-            .next("see both versions", "longhaul doctor")
-        })
+        serde_json::from_slice(&body)
+            .map_err(|error| not_understood(&format!("the answer of the server was not understood, {error}")))
     }
 
     /// Sends a wish, once.
     async fn wish<T: DeserializeOwned>(&self, path: &str, wish: &impl Serialize) -> Result<T, Problem> {
         let body = serde_json::to_vec(wish).expect("requests are text, numbers and flags");
         let body = match self.attempt(Method::POST, path, body.into(), self.patience).await {
-            Ok(answered) => understood(answered)?,
+            Ok(answered) => understood(answered, unknown)?,
             Err(Lost::NotSent(error)) => return Err(self.not_serving(&error)),
             Err(Lost::Unknown(reason)) => return Err(unknown(&reason)),
         };
@@ -255,26 +248,29 @@ fn escaped(text: &str) -> String {
     out
 }
 
-/// The body of a good answer, or the problem that was sent instead.
-fn understood(answered: Answered) -> Result<Bytes, Problem> {
+/// The body of a good answer, or the problem that was sent instead; or, when that explains nothing, `unclear`.
+fn understood(answered: Answered, unclear: impl FnOnce(&str) -> Problem) -> Result<Bytes, Problem> {
     if answered.status.is_success() {
         return Ok(answered.body);
     }
     Err(serde_json::from_slice(&answered.body).unwrap_or_else(|_| {
-        let status = answered.status;
-        Problem::new(
-            Code::Internal,
-            format!("the server answered {status} without saying why"),
-        )
-        .next("see what is the matter", "longhaul doctor")
+        unclear(&format!(
+            "the server answered {} without saying why",
+            answered.status
+        ))
     }))
+}
+
+fn not_understood(reason: &str) -> Problem {
+    Problem::new(Code::Internal, format!("{reason}; it may be of another version"))
+        .next("see both versions", "longhaul doctor")
 }
 
 fn unknown(reason: &str) -> Problem {
     Problem::new(
         Code::OutcomeUnknown,
         format!(
-            "the connection was lost before the answer came ({reason}), so the wish may or may not have been granted; \
+            "there was no answer to rely on ({reason}), so the wish may or may not have been granted; \
              asking again is safe with an idempotency key, and for pause, resume, cancel and archive"
         ),
     )

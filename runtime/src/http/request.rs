@@ -95,6 +95,12 @@ async fn read_body(mut payload: Payload, limit: usize) -> Result<Vec<u8>, Refusa
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    // Serde would take a list as well, field by field; that would make the order of our fields a promise.
+    if bytes.trim_ascii_start().first().is_some_and(|byte| *byte != b'{') {
+        return Err(Refusal::unreadable(
+            "the body cannot be read: it must be a JSON object",
+        ));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();

@@ -128,7 +128,7 @@ impl Fold {
             match input.news {
                 News::Message(text) => self.cursor.hear(input.seq, text),
                 News::Settled(outcome) => self.cursor.settle(outcome),
-                News::Looped(times) => self.cursor.looped(times),
+                News::Looped(times) => self.cursor.looped(input.seq, times),
             }
         }
         self.cursor.answer(playbook)

@@ -28,7 +28,7 @@ use longhaul_journal::{Seq, StreamId};
 pub use self::error::PlaybookError;
 pub use self::file::Playbook;
 use self::fold::Fold;
-pub use self::source::{Pinned, PlaybookSource, SourceError};
+pub use self::source::{PlaybookSource, SourceError};
 #[cfg(test)]
 pub(super) use self::tests::Part;
 

@@ -7,6 +7,7 @@ use longhaul_actors::session::{BrainSpec, SendMode, StuckEvidence, TurnEnd, Turn
 use longhaul_journal::{Journal, MemoryJournal, Seq};
 
 use super::*;
+use crate::brains::PinnedPlaybooks;
 use crate::brains::conformance::Subject;
 use crate::brains::stage::{Stage, brief, command, exited, failed, unknown};
 
@@ -99,13 +100,9 @@ fn play(text: &str, scenes: impl IntoIterator<Item = Scene>) {
                 Turn => stage.begin_turn(),
                 EndTurn(reason) => stage.end_turn(reason),
                 Looped => {
-                    let evidence = StuckEvidence::Loop {
-                        digest: String::new(),
-                        times: 5,
-                    };
+                    let (digest, times) = (String::new(), 5);
+                    let evidence = StuckEvidence::Loop { digest, times };
                     stage.write([TurnStuck { evidence }.into()]);
-                    stage.end_turn(TurnEnd::Stuck);
-                    stage.begin_turn();
                 }
             }
         }
@@ -452,25 +449,35 @@ fn an_interrupted_act_is_in_doubt_and_one_that_never_began_is_done() {
     );
 }
 
-/// B-STUCK-2: the ladder's first rung.
+/// B-STUCK-2: told of a loop, a playbook asks the human; and takes the reply to the runtime's own question too.
 #[test]
-fn a_loop_that_was_stopped_is_not_entered_again_without_a_human() {
+fn a_loop_is_not_gone_on_with_without_a_human() {
     let text = "[[step]]\nrun = 'poll'\nretry = 9\n[[step]]\nrun = 'on'\n";
-    let scenes = [
+    let asked = "ask step 1 (line 1) (poll) is in doubt: the same act";
+    let told = |word| {
+        [
+            Answer("exec poll"),
+            Exit(1, ""),
+            Looped,
+            Begins(asked),
+            Message(word),
+            Turn,
+        ]
+    };
+    play(text, told("continue").into_iter().chain([Answer("exec on")]));
+    let second_rung = [
         Answer("exec poll"),
         Exit(1, ""),
         Looped,
-        Begins("ask step 1 (line 1) (poll) is in doubt: the same act"),
+        EndTurn(TurnEnd::Stuck),
         Message("continue"),
         Turn,
         Answer("exec on"),
     ];
-    play(text, scenes);
+    play(text, told("repeat").into_iter().chain(second_rung));
     let text = "[[step]]\nrun = 'poll'\n[[step]]\nrun = 'on'\n";
-    play(
-        text,
-        [Answer("exec poll"), Exit(0, ""), Looped, Answer("exec on")],
-    );
+    let moved_on = [Answer("exec poll"), Exit(0, ""), Looped, Answer("exec on")];
+    play(text, moved_on);
 }
 
 #[test]
@@ -510,7 +517,7 @@ fn a_pinned_playbook_comes_from_the_blobs() {
         .blobs()
         .put(&mut &b"[[step]]\nsay = 'hi'\n"[..])
         .expect("stored");
-    let source = Pinned::new(journal);
+    let source = PinnedPlaybooks(journal);
     assert_eq!(
         source.load(&stored.id.to_string()),
         Ok("[[step]]\nsay = 'hi'\n".into())

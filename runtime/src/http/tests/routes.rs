@@ -3,7 +3,7 @@
 use longhaul_journal::Level;
 use serde_json::json;
 
-use super::support::{BLOB, ID, SHA256, Served, view};
+use super::support::{BLOB, Desk, ID, SHA256, Served, view};
 use crate::api::{Code, Problem};
 
 const LOG: [Level; 3] = [Level::User, Level::Internal, Level::Progress];
@@ -243,7 +243,8 @@ async fn a_body_that_cannot_be_read_is_refused_by_the_name_of_the_field() {
             "at mode: unknown variant `shout`",
         ),
         ("/v1/sessions/x/resume", r#"{"now": true}"#, "unknown field `now`"),
-        ("/v1/sessions/x/archive", "[1]", "invalid length 1"),
+        ("/v1/sessions/x/archive", "[]", "must be a JSON object"),
+        ("/v1/sessions", r#"["goal"]"#, "must be a JSON object"),
     ] {
         let detail = served.post(path, body).await.problem(400, Code::InvalidRequest);
         assert!(detail.contains(named), "{body} is told: {detail}");
@@ -315,17 +316,11 @@ async fn unknown_paths_and_wrong_methods_are_problems_too() {
 async fn a_wish_outlives_the_connection_that_brought_it() {
     let served = Served::with(&LOG).await;
     let path = format!("/v1/sessions/{ID}/pause");
-    let hung_up = {
-        let call = served.post(&path, "");
-        let asked = served
-            .desk
-            .until("the wish arrives", |desk| desk.wishes() == ["pause false asked"]);
-        tokio::select! {
-            _ = call => panic!("nothing lets the wish through yet"),
-            () = asked => (),
-        }
-    };
-    let () = hung_up;
+    let arrived = |desk: &Desk| desk.wishes() == ["pause false asked"];
+    tokio::select! {
+        _ = served.post(&path, "") => panic!("nothing lets the wish through yet"),
+        () = served.desk.until("the wish arrives", arrived) => {}
+    }
     // The one thread that serves has seen the end of that connection by the time it has served this one, and more.
     for _ in 0..20 {
         assert_eq!(served.get("/healthz").await.status, 200);

@@ -47,14 +47,14 @@ impl Reader {
                 let frame: Vec<u8> = self.text.drain(..end + 2).collect();
                 return Some(parse(std::str::from_utf8(&frame).unwrap()));
             }
+            if self.budget == 0 {
+                return None;
+            }
             let chunk = match self.body.frame().await? {
                 Ok(frame) => frame.into_data().unwrap(),
                 Err(error) => panic!("the stream broke: {error}"),
             };
             let read = chunk.len().min(self.budget);
-            if read == 0 {
-                return None;
-            }
             self.budget -= read;
             self.text.extend_from_slice(&chunk[..read]);
         }
@@ -194,7 +194,6 @@ async fn a_stream_cut_at_random_bytes_and_resumed_is_the_log() {
             }
             let mut reader = Reader::of(stream);
             reader.budget = budget;
-            let have = joined.len();
             while let Some(frame) = next_or_caught_up(&mut reader, &served, level, last_event_id).await {
                 match &frame {
                     Frame::Retry(_) => {}
@@ -202,7 +201,6 @@ async fn a_stream_cut_at_random_bytes_and_resumed_is_the_log() {
                 }
                 joined.push(frame);
             }
-            assert!(joined.len() >= have);
         }
         assert!(cuts > 100, "seed {seed}");
         assert_eq!(

@@ -164,6 +164,7 @@ impl Desk {
         };
         if let Some(level) = world.window.pop_front() {
             append(&mut world, level);
+            self.changed.send_modify(|changes| *changes += 1);
         }
         page
     }

@@ -1,0 +1,138 @@
+//! The human of the matrix: looks at the log, and says and asks what is to be said and asked at that point.
+//!
+//! A function of the log, so that it survives a crash as a client with retries does: what is not in the log yet is
+//! sent again, under the same key.
+
+use longhaul_actors::Entity;
+use longhaul_actors::session::{
+    Actor, Body, BrainSpec, Command, Event, Limits, Mode, PauseReason, SendMode, Session, Start,
+    WorkspaceSpec,
+};
+use longhaul_journal::{Journal, Limit, Seq, StreamId};
+
+/// A decoded log.
+#[derive(Clone, Debug, Default)]
+pub struct Log(pub Vec<Event>);
+
+impl Log {
+    /// Everything durable in a stream.
+    pub fn read(journal: &dyn Journal, stream: StreamId) -> Self {
+        let (mut events, mut after) = (Vec::new(), Seq::ZERO);
+        loop {
+            let page = journal
+                .read(stream, after, Limit::default())
+                .expect("the journal is sound");
+            let Some(last) = page.last() else {
+                return Self(events);
+            };
+            after = last.last_seq();
+            for record in page.iter().flat_map(|frame| &frame.records) {
+                events.push(Session::decode(record).expect("this version wrote it"));
+            }
+        }
+    }
+
+    /// Whether a message with this text is there.
+    pub fn has_message(&self, text: &str) -> bool {
+        self.bodies()
+            .any(|body| matches!(body, Body::UserMessage(message) if message.text == text))
+    }
+
+    /// How many records of a type there are.
+    pub fn count(&self, type_name: &str) -> usize {
+        self.bodies().filter(|body| body.type_name() == type_name).count()
+    }
+
+    fn has_begun(&self, brief: &str) -> bool {
+        self.bodies()
+            .any(|body| matches!(body, Body::ToolStarted(started) if started.brief == brief))
+    }
+
+    fn bodies(&self) -> impl Iterator<Item = &Body> {
+        self.0.iter().map(|event| &event.body)
+    }
+
+    /// Whether the session has ended.
+    pub fn is_over(&self) -> bool {
+        self.count("session.completed") + self.count("session.failed") + self.count("session.canceled") > 0
+    }
+}
+
+/// The next thing to be asked for, or nothing until the log has grown.
+pub fn next_wish(log: &Log) -> Option<Command> {
+    if log.0.is_empty() {
+        return Some(Command::Start(Box::new(start())));
+    }
+    for round in 0.. {
+        let text = format!("steer-{round}");
+        if !log.has_begun(&format!("await message:{text}")) {
+            break;
+        }
+        if !log.has_message(&text) {
+            return Some(send(&text, SendMode::Steer));
+        }
+    }
+    let said_while = [
+        ("await message:queue-1", "queue-1", SendMode::Queue),
+        ("hang interrupt-1", "interrupt-1", SendMode::Interrupt),
+    ];
+    for (brief, text, mode) in said_while {
+        if log.has_begun(brief) && !log.has_message(text) {
+            return Some(send(text, mode));
+        }
+    }
+    if log.count("agent.question") > 0 && !log.has_message("answer-1") {
+        return Some(send("answer-1", SendMode::Steer));
+    }
+    let pauses = [("await pause:1", false), ("hang pause-now", true)];
+    for (index, (brief, now)) in pauses.into_iter().enumerate() {
+        if log.has_begun(brief) && log.count("session.pause_requested") == index {
+            let reason = PauseReason::Requested;
+            return Some(Command::Pause {
+                by: human(),
+                reason,
+                now,
+            });
+        }
+        if log.count("session.paused") == index + 1 && log.count("session.resumed") == index {
+            let text = format!("while-paused-{index}");
+            if !log.has_message(&text) {
+                return Some(send(&text, SendMode::Queue));
+            }
+            return Some(Command::Resume { by: human() });
+        }
+    }
+    None
+}
+
+fn human() -> Actor {
+    Actor::human("local")
+}
+
+fn send(text: &str, mode: SendMode) -> Command {
+    Command::Send {
+        by: human(),
+        text: text.into(),
+        mode,
+        idempotency_key: Some(format!("key of {text}")),
+    }
+}
+
+fn start() -> Start {
+    Start {
+        by: human(),
+        key: Some("matrix".into()),
+        goal: "walk through every boundary".into(),
+        mode: Mode::Bounded,
+        brain: BrainSpec {
+            kind: "virtual".into(),
+            name: "matrix".into(),
+            sha256: None,
+            args: Vec::new(),
+        },
+        workspace: WorkspaceSpec::default(),
+        limits: Limits::default(),
+        metadata: None,
+        fingerprint: "the one request".into(),
+    }
+}

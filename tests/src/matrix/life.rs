@@ -1,0 +1,143 @@
+//! One life of a session: from opening the directory to its end, with the real journal, registry, actors and effects.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longhaul_actors::ports::Clock;
+use longhaul_actors::session::{Session, SessionWorld, State};
+use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
+use longhaul_journal::{
+    Frame, Journal, Limit, LocalJournal, OpenReport, Options as JournalOptions, Seq, StreamId,
+};
+
+use super::human::{Log, next_wish};
+use super::outside::{Outside, VirtualHands, World};
+use super::script::{Script, ScriptedBrain};
+
+/// How long a life may take; what takes longer has stopped.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What one life came to.
+#[derive(Debug)]
+pub struct Life {
+    /// What opening the journal found.
+    pub opened: OpenReport,
+    /// The whole log.
+    pub frames: Vec<Arc<Frame>>,
+    /// The state of the live actor after the last record.
+    pub state: State,
+    /// The outside world afterwards.
+    pub world: World,
+}
+
+/// The session of the matrix.
+pub fn session() -> StreamId {
+    StreamId::named("session", "local", "key:matrix")
+}
+
+/// Opens the directory, and lets the session run to its end.
+///
+/// # Panics
+/// When the session does not end.
+pub fn live(directory: &Path, world: World) -> Life {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let life = tokio::time::timeout(DEADLINE, run(directory, world));
+        life.await
+            .unwrap_or_else(|_| panic!("the session did not end:\n{}", last_words(directory)))
+    })
+}
+
+/// What a session that does not end had written.
+fn last_words(directory: &Path) -> String {
+    let offline = longhaul_journal::Offline::open(directory).expect("there is a journal");
+    let mut words = String::new();
+    let walked = offline.walk(None, |entry| {
+        if let longhaul_journal::Entry::Frame(frame) = entry {
+            for record in &frame.records {
+                words.push_str(&format!("{:>4} {}\n", record.seq, record.event.type_name));
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    });
+    walked.expect("it is readable");
+    words
+}
+
+async fn run(directory: &Path, world: World) -> Life {
+    // Small segments, so that boundaries of segments are among the boundaries of frames.
+    let mut options = JournalOptions::default();
+    options.segment_bytes = 12 << 10;
+    options.fill_ahead = 8 << 10;
+    options.cache_bytes = 1 << 20;
+    let (journal, opened) = LocalJournal::open(directory, options).expect("the journal opens");
+    let journal: Arc<dyn Journal> = Arc::new(journal);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let outside = Outside::new(world);
+    let mut threads = SystemOptions::default();
+    (threads.actor_threads, threads.effect_threads, threads.recoveries) = (1, 1, 1);
+    let system = System::start(threads).expect("threads");
+    let sessions = Registry::<Session>::open(
+        &system,
+        Ports {
+            journal: Arc::clone(&journal),
+            clock: Arc::clone(&clock),
+            world: Arc::new(SessionWorld {
+                journal: Arc::clone(&journal),
+                brain: Arc::new(ScriptedBrain::new(Script::of_the_matrix(), outside.clone())),
+                hands: Arc::new(VirtualHands::new(outside.clone(), Arc::clone(&journal))),
+                clock,
+            }),
+        },
+        Options::default(),
+    );
+    let mut moved = journal.watch(session());
+    loop {
+        moved.mark_unchanged();
+        let log = Log::read(&*journal, session());
+        if log.is_over() {
+            break;
+        }
+        match next_wish(&log) {
+            Some(wish) => {
+                let described = format!("{wish:?}");
+                if let Err(error) = sessions.send(session(), wish).await {
+                    panic!("{described}: {error}");
+                }
+            }
+            None => moved.changed().await.expect("the journal lives"),
+        }
+    }
+    let state = sessions
+        .query(session(), |state, _| state.clone())
+        .await
+        .expect("the actor answers");
+    sessions.close().await;
+    system.close().await;
+    let frames = frames(&*journal);
+    journal.close();
+    Life {
+        opened,
+        frames,
+        state,
+        world: outside.world(),
+    }
+}
+
+fn frames(journal: &dyn Journal) -> Vec<Arc<Frame>> {
+    let (mut frames, mut after) = (Vec::new(), Seq::ZERO);
+    loop {
+        let page = journal
+            .read(session(), after, Limit::default())
+            .expect("the journal is sound");
+        match page.last() {
+            Some(last) => after = last.last_seq(),
+            None => return frames,
+        }
+        frames.extend(page);
+    }
+}

@@ -1,0 +1,95 @@
+//! What a life amounts to, without what a crash may change: times, seqs, and the records of the crash itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use longhaul_actors::Entity;
+use longhaul_actors::session::{Body, FileWrite, Session, TurnEnd};
+use longhaul_journal::Frame;
+
+use super::life::Life;
+
+/// What must be the same, however often and wherever the life was cut.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Story {
+    /// Where it ended, and with what words.
+    pub end: String,
+    /// Turns, and how each ended.
+    pub turns: Vec<TurnEnd>,
+    /// Every act in order, with what became of it.
+    pub acts: Vec<(String, String)>,
+    /// What the brain said, in order; it repeats what it heard.
+    pub said: Vec<String>,
+    /// Messages in the order in which they came.
+    pub messages: Vec<String>,
+    /// Kind, name and hash of each artifact.
+    pub artifacts: Vec<(String, String, String)>,
+    /// Rests, and how they began.
+    pub rests: Vec<String>,
+    /// The files outside.
+    pub files: BTreeMap<String, String>,
+}
+
+impl Story {
+    /// The story of a life.
+    pub fn of(life: &Life) -> Self {
+        let mut story = Self {
+            end: format!("{}: {}", life.state.phase.name(), life.state.outcome),
+            files: life.world.files.clone(),
+            ..Self::default()
+        };
+        for body in bodies(&life.frames) {
+            story.tell(&body);
+        }
+        story
+    }
+
+    /// The same story, as it is told when nobody can know what became of one act: the brain is asked once more there.
+    pub fn without_what_is_said_about(mut self, brief: &str) -> Self {
+        self.said.clear();
+        self.acts.retain(|(act, _)| act != brief);
+        self
+    }
+
+    fn tell(&mut self, body: &Body) {
+        let outcome = match body {
+            Body::TurnCompleted(turn) => return self.turns.push(turn.reason),
+            Body::AgentMessage(message) => return self.said.push(message.text.clone()),
+            Body::UserMessage(message) => return self.messages.push(message.text.clone()),
+            Body::ArtifactCreated(made) => {
+                return self
+                    .artifacts
+                    .push((made.kind.clone(), made.name.clone(), made.sha256.clone()));
+            }
+            Body::PauseRequested(wish) => return self.rests.push(format!("asked, now: {}", wish.now)),
+            Body::Paused(paused) => return self.rests.push(format!("{:?}", paused.reason)),
+            Body::Resumed(_) => return self.rests.push("resumed".into()),
+            Body::ToolStarted(started) => return self.acts.push((started.brief.clone(), "open".into())),
+            Body::CommandRun(run) => format!("{:?} {:?}", run.execution.verdict, run.execution.stdout.head),
+            // The hash before a whole-file write that was done again is that of the first try.
+            Body::FileWritten(written) => {
+                let FileWrite {
+                    path, bytes, after, ..
+                } = &written.file;
+                format!("{path} {bytes} {after}")
+            }
+            Body::FileWasRead(read) => format!("{} {:?}", read.file.path, read.file.content.head),
+            Body::ToolCompleted(completed) => completed.output.clone(),
+            Body::ToolFailed(failed) => format!("{} by {:?}", failed.code, failed.settled_by),
+            Body::ToolOutcomeUnknown(unknown) => format!("unknown: {}", unknown.why),
+            _ => return,
+        };
+        if let Some((_, open)) = self.acts.last_mut() {
+            assert_eq!(open, "open", "one end for each act");
+            *open = outcome;
+        }
+    }
+}
+
+/// The decoded facts of a log.
+pub fn bodies(frames: &[Arc<Frame>]) -> Vec<Body> {
+    let records = frames.iter().flat_map(|frame| &frame.records);
+    records
+        .map(|record| Session::decode(record).expect("this version wrote it").body)
+        .collect()
+}
