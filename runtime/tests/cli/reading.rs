@@ -136,6 +136,9 @@ fn a_flipped_byte_is_found_named_and_exits_with_8() {
     assert!(checked.stdout.starts_with("s_ID  broken  seq "), "{checked:?}");
     assert_eq!(checked.code, Some(8), "{checked:?}");
     assert!(desk.says("ls").ok(0).contains("(quarantined) greet"));
+    let tailed = desk.says("tail hi --follow");
+    assert!(tailed.stdout.contains("turn.started"), "{tailed:?}");
+    assert_eq!(tailed.code, Some(8), "{tailed:?}");
     assert_eq!(desk.says("doctor").code, Some(8));
 }
 
