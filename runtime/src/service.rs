@@ -395,20 +395,23 @@ fn records(journal: &dyn Journal, stream: StreamId, query: &EventsQuery) -> Resu
             next_after = record.seq.0;
         }
     }
-    let (state, ended) = match fold::<Session>(journal, stream) {
+    // Records may have come since they were read above; the state is that of the fold, so the head must be too. A reader
+    // who was told an old head together with a final state would leave before the last records.
+    let (state, terminal, head) = match fold::<Session>(journal, stream) {
         Ok(folded) => (
             folded.state.phase.name().to_owned(),
             folded.state.phase.is_terminal(),
+            folded.head.0.max(next_after),
         ),
-        Err(RecoverError::Quarantined(_)) => ("quarantined".to_owned(), false),
+        Err(RecoverError::Quarantined(_)) => ("quarantined".to_owned(), false, head.seq.0.max(next_after)),
         Err(error) => return Err(recover_problem(error)),
     };
     Ok(EventsPage {
         events,
         next_after,
-        head: head.seq.0.max(next_after),
+        head,
         state,
-        ended,
+        ended: terminal && next_after >= head,
     })
 }
 
