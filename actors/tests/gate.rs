@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use kit::{Bench, HeldJournal, Wish, counter};
 use longhaul_actors::SendError;
-use longhaul_journal::{Journal, MemoryJournal, Seq, SubmitError};
+use longhaul_journal::{MemoryJournal, Seq};
 
 /// B-EMBED-1: from a plain tokio program, twice in one process.
 #[tokio::test]

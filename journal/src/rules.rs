@@ -182,3 +182,66 @@ pub(crate) fn follows(head: Option<&Head>, frame: &Summary) -> Result<(), String
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// B-LOG-1, B-LOG-6: each thing that a frame must share with its predecessor is checked by itself.
+    #[test]
+    fn a_frame_that_does_not_follow_is_told_apart_by_each_of_its_fields() {
+        let head = Head {
+            stream: StreamId::named("session", "local", "a"),
+            kind: "session".into(),
+            seq: Seq(7),
+            hash: ChainHash([1; 16]),
+            epoch: Epoch::new(2, 5),
+            time_ms: 1_000,
+            standing: Standing::Owed,
+        };
+        let sound = Summary {
+            head: Head {
+                seq: Seq(9),
+                hash: ChainHash([2; 16]),
+                ..head.clone()
+            },
+            previous: ChainHash([1; 16]),
+            first_seq: Seq(8),
+            count: 2,
+        };
+        assert_eq!(follows(Some(&head), &sound), Ok(()));
+        let with = |change: fn(&mut Summary)| {
+            let mut changed = sound.clone();
+            change(&mut changed);
+            changed
+        };
+        for (what, wrong) in [
+            ("a gap", with(|frame| frame.first_seq = Seq(9))),
+            ("a repeat", with(|frame| frame.first_seq = Seq(7))),
+            (
+                "another predecessor",
+                with(|frame| frame.previous = ChainHash([3; 16])),
+            ),
+            ("falling time", with(|frame| frame.head.time_ms = 999)),
+            (
+                "a falling epoch",
+                with(|frame| frame.head.epoch = Epoch::new(2, 4)),
+            ),
+            ("another kind", with(|frame| frame.head.kind = "task".into())),
+        ] {
+            assert!(follows(Some(&head), &wrong).is_err(), "{what}");
+        }
+        assert!(follows(None, &sound).is_err(), "a first frame that is none");
+        assert_eq!(
+            follows(
+                None,
+                &Summary {
+                    first_seq: Seq(1),
+                    previous: ChainHash::ZERO,
+                    ..sound
+                }
+            ),
+            Ok(())
+        );
+    }
+}

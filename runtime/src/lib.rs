@@ -24,7 +24,13 @@
 
 pub mod api;
 pub mod brains;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "cli")]
+pub mod client;
 mod control;
+#[cfg(feature = "server")]
+pub mod http;
 mod janitor;
 mod runtime;
 mod service;
@@ -32,5 +38,7 @@ mod shim;
 mod world;
 
 pub use control::{Answer, Control};
+pub use longhaul_actors as actors;
+pub use longhaul_journal as journal;
 pub use runtime::{Mode, Options, Runtime};
 pub use shim::intercept;

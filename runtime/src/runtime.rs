@@ -1,14 +1,14 @@
 //! A runtime in a directory: opens the journal, hosts the sessions, and lets go of everything in good order.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Brain, Clock};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
-    EffectContext, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
+    EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
     SystemOptions, World,
 };
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
@@ -77,6 +77,8 @@ struct Parts {
     system: System,
     sessions: Registry<Session>,
     janitor: JoinHandle<()>,
+    /// Closes the registries of entities that the embedder brought.
+    guests: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
 
 impl Runtime {
@@ -133,6 +135,7 @@ impl Runtime {
             system,
             sessions,
             janitor,
+            guests: Mutex::default(),
         };
         Ok(Self {
             control,
@@ -148,6 +151,26 @@ impl Runtime {
     /// Its data directory.
     pub fn directory(&self) -> &Path {
         &self.parts.directory
+    }
+
+    /// Hosts entities of one's own in this directory, over the same journal and threads: durable, supervised, woken when
+    /// they are due. To be called once for each kind; the handle is `Send` and may be cloned.
+    pub fn host<E: Entity>(&self, world: Arc<dyn World<E>>) -> Registry<E> {
+        let journal: Arc<dyn Journal> = Arc::clone(&self.parts.journal) as Arc<dyn Journal>;
+        let ports = Ports {
+            journal,
+            clock: Arc::clone(&self.parts.clock),
+            world,
+        };
+        let hosting = match self.parts.mode {
+            Mode::Serve => Hosting::Serve,
+            Mode::Only(_) | Mode::Dormant => Hosting::OnDemand,
+        };
+        let registry = Registry::open(&self.parts.system, ports, RegistryOptions::of(hosting));
+        let guest = registry.clone();
+        let mut guests = self.parts.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        guests.push(async move { guest.close().await }.boxed());
+        registry
     }
 
     /// How many sessions owe work that this runtime does not do, because its [`Mode`] leaves them to others. Counts to
@@ -171,6 +194,8 @@ impl Runtime {
     /// Writes down that it stops in good order, waits for what is being written, and lets go of the directory. Commands
     /// that still run go on without it, and are found again.
     pub async fn close(self) {
+        let guests = std::mem::take(&mut *self.parts.guests.lock().unwrap_or_else(PoisonError::into_inner));
+        futures_util::future::join_all(guests).await;
         self.parts.sessions.close().await;
         self.parts.system.close().await;
         self.parts.janitor.abort();
@@ -211,8 +236,12 @@ async fn open_journal(directory: PathBuf, socket: Option<String>) -> Result<Loca
 
 /// Every kind of brain, and none of the processes that a killed runtime in this directory left behind.
 fn brains(directory: &Path, journal: &Arc<dyn Journal>) -> Brains {
-    let mut options = ProcessOptions::default();
-    options.instance = hex::encode(&blake3::hash(directory.as_os_str().as_encoded_bytes()).as_bytes()[..8]);
+    let directory_hash = blake3::hash(directory.as_os_str().as_encoded_bytes());
+    let instance = hex::encode(&directory_hash.as_bytes()[..8]);
+    let options = ProcessOptions {
+        instance,
+        ..ProcessOptions::default()
+    };
     let leftovers = kill_leftovers(&options.instance);
     if !leftovers.is_empty() {
         tracing::info!(?leftovers, "ended brains that an earlier runtime left behind");

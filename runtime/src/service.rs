@@ -285,7 +285,7 @@ impl Control for Service {
 }
 
 /// The address of the session a request is for: its name if it has one, else the key of the request, else a new one.
-fn address(request: &Start) -> StreamId {
+pub(crate) fn address(request: &Start) -> StreamId {
     match (&request.key, &request.idempotency_key) {
         (Some(key), _) => keyed(key),
         (None, Some(key)) => StreamId::named("session", OWNER, &format!("request:{key}")),
@@ -293,7 +293,7 @@ fn address(request: &Start) -> StreamId {
     }
 }
 
-fn keyed(key: &str) -> StreamId {
+pub(crate) fn keyed(key: &str) -> StreamId {
     StreamId::named("session", OWNER, &format!("key:{key}"))
 }
 
@@ -412,7 +412,7 @@ fn records(journal: &dyn Journal, stream: StreamId, query: &EventsQuery) -> Resu
     })
 }
 
-fn view(data: &std::path::Path, stream: StreamId, folded: &Folded<Session>) -> SessionView {
+pub(crate) fn view(data: &std::path::Path, stream: StreamId, folded: &Folded<Session>) -> SessionView {
     let state = &folded.state;
     let origin = state.origin.as_ref();
     let text = |of: fn(&Origin) -> &String| origin.map(of).cloned().unwrap_or_default();
@@ -461,7 +461,7 @@ fn paused_reason(state: &State) -> Option<String> {
 }
 
 /// What can be shown of a session whose log is damaged.
-fn quarantined(stream: StreamId, head: Seq, reason: &str) -> SessionView {
+pub(crate) fn quarantined(stream: StreamId, head: Seq, reason: &str) -> SessionView {
     SessionView {
         id: session_id(stream),
         state: "quarantined".into(),

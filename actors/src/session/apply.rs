@@ -150,8 +150,15 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
             );
         }
         Body::ToolOutcomeUnknown(_) => {
-            // No settled step: nobody knows what it did. The brain is asked before anything else is done.
-            state.open = None;
+            // No settled step: nobody knows what it did. The brain is asked before anything else is done. That nobody
+            // knows, time and again, is no progress either.
+            if let Some(OpenStep {
+                work: Work::Act { digest, .. },
+                ..
+            }) = state.open.take()
+            {
+                state.loops.settled(&digest, "unknown");
+            }
             state.patch_due = true;
             spend_step(state, 0);
             if let Some(turn) = &mut state.turn {

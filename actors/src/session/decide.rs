@@ -21,10 +21,6 @@ pub const MESSAGE_LIMIT: usize = 32 * 1024;
 pub const METADATA_LIMIT: usize = 16 * 1024;
 /// Longest idempotency key, bytes.
 pub const KEY_LIMIT: usize = 256;
-/// Most bytes that the calls of one answer may take as JSON.
-pub const CALLS_LIMIT: usize = 256 * 1024;
-/// How deep the arguments of a call may nest. The parser that reads records back stops at 128, with the record around.
-pub const DEPTH_LIMIT: usize = 64;
 
 type Decided = Result<Decision<Event, Reply>, Refusal>;
 

@@ -4,7 +4,7 @@
 //! one frame, so that there is no state between a turn's end and the next turn's start that a crash could leave behind.
 
 use super::apply::hands_in_a_patch;
-use super::draft::Draft;
+use super::draft::{Draft, clip};
 use super::event::{
     Actor, AgentQuestion, Completed, Failed, Mode, ModelCompleted, ModelStarted, PauseReason, Paused,
     RecoveryClass, RunOutcome, SendMode, StuckEvidence, ToolFailed, ToolStarted, TurnCause, TurnCompleted,
@@ -13,6 +13,9 @@ use super::event::{
 use super::meter::NO_MESSAGE;
 use super::state::{Ending, Phase, Turn, Work};
 use super::tool::{CallError, Exec, Tool, ToolCall};
+
+/// How many messages one brain call takes; the next call takes more. A frame holds 4,096 records.
+const STEERED_AT_ONCE: usize = 1_000;
 
 /// Adds the next facts, or none when the session waits for somebody.
 pub(super) fn follow(draft: &mut Draft) {
@@ -238,7 +241,7 @@ fn start_planned_tool(draft: &mut Draft, turn: &Turn) {
             let failed = ToolFailed {
                 step,
                 code: code.into(),
-                detail,
+                detail: clip(detail),
                 settled_by: None,
                 active_ms: 0,
             };
@@ -348,6 +351,7 @@ fn ask_brain(draft: &mut Draft) {
     let unread = draft.state.inbox.iter();
     let steering: Vec<_> = unread
         .filter(|unread| unread.mode == SendMode::Steer)
+        .take(STEERED_AT_ONCE)
         .map(|unread| unread.seq)
         .collect();
     for message_seq in steering {

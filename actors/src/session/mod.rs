@@ -5,6 +5,7 @@
 //! to the world ([`Effect`]) is a function of the fold too, so that it is found again after any crash. Nothing in this
 //! folder reads a clock, draws a random number, or waits, but for `perform`, which maps effects to the ports.
 
+mod answer;
 mod apply;
 mod command;
 mod decide;
@@ -20,8 +21,9 @@ mod waits;
 
 use longhaul_journal::{NewRecord, Record, Standing};
 
+pub use answer::{ANSWER_TEXT_LIMIT, CALLS_AT_ONCE, CALLS_LIMIT, DEPTH_LIMIT, TOOL_NAME_LIMIT};
 pub use command::{Command, Effect, Refusal, Reply, Start};
-pub use decide::{CALLS_LIMIT, DEPTH_LIMIT, KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
+pub use decide::{KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
 pub use event::*;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
 pub use perform::{SessionWorld, brain_name};

@@ -1,17 +1,17 @@
 //! What the outcome of an effect, a timer or a crash leads to. What comes late or twice changes nothing.
 
 use longhaul_journal::Seq;
-use serde_json::Value;
 
 use super::Event;
+use super::answer::check_answer;
 use super::command::Reply;
-use super::decide::{CALLS_LIMIT, DEPTH_LIMIT, MESSAGE_LIMIT, already, granted};
-use super::draft::Draft;
+use super::decide::{already, granted};
+use super::draft::{Draft, clip};
 use super::event::{
-    Actor, AgentMessage, AgentQuestion, Answer, AnswerEnd, ArtifactCreated, Canceled, CommandRun, CrashCause,
-    Failed, FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason, Paused,
-    RuntimeCrashed, RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxSetupFailed, SandboxStarting,
-    StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
+    Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Canceled, CommandRun, CrashCause, Failed,
+    FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason, Paused, RuntimeCrashed,
+    RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxSetupFailed, SandboxStarting, StopKind,
+    StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
 };
 use super::follow::{closing, complete_turn, overrun};
 use super::state::{OpenStep, Phase, Work};
@@ -19,9 +19,6 @@ use super::tool::ToolOutcome;
 use super::waits;
 use crate::entity::{Decision, Recovery, RecoveryCause};
 use crate::ports::{BrainFailure, SetupError};
-
-/// Longest text about a failure, bytes.
-const DETAIL_LIMIT: usize = 4 * 1024;
 
 pub(super) fn slot_granted(mut draft: Draft) -> Decision<Event, Reply> {
     if draft.state.phase == Phase::Queued {
@@ -100,45 +97,6 @@ pub(super) fn thought(
         }
     }
     granted(draft)
-}
-
-fn check_answer(answer: Answer) -> Result<Answer, BrainFailure> {
-    let rubbish = |what: String| Err(BrainFailure::Rubbish(what));
-    let size = serde_json::to_vec(&answer.calls).map_or(usize::MAX, |calls| calls.len());
-    if size > CALLS_LIMIT {
-        return rubbish(format!(
-            "the calls of one answer take {size} bytes, at most {CALLS_LIMIT} are taken"
-        ));
-    }
-    if answer
-        .calls
-        .iter()
-        .any(|call| is_deeper_than(&call.args, DEPTH_LIMIT))
-    {
-        return rubbish(format!("the arguments of a call nest deeper than {DEPTH_LIMIT}"));
-    }
-    let said = answer.say.as_ref().map_or(0, String::len);
-    let closed = match &answer.end {
-        Some(AnswerEnd::Ask { text }) => text.len(),
-        Some(AnswerEnd::Finish { summary: text } | AnswerEnd::Fail { detail: text }) => text.len(),
-        Some(AnswerEnd::Yield) | None => 0,
-    };
-    let longest = said.max(closed);
-    if longest > MESSAGE_LIMIT {
-        return rubbish(format!(
-            "it said {longest} bytes, at most {MESSAGE_LIMIT} are taken"
-        ));
-    }
-    Ok(answer)
-}
-
-fn is_deeper_than(value: &Value, depth: usize) -> bool {
-    let inner = |value: &Value| is_deeper_than(value, depth - 1);
-    match value {
-        Value::Array(values) => depth == 0 || values.iter().any(inner),
-        Value::Object(fields) => depth == 0 || fields.values().any(inner),
-        _ => false,
-    }
 }
 
 fn take_answer(draft: &mut Draft, step: u64, cause: Seq, answer: Answer, active_ms: u64) {
@@ -467,13 +425,4 @@ fn unanswered(step: u64, failure: String, active_ms: u64) -> ModelCompleted {
     let mut closed = closing(step, failure);
     closed.usage.active_ms = active_ms;
     closed
-}
-
-/// Text of a machine's own making, cut to what a record holds well.
-fn clip(mut text: String) -> String {
-    if text.len() > DETAIL_LIMIT {
-        text.truncate(text.floor_char_boundary(DETAIL_LIMIT));
-        text.push_str("...");
-    }
-    text
 }

@@ -87,10 +87,14 @@ impl World<Counter> for Desk {
                 context,
             };
             desk.begun.send_modify(|list| list.push(begun));
-            if let Some(left) = desk.panics.lock().unwrap().get_mut(&job)
-                && *left > 0
-            {
-                *left -= 1;
+            let panics = match desk.panics.lock().unwrap().get_mut(&job) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    true
+                }
+                _ => false,
+            };
+            if panics {
                 mark.0 = None;
                 panic!("the hands slipped");
             }

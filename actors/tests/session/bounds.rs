@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::story::{
     Story, a_patch, acting, bounded, calls, ends, exec, exited, exited_after, in_a_clone, interactive,
-    limited, ready, resume, send, thinking,
+    limited, ready, resume, send, thinking, unknown,
 };
 
 fn turn_of(turn_ms: u64, start: Start) -> Start {
@@ -299,6 +299,18 @@ fn a_bounded_run_that_yields_with_the_same_words_over_and_over_is_a_loop() {
 }
 
 #[test]
+fn a_bounded_run_that_yields_with_something_new_to_say_is_no_loop() {
+    let mut story = thinking(bounded());
+    for n in 0..3 * LOOP_LIMIT {
+        story = story.answers(Answer {
+            say: Some(format!("{n} of 100 done")),
+            ..ends(AnswerEnd::Yield)
+        });
+    }
+    assert!(!story.has("turn.stuck"));
+}
+
+#[test]
 fn a_brain_that_finishes_in_a_loop_may_finish() {
     let mut story = thinking(interactive());
     for _ in 0..2 * LOOP_LIMIT - 1 {
@@ -321,4 +333,32 @@ fn a_bounded_run_paused_in_a_loop_goes_on_when_a_human_says_so() {
     let mut story = again(thinking(bounded()), 2 * LOOP_LIMIT, make).stands("awaiting_input");
     story = again(told(story), LOOP_LIMIT, make).stands("paused");
     story.when(resume()).stands("queued");
+}
+
+#[test]
+fn new_input_starts_the_count_again() {
+    let story = again(thinking(interactive()), LOOP_LIMIT - 2, make).answers(make(0));
+    let story = story
+        .when(send("once more", SendMode::Steer))
+        .settles(exited("the same"));
+    let story = story.then(["command.run", "turn.steered 21", "model.started"]);
+    let story = again(story, LOOP_LIMIT - 1, make);
+    assert!(!story.has("turn.stuck"));
+    again(story, 1, make).then(["command.run", "turn.stuck loop", "model.started"]);
+}
+
+/// A command that kills its own shim is never settled; asking for it again and again is a loop all the same.
+#[test]
+fn an_act_whose_outcome_stays_unknown_is_a_loop() {
+    let mut story = thinking(interactive());
+    for n in 0..u64::from(LOOP_LIMIT) {
+        story = story.at(n * 100_000).answers(make(0)).settles(unknown());
+    }
+    story.then([
+        "runtime.crashed hands true",
+        "tool.outcome_unknown",
+        "runtime.restarted 1",
+        "turn.stuck loop",
+        "model.started",
+    ]);
 }

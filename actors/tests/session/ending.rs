@@ -1,13 +1,14 @@
 //! How turns and sessions end, what a brain may call, and the patch that a clone hands in.
 
 use longhaul_actors::session::{
-    Answer, AnswerEnd, CALLS_LIMIT, DEPTH_LIMIT, MESSAGE_LIMIT, SendMode, ToolCall, ToolOutcome,
+    ANSWER_TEXT_LIMIT, Answer, AnswerEnd, CALLS_AT_ONCE, CALLS_LIMIT, DEPTH_LIMIT, Limits, SendMode,
+    TOOL_NAME_LIMIT, ToolCall, ToolOutcome,
 };
 use serde_json::{Value, json};
 
 use crate::story::{
-    Story, a_patch, acting, bounded, calls, ends, exec, exited, finishes, idle, in_a_clone, interactive,
-    send, thinking, unknown,
+    a_patch, acting, bounded, calls, ends, exec, exited, finishes, gone, idle, in_a_clone, interactive,
+    limited, send, thinking, unknown,
 };
 
 #[test]
@@ -224,17 +225,20 @@ fn a_message_during_the_patch_comes_first() {
     story.answers(finishes()).stands("completed");
 }
 
-/// What an answer may hold is bounded, since it is written down and read back.
+/// What an answer may hold is bounded, since it is written down in one frame and read back.
 #[test]
 fn an_answer_past_its_bounds_is_rubbish() {
-    let deep = (0..=DEPTH_LIMIT).fold(json!(1), |inner, _| Value::Array(vec![inner]));
-    let long = "x".repeat(MESSAGE_LIMIT + 1);
-    let many = vec![exec(""); CALLS_LIMIT / 20];
-    for answer in [
+    let long = "x".repeat(ANSWER_TEXT_LIMIT);
+    let named = |tool: &str, args| {
         calls([ToolCall {
-            tool: "exec".into(),
-            args: deep,
-        }]),
+            tool: tool.into(),
+            args,
+        }])
+    };
+    for answer in [
+        named("exec", nested(DEPTH_LIMIT + 1)),
+        named("exec", json!("x".repeat(CALLS_LIMIT))),
+        named(&"x".repeat(TOOL_NAME_LIMIT + 1), json!({})),
         Answer {
             say: Some(long.clone()),
             ..Answer::default()
@@ -242,7 +246,7 @@ fn an_answer_past_its_bounds_is_rubbish() {
         ends(AnswerEnd::Ask { text: long.clone() }),
         ends(AnswerEnd::Finish { summary: long }),
         Answer {
-            calls: many,
+            calls: vec![exec(""); CALLS_AT_ONCE + 1],
             ..Answer::default()
         },
     ] {
@@ -253,17 +257,46 @@ fn an_answer_past_its_bounds_is_rubbish() {
     }
 }
 
+/// The worst that a brain may answer: long words, and as many calls as may be that all do not fit.
 #[test]
-fn an_answer_at_its_bounds_can_be_read_back() {
-    let deep = (0..DEPTH_LIMIT).fold(json!(0.1), |inner, _| Value::Array(vec![inner]));
-    let said = Some("x".repeat(MESSAGE_LIMIT));
-    let answer = Answer {
-        say: said,
-        ..calls([ToolCall {
-            tool: "exec".into(),
-            args: deep,
-        }])
+fn an_answer_at_its_bounds_fits_in_a_frame_and_can_be_read_back() {
+    let words = "x".repeat(ANSWER_TEXT_LIMIT - 64);
+    let wrong = ToolCall {
+        tool: "read".into(),
+        args: json!({ "\u{1}".repeat(CALLS_LIMIT / CALLS_AT_ONCE / 6 - 20): 1 }),
     };
-    let story: Story = thinking(interactive()).answers(answer);
+    let worst = Answer {
+        say: Some(words.clone()),
+        calls: vec![wrong; CALLS_AT_ONCE],
+        end: Some(AnswerEnd::Ask { text: words }),
+        ..Answer::default()
+    };
+    let limits = Limits {
+        turn_steps: u32::MAX,
+        ..Limits::default()
+    };
+    thinking(limited(interactive(), limits))
+        .answers(worst)
+        .stands("awaiting_input");
+    let deep = calls([ToolCall {
+        tool: "exec".into(),
+        args: nested(DEPTH_LIMIT),
+    }]);
+    let story = thinking(interactive()).answers(deep);
     assert_eq!(story.world.replay(), story.world.state);
+}
+
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(json!(0.1), |inner, _| Value::Array(vec![inner]))
+}
+
+/// B-START-4: an act that was ended from outside may have left half of its work behind.
+#[test]
+fn a_clone_hands_in_what_an_interrupted_act_may_have_changed() {
+    let story = acting(in_a_clone(interactive()))
+        .when(send("stop that", SendMode::Interrupt))
+        .when(gone());
+    story
+        .answers(finishes())
+        .then(["model.completed", "tool.started patch"]);
 }

@@ -1,8 +1,9 @@
 //! Cancel, force, and what may not undo them.
 
-use longhaul_actors::RecoveryCause;
 use longhaul_actors::ports::BrainFailure;
 use longhaul_actors::session::{AnswerEnd, Command, Refusal, SendMode};
+use longhaul_actors::{Recovery, RecoveryCause};
+use longhaul_journal::Seq;
 
 use crate::story::{
     Story, acting, archive, cancel, cancel_by_force, ends, exited, finishes, given, gone, idle, interactive,
@@ -270,6 +271,14 @@ fn an_ended_session_refuses_every_wish_and_ignores_every_outcome() {
     ] {
         ended.clone().when(outcome).then_nothing();
     }
+    let panic = RecoveryCause::Panic { message: "oh".into() };
+    let recovery = Recovery {
+        cause: panic,
+        head: Seq(9),
+        last_boot: 1,
+        boot: 1,
+    };
+    ended.clone().when(Command::Recovered(recovery)).then_nothing();
     let panic = RecoveryCause::Panic { message: "oh".into() };
     ended.clone().recovered(panic, false).then_nothing();
     ended

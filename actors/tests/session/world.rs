@@ -2,7 +2,7 @@
 
 use longhaul_actors::session::{Command, Event, Reply, Session, State};
 use longhaul_actors::{Entity, Moment, Owed, Placed, Recovery, RecoveryCause};
-use longhaul_journal::{Record, Seq, Standing};
+use longhaul_journal::{MAX_FRAME_PAYLOAD, MAX_FRAME_RECORDS, Record, Seq, Standing};
 
 use crate::witness::Witness;
 
@@ -31,9 +31,16 @@ impl World {
     pub(crate) fn send(&mut self, command: Command) -> Result<Reply, <Session as Entity>::Refusal> {
         let moment = Moment { now_ms: self.now_ms };
         let decision = Session::decide(&self.state, command, moment)?;
+        let before = self.records.len();
         for event in &decision.events {
             self.append(event);
         }
+        let frame = &self.records[before..];
+        let bytes: usize = frame.iter().map(|record| record.event.payload.len()).sum();
+        assert!(
+            frame.len() <= MAX_FRAME_RECORDS && bytes <= MAX_FRAME_PAYLOAD,
+            "a decision fits in a frame"
+        );
         self.check_frame();
         Ok(decision.reply)
     }

@@ -27,6 +27,9 @@ use crate::watches::Watches;
 /// Bytes after which a batch is closed; a sync of this size takes about as long as two empty ones.
 const BATCH_BYTES: usize = 1 << 20;
 
+/// Room that is not worth staying for, when a whole segment is ready.
+const LITTLE_ROOM: u64 = 64 << 10;
+
 type Answer = oneshot::Sender<Result<Durable, SubmitError>>;
 
 /// What callers and the committer share.
@@ -121,7 +124,7 @@ pub(crate) struct Committer {
     pub(crate) filler: Arc<Filler>,
     /// Told the end of each segment that is finished.
     pub(crate) sealed: mpsc::Sender<Position>,
-    pub(crate) room: Arc<Room>,
+    pub(crate) room: Room,
     /// Where the next frame goes.
     pub(crate) head: Position,
     /// Below this position everything is on disk.
@@ -287,12 +290,14 @@ impl Committer {
         let moved = batch.heads.values().map(|head| (head.stream, head.seq));
         self.watches.publish(moved, self.durable);
         self.filler
-            .moved(&self.room, offset_of(self.room.first, self.head));
+            .used(&self.room, offset_of(self.room.first, self.head));
     }
 
     /// Goes on to the next segment once this one is long enough. `Some` when that could not be prepared.
     fn roll_if_full(&mut self) -> Result<Option<io::Error>, String> {
-        if offset_of(self.room.first, self.head) < self.segment_bytes {
+        let offset = offset_of(self.room.first, self.head);
+        let used_up = offset + LITTLE_ROOM > self.room.filled && self.filler.is_ready();
+        if offset < self.segment_bytes && !used_up {
             return Ok(None);
         }
         // A marker may be unsynced still; once the next segment exists, everything below it counts as durable.
@@ -308,7 +313,7 @@ impl Committer {
             .next(self.index.journal, &self.index.segments, self.head)
         {
             Ok(room) => {
-                self.room = Arc::new(room);
+                self.room = room;
                 // The indexer may have ended with its own error; then the segment waits for the next opening.
                 let _ = self.sealed.send(self.head);
                 Ok(None)

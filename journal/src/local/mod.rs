@@ -61,9 +61,10 @@ use room::Filler;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// A segment is finished at the first batch that ends beyond this many bytes.
+    /// A segment is finished at the first batch that ends beyond this many bytes. Young journals have smaller ones.
     pub segment_bytes: u64,
-    /// How many bytes of room are kept ready beyond the last frame; 0 switches the filler off.
+    /// How many bytes of room are made ready when the journal is opened; each segment that is prepared after that is
+    /// twice as large as the one before. 0 prepares nothing.
     pub fill_ahead: u64,
     /// How long the committer is idle before it writes a marker for readers without a lock.
     pub marker_after: Duration,

@@ -212,8 +212,12 @@ fn start(
     let (sealed, to_index) = mpsc::channel();
     // What was sealed before this start is indexed first.
     let _ = sealed.send(tail.room.first);
-    let room = Arc::new(tail.room);
-    filler.moved(&room, offset_of(room.first, tail.head));
+    let mut room = tail.room;
+    let head = offset_of(room.first, tail.head);
+    if let Err(error) = room.prepare(head.saturating_add(options.fill_ahead)) {
+        tracing::warn!(%error, "cannot prepare room for the journal");
+    }
+    filler.used(&room, head);
     let committer = Committer {
         inbox: Arc::clone(&inbox),
         index: Arc::clone(&index),
@@ -527,7 +531,11 @@ impl Tail {
             let file = segments.disk().open(&segments.path(last.first), true)?;
             let filled = file.size()?.max(HEADER_LEN);
             return Ok(Self {
-                room: Room::new(last.first, file, filled),
+                room: Room {
+                    first: last.first,
+                    file,
+                    filled,
+                },
                 head: found.end,
                 durable: found.durable,
                 marked: found.end > found.durable || found.end == last.first,
@@ -552,7 +560,11 @@ impl Tail {
             tracing::warn!(position = %torn.position, bytes = torn.bytes, "dropped a torn tail that was never acknowledged");
         }
         Ok(Self {
-            room: Room::new(first, file, offset_of(first, end)),
+            room: Room {
+                first,
+                file,
+                filled: offset_of(first, end),
+            },
             head: end,
             durable: end,
             marked: false,

@@ -42,6 +42,11 @@ macro_rules! subjects {
             }
 
             #[tokio::test]
+            async fn answers_an_earlier_window_as_it_did() {
+                super::answers_an_earlier_window_as_it_did(&$subject).await;
+            }
+
+            #[tokio::test]
             async fn reacts_to_a_message_exactly_once() {
                 super::reacts_to_a_message_exactly_once(&$subject).await;
             }
@@ -102,6 +107,17 @@ async fn needs_nothing_but_the_records(subject: &dyn Subject) {
             stage.hear(WISH, SendMode::Steer);
         }
     }
+    brain.release(stage.session).await;
+}
+
+async fn answers_an_earlier_window_as_it_did(subject: &dyn Subject) {
+    let (brain, mut stage) = (subject.fresh(), Stage::new(subject.spec(), GOAL));
+    let early = stage.begin();
+    let answer = brain.next(early.clone()).await;
+    stage.complete(&answer);
+    stage.settle(exited(0, "ok"));
+    assert_eq!(act(&stage.ask(&*brain).await.expect("an answer")), "exec two");
+    assert_eq!(brain.next(early).await, answer);
     brain.release(stage.session).await;
 }
 

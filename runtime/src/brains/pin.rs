@@ -6,7 +6,7 @@ use longhaul_actors::session::BrainSpec;
 use longhaul_journal::Blobs;
 
 use super::playbook::Playbook;
-use super::process::find_program;
+use super::process::{absolute_word, find_program};
 use crate::api::{Code, Problem};
 
 /// Pins `playbook:FILE` or `process:PROGRAM [ARG...]`.
@@ -70,7 +70,7 @@ fn pin_process(line: &str) -> Result<BrainSpec, Problem> {
         kind: "process".into(),
         name,
         sha256: None,
-        args: words[1..].to_vec(),
+        args: words[1..].iter().map(|word| absolute_word(word, &here)).collect(),
     })
 }
 
@@ -82,7 +82,8 @@ pub(crate) fn no_brain() -> Problem {
     ))
 }
 
-fn no_brain_called(name: &str) -> Problem {
+/// A brain of an unknown kind was named: three ways on.
+pub(crate) fn no_brain_called(name: &str) -> Problem {
     let detail = format!("there is no brain {name:?}; a brain is playbook:FILE or process:PROGRAM");
     ways_on(Problem::new(Code::NoBrain, detail))
 }

@@ -24,8 +24,8 @@ pub(super) struct Cursor {
     used: HashMap<usize, u32>,
     /// Messages that were not yet reacted to.
     inbox: Vec<Message>,
-    /// Why the runtime stopped the last turn, if it saw a loop.
-    looped: Option<u32>,
+    /// Where the runtime told of a loop, and how often it had gone round.
+    looped: Option<(Seq, u32)>,
     /// How the run ended; said again when the brain is asked again.
     ended: Option<AnswerEnd>,
     /// The seq of the last answer: what is said after it may be the reply to its question.
@@ -118,9 +118,9 @@ impl Cursor {
         self.inbox.push(Message { seq, text });
     }
 
-    /// Takes in that the runtime saw a loop and stopped the turn.
-    pub(super) fn looped(&mut self, times: u32) {
-        self.looped = Some(times);
+    /// Takes in that the runtime saw a loop.
+    pub(super) fn looped(&mut self, seq: Seq, times: u32) {
+        self.looped = Some((seq, times));
     }
 
     /// Notes where the answer just given was recorded.
@@ -169,12 +169,7 @@ impl Cursor {
                 Some(text) => self.judge(step, Outcome::Text(text)),
                 None => self.phase(Phase::Due),
             },
-            Phase::DoubtAsked(why) => match self.decision() {
-                Some(Decision::Repeat) => self.phase(Phase::Due),
-                Some(Decision::Continue) => self.succeed(step),
-                Some(Decision::Stop) => self.fail(format!("{} was given up by a human: {why}", step.label)),
-                None => self.phase(Phase::Doubtful(why)),
-            },
+            Phase::DoubtAsked(why) => self.decide(step, why, self.answered_at),
             Phase::Fresh | Phase::Due | Phase::Doubtful(_) => {}
         }
     }
@@ -229,17 +224,29 @@ impl Cursor {
         }
     }
 
-    /// A loop that the runtime broke is not entered again without a human.
+    /// Does what a human said about a step in doubt after `asked`, or leaves it in doubt.
+    fn decide(&mut self, step: &Step, why: String, asked: Seq) {
+        match self.decision(asked) {
+            Some(Decision::Repeat) => self.phase(Phase::Due),
+            Some(Decision::Continue) => self.succeed(step),
+            Some(Decision::Stop) => self.fail(format!("{} was given up by a human: {why}", step.label)),
+            None => self.phase(Phase::Doubtful(why)),
+        }
+    }
+
+    /// A loop that the runtime told of is not gone on with unless a human says so. The runtime asks one by itself when
+    /// it had told before; the reply to that counts.
     fn doubt_loops(&mut self, playbook: &Playbook) {
-        let Some(times) = self.looped.take() else { return };
-        let Some((place, _)) = self.top(playbook) else {
+        let Some((told, times)) = self.looped.take() else {
+            return;
+        };
+        let Some((place, step)) = self.top(playbook) else {
             return;
         };
         let been_here = self.visits.contains_key(&(place.list, place.index));
         if been_here && !self.over() && matches!(place.phase, Phase::Fresh | Phase::Due) {
-            self.phase(Phase::Doubtful(format!(
-                "the same act had the same result {times} times in a row, and the turn was stopped"
-            )));
+            let why = format!("the same act had the same result {times} times over");
+            self.decide(step, why, told);
         }
     }
 
@@ -415,9 +422,8 @@ impl Cursor {
         Some(self.inbox.remove(at).text)
     }
 
-    /// The first message after the question that is one of its three replies.
-    fn decision(&mut self) -> Option<Decision> {
-        let asked = self.answered_at;
+    /// The first message after `asked` that is one of the three replies to a doubt.
+    fn decision(&mut self, asked: Seq) -> Option<Decision> {
         let found = self.inbox.iter().enumerate().find_map(|(at, message)| {
             let decision = Decision::of(&message.text)?;
             (message.seq > asked).then_some((at, decision))

@@ -26,6 +26,8 @@ pub(super) struct Fold {
     turn_open: bool,
     /// The goal, until the message that carries it has come.
     goal: Option<String>,
+    /// The last act that began.
+    begun: Option<u64>,
     /// Step and window of the last brain call that began.
     pinned: Option<(u64, Seq)>,
 }
@@ -103,6 +105,9 @@ impl Fold {
                 }
                 self.cursor.answered(seq);
             }
+            Body::ToolStarted(started) => self.begun = Some(started.step),
+            // Settled from outside before it began: as if it had never been asked for.
+            Body::ToolFailed(failed) if failed.settled_by.is_some() && self.begun != Some(failed.step) => {}
             body => {
                 if let Some(outcome) = Outcome::of(body) {
                     let news = News::Settled(outcome);
@@ -123,7 +128,7 @@ impl Fold {
             match input.news {
                 News::Message(text) => self.cursor.hear(input.seq, text),
                 News::Settled(outcome) => self.cursor.settle(outcome),
-                News::Looped(times) => self.cursor.looped(times),
+                News::Looped(times) => self.cursor.looped(input.seq, times),
             }
         }
         self.cursor.answer(playbook)

@@ -1,15 +1,17 @@
 //! The playbook brain: a TOML file of steps, taken in order. No key, no process, no network.
 //!
-//! What it answers is a pure function of the file and of the records in the window. [`file`](self) reads the text
+//! What it answers is a pure function of the file and of the records in the window. `file` reads the text
 //! strictly, `fold` turns records into what the interpreter must know, `cursor` is the interpreter, and this file is
 //! the rim: it fetches the pinned text and reads the window. A fold is kept per session only to save work; dropping
 //! it at any time changes no answer.
 
+mod acts;
 mod cursor;
 mod error;
 mod file;
 mod fold;
 mod outcome;
+mod raw;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ use longhaul_journal::{Seq, StreamId};
 pub use self::error::PlaybookError;
 pub use self::file::Playbook;
 use self::fold::Fold;
-pub use self::source::{Pinned, PlaybookSource, SourceError};
+pub use self::source::{PlaybookSource, SourceError};
 #[cfg(test)]
 pub(super) use self::tests::Part;
 

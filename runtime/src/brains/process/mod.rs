@@ -32,7 +32,7 @@ use self::lines::Line;
 use self::wire::Said;
 
 pub use self::leftovers::kill_leftovers;
-pub use self::program::{ProgramError, find_program};
+pub use self::program::{ProgramError, absolute_word, find_program};
 #[cfg(test)]
 pub(super) use self::tests::Part;
 pub use self::wire::PROTOCOL;

@@ -46,6 +46,15 @@ pub fn find_program(name: &str, cwd: &Path, path: Option<&OsStr>) -> Result<Path
         })
 }
 
+/// Makes a word absolute if it names a file in `cwd`, because the program will not run there: `python3 agent.py`.
+pub fn absolute_word(word: &str, cwd: &Path) -> String {
+    let file = cwd.join(word);
+    match file.to_str() {
+        Some(absolute) if !word.is_empty() && file.is_file() => absolute.to_owned(),
+        _ => word.to_owned(),
+    }
+}
+
 fn executable(file: &Path) -> bool {
     file.metadata()
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
@@ -54,6 +63,22 @@ fn executable(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_that_name_a_file_are_made_absolute_and_no_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("agent.py"), "").expect("written");
+        let agent = folder.path().join("agent.py").display().to_string();
+        for (word, wanted) in [
+            ("agent.py", agent.as_str()),
+            (&agent, &agent),
+            ("-c", "-c"),
+            ("", ""),
+            (".", "."),
+        ] {
+            assert_eq!(absolute_word(word, folder.path()), wanted);
+        }
+    }
 
     #[test]
     fn a_program_is_found_here_or_on_the_path_and_pinned() {

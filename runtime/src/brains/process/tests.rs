@@ -373,6 +373,23 @@ async fn a_program_that_is_gone_says_so() {
     );
 }
 
+#[test]
+fn a_brain_dropped_after_its_runtime_takes_its_whole_group_along() {
+    // Without a runtime nobody can wait for a grace time, so what ignores SIGTERM must not get one.
+    let program = Program::new("trap '' TERM; asked; sleep 1000 & echo $! >$here/sleeper; say ok; wait");
+    let (brain, mut stage) = (brain(), program.stage());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    assert_eq!(said(runtime.block_on(stage.ask(&brain))), "say ok");
+    drop(runtime);
+    drop(brain);
+    // SIGKILL was sent; when the system has seen to it, the environment of the process can no longer be read.
+    let environment = format!("/proc/{}/environ", program.text("sleeper").trim());
+    while std::fs::read(&environment).is_ok_and(|environment| !environment.is_empty()) {
+        std::thread::yield_now();
+    }
+}
+
 #[tokio::test]
 async fn leftovers_of_this_instance_are_killed_and_no_others() {
     let mark = |instance| format!("{instance}-{}", std::process::id());

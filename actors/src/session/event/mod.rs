@@ -1,0 +1,196 @@
+//! Facts of a session as they are stored. Adding a field here is a promise: give it a serde default.
+//!
+//! The payload of a record is `{"actor": .., "turn": .., "data": ..}`, so that a reader splices it into the wire form
+//! without decoding `data`.
+
+mod life;
+mod talk;
+mod work;
+
+use longhaul_journal::{Level, NewRecord, Record, Seq};
+use serde::{Deserialize, Serialize};
+
+pub use life::*;
+pub use talk::*;
+pub use work::*;
+
+use crate::entity::DecodeError;
+
+/// A fact of a session with who brought it about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Who acted.
+    pub actor: Actor,
+    /// The turn it belongs to.
+    pub turn: Option<u32>,
+    /// The record that brought it about.
+    pub cause: Option<Seq>,
+    /// What happened.
+    pub body: Body,
+}
+
+/// Who acted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// What sort of actor.
+    pub kind: ActorKind,
+    /// Which one; `local` for the human at this machine.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+}
+
+/// What sort of actor acted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActorKind {
+    /// A person, or a program on a person's behalf.
+    Human,
+    /// The brain of the session.
+    Agent,
+    /// longhaul itself.
+    Runtime,
+}
+
+impl Actor {
+    /// longhaul itself.
+    pub const RUNTIME: Actor = Actor {
+        kind: ActorKind::Runtime,
+        id: String::new(),
+    };
+    /// The brain of the session.
+    pub const AGENT: Actor = Actor {
+        kind: ActorKind::Agent,
+        id: String::new(),
+    };
+
+    /// A person by name.
+    pub fn human(id: impl Into<String>) -> Self {
+        Self {
+            kind: ActorKind::Human,
+            id: id.into(),
+        }
+    }
+}
+
+/// The table of all facts: type on the wire, version, level, shape. "Add an event" starts with a line here.
+macro_rules! bodies {
+    ($($type_name:literal $version:literal $level:ident $name:ident),+ $(,)?) => {
+        /// What happened, by type.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Body {
+            $(#[doc = concat!("`", $type_name, "`")] $name($name),)+
+        }
+
+        impl Body {
+            /// Every record type of a session, in the order of the table.
+            pub const TYPES: &'static [&'static str] = &[$($type_name),+];
+
+            /// Its dotted name on the wire.
+            pub const fn type_name(&self) -> &'static str {
+                match self { $(Self::$name(_) => $type_name,)+ }
+            }
+
+            /// Who it is meant for.
+            pub const fn level(&self) -> Level {
+                match self { $(Self::$name(_) => Level::$level,)+ }
+            }
+
+            const fn type_version(&self) -> u16 {
+                match self { $(Self::$name(_) => $version,)+ }
+            }
+        }
+
+        $(impl From<$name> for Body {
+            fn from(data: $name) -> Self { Self::$name(data) }
+        })+
+
+        impl Event {
+            /// Its stored form.
+            pub fn encode(&self) -> NewRecord {
+                let payload = match &self.body {
+                    $(Body::$name(data) => serde_json::to_vec(&Payload { actor: &self.actor, turn: self.turn, data }),)+
+                };
+                NewRecord {
+                    type_name: self.body.type_name().into(),
+                    type_version: self.body.type_version(),
+                    cause: self.cause,
+                    level: self.body.level(),
+                    payload: payload.expect("plain structs with text keys always serialize"),
+                }
+            }
+
+            /// A fact from its stored form.
+            ///
+            /// # Errors
+            /// [`DecodeError`] when a newer version wrote it or it is damaged.
+            pub fn decode(record: &Record) -> Result<Self, DecodeError> {
+                let stored = &record.event;
+                match (&*stored.type_name, stored.type_version) {
+                    $(($type_name, $version) => {
+                        let payload: OwnedPayload<$name> = serde_json::from_slice(&stored.payload).map_err(|error| {
+                            DecodeError::Payload { type_name: $type_name.into(), reason: error.to_string() }
+                        })?;
+                        Ok(Event { actor: payload.actor, turn: payload.turn, cause: stored.cause, body: payload.data.into() })
+                    })+
+                    (type_name, type_version) => {
+                        Err(DecodeError::UnknownType { type_name: type_name.into(), type_version })
+                    }
+                }
+            }
+        }
+    };
+}
+
+bodies! {
+    "session.started"          1 User     SessionStarted,
+    "session.pause_requested"  1 Progress PauseRequested,
+    "session.paused"           1 User     Paused,
+    "session.resumed"          1 User     Resumed,
+    "session.hibernated"       1 Progress Hibernated,
+    "session.woken"            1 Progress Woken,
+    "session.stop_requested"   1 Progress StopRequested,
+    "session.stop_unconfirmed" 1 User     StopUnconfirmed,
+    "session.completed"        1 User     Completed,
+    "session.failed"           1 User     Failed,
+    "session.canceled"         1 User     Canceled,
+    "session.archived"         1 User     Archived,
+    "user.message"             1 User     UserMessage,
+    "agent.message"            1 User     AgentMessage,
+    "agent.question"           1 User     AgentQuestion,
+    "turn.started"             1 Progress TurnStarted,
+    "turn.steered"             1 Progress TurnSteered,
+    "turn.stuck"               1 Progress TurnStuck,
+    "turn.completed"           1 User     TurnCompleted,
+    "model.started"            1 Internal ModelStarted,
+    "model.completed"          1 Internal ModelCompleted,
+    "tool.started"             1 Internal ToolStarted,
+    "command.run"              1 Progress CommandRun,
+    "file.write"               1 Progress FileWritten,
+    "file.read"                1 Internal FileWasRead,
+    "tool.completed"           1 Internal ToolCompleted,
+    "tool.failed"              1 Internal ToolFailed,
+    "tool.outcome_unknown"     1 User     ToolOutcomeUnknown,
+    "artifact.created"         1 User     ArtifactCreated,
+    "sandbox.starting"         1 Internal SandboxStarting,
+    "sandbox.ready"            1 Internal SandboxReady,
+    "sandbox.setup_failed"     1 User     SandboxSetupFailed,
+    "runtime.crashed"          1 Progress RuntimeCrashed,
+    "runtime.restarted"        1 Progress RuntimeRestarted,
+    "runtime.stopped"          1 Internal RuntimeStopped,
+}
+
+#[derive(Serialize)]
+struct Payload<'a, D> {
+    actor: &'a Actor,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn: Option<u32>,
+    data: &'a D,
+}
+
+#[derive(Deserialize)]
+struct OwnedPayload<D> {
+    actor: Actor,
+    #[serde(default)]
+    turn: Option<u32>,
+    data: D,
+}

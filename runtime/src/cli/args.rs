@@ -1,0 +1,381 @@
+//! What may be typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use longhaul_actors::session::SendMode;
+use longhaul_journal::Level;
+
+use super::demo;
+use super::ui::Ui;
+use crate::api::{Code, Problem};
+
+/// Durable agent sessions: every step is on disk before it counts, so a session survives crashes, is watched and
+/// steered while it runs, and can be replayed.
+#[derive(Debug, Parser)]
+#[command(name = "longhaul", version, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 100)]
+pub(super) struct Cli {
+    /// The data directory [default: $XDG_DATA_HOME/longhaul or ~/.local/share/longhaul]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "LONGHAUL_DATA",
+        hide_env_values = true,
+        global = true,
+        help_heading = EVERYWHERE
+    )]
+    pub(super) data: Option<PathBuf>,
+
+    /// One JSON object per line instead of text, problems too
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub(super) json: bool,
+
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// Over the options that every verb takes.
+const EVERYWHERE: &str = "Everywhere";
+
+const AFTER_HELP: &str = "\
+An ID is what `longhaul ls` shows, an unambiguous beginning of it, or the session's key.
+
+Exit codes:
+  0  ok                     5  try again later
+  1  failed                 6  out of credits or budget
+  2  wrong usage            7  waits for a human
+  3  not authorised         8  damaged journal
+  4  conflict             130  interrupted
+
+Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), NO_COLOR.";
+
+const AFTER_RUN: &str = "\
+Examples:
+  longhaul run --brain playbook:fix.toml \"make the failing test pass\"
+  longhaul run --brain 'process:./agent.py --careful' --key nightly \"tidy the changelog\"
+
+Inside a git repository the session works on a clone of HEAD with the uncommitted changes on top, so your own files stay \
+as they are; `longhaul patch ID` prints what it changed. Elsewhere it works in an empty folder. While nobody serves the \
+directory, this command does the work itself.
+
+Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
+canceled, 6 out of credits or budget, 7 it waits for a human.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Start a session towards a goal, and watch it
+    #[command(after_help = AFTER_RUN)]
+    Run(Box<Run>),
+    /// Watch a session, and work for it while nobody serves
+    Attach(Attach),
+    /// Work for all sessions, and answer on a socket
+    Serve(Serve),
+    /// List the sessions
+    Ls(Ls),
+    /// Show one session
+    Show(Which),
+    /// Print the log of a session
+    Tail(Tail),
+    /// Print the patch a session made
+    Patch(Which),
+    /// Say something to a session
+    Send(Send),
+    /// Let a session rest until it is resumed
+    Pause(Pause),
+    /// Let a paused session go on
+    Resume(Which),
+    /// End a session for good
+    Cancel(Cancel),
+    /// Make a session that has ended read-only
+    Archive(Which),
+    /// Compute the state of a session from its log
+    Replay(Replay),
+    /// Look at the journal itself, whether or not it is in use
+    Journal(Journal),
+    /// Check whether everything longhaul needs is there
+    Doctor(Doctor),
+    /// Tell the whole story with real processes, in well under a minute
+    Demo(demo::Demo),
+    /// Print completions for a shell
+    Completions(Completions),
+}
+
+/// Reads the command line; on help, version or wrong usage says so, and returns the exit code.
+pub(super) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, u8> {
+    let argv: Vec<OsString> = argv.into_iter().collect();
+    Cli::try_parse_from(&argv).map_err(|error| {
+        let wants_json = argv.iter().any(|word| word == "--json");
+        if error.use_stderr() && wants_json {
+            let text = error.to_string();
+            let detail = text.trim_start_matches("error: ").trim_end();
+            return Ui::of_process(true).problem(&Problem::new(Code::InvalidRequest, detail));
+        }
+        // A closed pipe is fine here too.
+        let _ = error.print();
+        u8::try_from(error.exit_code()).unwrap_or(Code::InvalidRequest.exit_code())
+    })
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// What the session is for
+    pub(super) goal: Option<String>,
+    /// Who decides the next step: playbook:FILE or process:PROGRAM
+    #[arg(long, value_name = "KIND:NAME")]
+    pub(super) brain: Option<String>,
+    /// Rest after each turn instead of going on until the goal is reached
+    #[arg(long)]
+    pub(super) interactive: bool,
+    /// A name; the session with that name is attached to if there is one
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// Work on the current folder itself, not on a copy
+    #[arg(long)]
+    pub(super) in_place: bool,
+    #[command(flatten)]
+    pub(super) shown: Shown,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Attach {
+    /// Which session
+    pub(super) id: String,
+    /// Print records from this seq on [default: the last ten, and what comes]
+    #[arg(long, value_name = "SEQ")]
+    pub(super) from: Option<u64>,
+    #[command(flatten)]
+    pub(super) shown: Shown,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Shown {
+    /// Least important records to show
+    #[arg(long, value_enum, default_value_t = LevelArg::Progress)]
+    level: LevelArg,
+}
+
+impl Shown {
+    pub(super) const fn level(self) -> Level {
+        match self.level {
+            LevelArg::User => Level::User,
+            LevelArg::Progress => Level::Progress,
+            LevelArg::Internal => Level::Internal,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LevelArg {
+    /// What a person wants to read
+    User,
+    /// And what shows that work goes on
+    Progress,
+    /// And everything else
+    Internal,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {}
+
+#[derive(Debug, Args)]
+pub(super) struct Ls {
+    /// Archived sessions too
+    #[arg(long)]
+    pub(super) archived: bool,
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Which session
+    pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Tail {
+    /// Which session
+    pub(super) id: String,
+    /// Begin with this seq
+    #[arg(long, value_name = "SEQ", default_value_t = 1)]
+    pub(super) from: u64,
+    /// Wait for what comes, until the session ends
+    #[arg(long, short)]
+    pub(super) follow: bool,
+    #[command(flatten)]
+    pub(super) shown: Shown,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Send {
+    /// Which session
+    pub(super) id: String,
+    /// What to say
+    pub(super) text: String,
+    /// When it is to be seen
+    #[arg(long, value_enum, default_value_t = ModeArg::Steer)]
+    mode: ModeArg,
+}
+
+impl Send {
+    pub(super) const fn mode(&self) -> SendMode {
+        match self.mode {
+            ModeArg::Steer => SendMode::Steer,
+            ModeArg::Queue => SendMode::Queue,
+            ModeArg::Interrupt => SendMode::Interrupt,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ModeArg {
+    /// By the next step of the running turn
+    Steer,
+    /// By the next turn
+    Queue,
+    /// At once: the running turn ends
+    Interrupt,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Pause {
+    /// Which session
+    pub(super) id: String,
+    /// End the open step instead of waiting for it
+    #[arg(long)]
+    pub(super) now: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Cancel {
+    /// Which session
+    pub(super) id: String,
+    /// End it even though its processes are not confirmed gone
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Replay {
+    /// Which session
+    #[arg(required_unless_present = "all")]
+    pub(super) id: Option<String>,
+    /// Stop after this seq
+    #[arg(long, value_name = "SEQ", conflicts_with_all = ["diff", "check"])]
+    pub(super) to: Option<u64>,
+    /// What changed between two seqs
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "check")]
+    pub(super) diff: Option<Vec<u64>>,
+    /// Only check that this version of longhaul could go on from the log
+    #[arg(long)]
+    pub(super) check: bool,
+    /// Check every session
+    #[arg(long, requires = "check", conflicts_with = "id")]
+    pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Journal {
+    #[command(subcommand)]
+    pub(super) verb: JournalVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum JournalVerb {
+    /// Print every record of a session, or one line per stream
+    Inspect(Inspect),
+    /// Check every frame and the chain of hashes
+    Verify(Verify),
+    /// Count what is there
+    Stats,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// Which session
+    pub(super) id: Option<String>,
+    /// Begin with this seq
+    #[arg(long, value_name = "SEQ", default_value_t = 1, requires = "id")]
+    pub(super) from: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// Also prove that a session's chain passes through a hash noted elsewhere
+    #[arg(long, value_name = "ID=HASH")]
+    pub(super) head: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {}
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// Which shell
+    pub(super) shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parsed(words: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("longhaul").chain(words.split(' ')))
+    }
+
+    #[test]
+    fn the_table_of_verbs_agrees_with_itself() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn data_and_json_may_stand_behind_the_verb() {
+        let cli = parsed("tail s_7f3a --from 41 -f --level user --json --data /d").expect("it is right");
+        assert!(cli.json);
+        assert_eq!(cli.data, Some(PathBuf::from("/d")));
+        let Verb::Tail(tail) = cli.verb else {
+            panic!("{:?}", cli.verb)
+        };
+        assert_eq!(
+            (tail.from, tail.follow, tail.shown.level()),
+            (41, true, Level::User)
+        );
+    }
+
+    #[test]
+    fn a_goal_and_a_brain_may_be_missing_here_so_that_the_verb_says_what_to_do() {
+        assert!(parsed("run").is_ok());
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for words in [
+            "replay",
+            "replay s_1 --all",
+            "replay --all",
+            "replay s_1 --to 3 --check",
+            "replay s_1 --diff 3",
+            "journal inspect --from 3",
+            "send s_1",
+            "send s_1 hello --mode shout",
+            "tail s_1 --level loud",
+        ] {
+            assert!(parsed(words).is_err(), "{words} was accepted");
+        }
+        for words in [
+            "replay --check --all",
+            "replay s_1 --diff 3 9",
+            "journal inspect s_1 --from 3",
+        ] {
+            assert!(parsed(words).is_ok(), "{words} was refused");
+        }
+    }
+}

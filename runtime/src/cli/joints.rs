@@ -1,0 +1,93 @@
+//! Where the command line is joined to the parts of longhaul it does not speak to through [`Control`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use longhaul_actors::Folded;
+use longhaul_actors::session::{Session, State};
+use longhaul_journal::{Seq, StreamId};
+use sha2::{Digest, Sha256};
+
+use crate::Control;
+use crate::api::{Code, Problem, SessionView, Start};
+use crate::brains::{self, playbook::Playbook};
+use crate::client::SocketClient;
+
+/// Whoever serves the directory, if anybody does.
+pub(super) async fn connect(data: &Path) -> Result<Option<Arc<dyn Control>>, Problem> {
+    let client = SocketClient::connect(data).await?;
+    Ok(client.map(|client| Arc::new(client) as Arc<dyn Control>))
+}
+
+/// The bytes of a blob, read from the files of a data directory and checked against their name.
+pub(super) fn blob(data: &Path, sha256: &str) -> Result<Vec<u8>, Problem> {
+    let none = || {
+        Problem::new(Code::NotFound, format!("there is no body {sha256}"))
+            .next("see what there is", "longhaul journal stats")
+    };
+    let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (folder, name) = sha256.split_at_checked(2).filter(|_| is_hash).ok_or_else(none)?;
+    let bytes =
+        std::fs::read(data.join("blobs").join(folder).join(name)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => none(),
+            _ => Problem::new(
+                Code::StorageUnavailable,
+                format!("cannot read the body {sha256}: {error}"),
+            ),
+        })?;
+    if hex::encode(Sha256::digest(&bytes)) == sha256 {
+        Ok(bytes)
+    } else {
+        Err(Problem::new(
+            Code::JournalDamaged,
+            format!("the body {sha256} is damaged: its bytes have another hash"),
+        ))
+    }
+}
+
+/// The program that would run commands.
+pub(super) fn shim() -> Result<PathBuf, Problem> {
+    let found = crate::shim::find_shim(None)?;
+    // This program names itself by a link that is right even after it was replaced; people want to see where it leads.
+    Ok(std::fs::read_link(&found).unwrap_or(found))
+}
+
+/// Whether a playbook can be followed; says file, line and what to write instead when it cannot.
+pub(super) fn check_playbook(file: &str, text: &str) -> Result<(), String> {
+    Playbook::parse(file, text)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// The address of the session that a request makes or finds, known before it is made.
+pub(super) fn address(start: &Start) -> StreamId {
+    crate::service::address(start)
+}
+
+/// The address of the session with this key.
+pub(super) fn keyed(key: &str) -> StreamId {
+    crate::service::keyed(key)
+}
+
+/// A session as it is shown, from its fold.
+pub(super) fn view(data: &Path, stream: StreamId, state: State) -> SessionView {
+    let folded = Folded::<Session> {
+        head: state.head,
+        time_ms: state.last_ms,
+        boot: 0,
+        snapshotted: Seq::ZERO,
+        state,
+    };
+    crate::service::view(data, stream, &folded)
+}
+
+/// No brain was named: three ways on.
+pub(super) fn no_brain() -> Problem {
+    brains::no_brain()
+}
+
+/// A brain was named that is of no known kind: three ways on.
+pub(super) fn no_brain_called(name: &str) -> Problem {
+    brains::no_brain_called(name)
+}

@@ -1,0 +1,336 @@
+//! `longhaul journal inspect`, `verify`, `stats`: the journal itself, read from its files whether or not it is in use.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use longhaul_actors::Entity;
+use longhaul_actors::session::Session;
+use longhaul_journal::{
+    ChainHash, Damage, Entry, Frame, HeadCheck, Offline, Seq, Standing, StreamId, VerifyReport, stats, verify,
+};
+use serde_json::json;
+
+use super::Outcome;
+use super::args::{Inspect, Journal, JournalVerb, Verify};
+use super::reach::Place;
+use super::render::{count, escaped, heading, size};
+use super::shelf::{self, Shelf};
+use super::tail::print;
+use super::ui::{Failure, Ui};
+use crate::api::{Code, Problem, RecordView, rfc3339, session_id};
+
+pub(super) fn journal(args: Journal, place: &Place, ui: &Ui) -> Outcome {
+    match args.verb {
+        JournalVerb::Inspect(Inspect { id: Some(id), from }) => records(&id, from, place, ui),
+        JournalVerb::Inspect(Inspect { id: None, .. }) => streams(place, ui),
+        JournalVerb::Verify(args) => verified(&args, place, ui),
+        JournalVerb::Stats => counted(place, ui),
+    }
+}
+
+fn there(place: &Place) -> Result<Offline, Problem> {
+    shelf::open(place.data())?.ok_or_else(|| {
+        Problem::new(
+            Code::NotFound,
+            format!("there is no journal in {}", place.data().display()),
+        )
+        .next("name another directory", "longhaul --data DIR journal stats")
+    })
+}
+
+/// Every record of a session, hidden ones too, and what cannot be read.
+fn records(id: &str, from: u64, place: &Place, ui: &Ui) -> Outcome {
+    let journal = there(place)?;
+    let stream = Shelf::new(place.data()).find(id)?;
+    if !ui.is_json() {
+        ui.line(&heading())?;
+    }
+    let (mut outcome, mut next) = (Ok(0), Seq(1));
+    let walked = journal.walk(Some(stream), |entry| {
+        let Entry::Frame(frame) = entry else {
+            return ControlFlow::Continue(());
+        };
+        match show(&frame, from, next, ui) {
+            Ok(gap) => {
+                if gap {
+                    outcome = Ok(Code::JournalDamaged.exit_code());
+                }
+                next = frame.last_seq().next();
+                ControlFlow::Continue(())
+            }
+            Err(failure) => {
+                outcome = Err(failure);
+                ControlFlow::Break(())
+            }
+        }
+    });
+    walked.map_err(|error| shelf::unreadable(place.data(), &error))?;
+    outcome
+}
+
+/// Prints a frame, and says whether records before it are missing.
+fn show(frame: &Frame, from: u64, next: Seq, ui: &Ui) -> Result<bool, Failure> {
+    let gap = frame.first_seq() != next;
+    if gap {
+        ui.note(&format!(
+            "seq {next} cannot be read; the next one that can is {}",
+            frame.first_seq()
+        ));
+    }
+    for record in frame.records.iter().filter(|record| record.seq.0 >= from) {
+        match RecordView::of(frame.stream, record) {
+            Ok(view) => print(&view, ui)?,
+            Err(error) => ui.note(&format!(
+                "seq {} of type {}: {error}",
+                record.seq, record.event.type_name
+            )),
+        }
+    }
+    Ok(gap)
+}
+
+/// One line per stream, whatever its kind.
+fn streams(place: &Place, ui: &Ui) -> Outcome {
+    let mut last: BTreeMap<StreamId, (Seq, u64, String, Standing, ChainHash)> = BTreeMap::new();
+    let walked = there(place)?.walk(None, |entry| {
+        if let Entry::Frame(frame) = entry {
+            let kind = frame.kind.to_string();
+            let head = (
+                frame.last_seq(),
+                frame.time_ms(),
+                kind,
+                frame.standing.clone(),
+                frame.hash,
+            );
+            last.insert(frame.stream, head);
+        }
+        ControlFlow::Continue(())
+    });
+    walked.map_err(|error| shelf::unreadable(place.data(), &error))?;
+    if !ui.is_json() {
+        ui.line(&format!(
+            "{:<34}  {:<10}  {:>6}  {:<24}  {:<32}  waits",
+            "stream", "kind", "seq", "time", "hash"
+        ))?;
+    }
+    for (stream, (seq, time_ms, kind, standing, hash)) in last {
+        let (id, time, waits) = (stream_name(stream, &kind), rfc3339(time_ms), waits(&standing));
+        if ui.is_json() {
+            let hash = hash.to_string();
+            ui.object(
+                &json!({ "id": id, "kind": kind, "seq": seq, "ts": time, "hash": hash, "waits": waits }),
+            )?;
+        } else {
+            let line = format!("{id:<34}  {kind:<10}  {seq:>6}  {time:<24}  {hash}  {waits}");
+            ui.line(&escaped(&line))?;
+        }
+    }
+    Ok(0)
+}
+
+fn stream_name(stream: StreamId, kind: &str) -> String {
+    if kind == Session::KIND {
+        session_id(stream)
+    } else {
+        stream.to_string()
+    }
+}
+
+fn waits(standing: &Standing) -> String {
+    match standing {
+        Standing::Done => "for nothing".into(),
+        Standing::Owed => "for its owner".into(),
+        Standing::Until(ms) => format!("until {}", rfc3339(*ms)),
+        Standing::Waits(name) => format!("for {name}"),
+    }
+}
+
+/// Checks everything, and each chain against the heads that were noted elsewhere (B-LOG-6).
+fn verified(args: &Verify, place: &Place, ui: &Ui) -> Outcome {
+    there(place)?;
+    let shelf = Shelf::new(place.data());
+    let expected = args
+        .head
+        .iter()
+        .map(|pair| expected_head(pair, &shelf))
+        .collect::<Result<Vec<_>, _>>()?;
+    let walk = |head| verify(place.data(), head).map_err(|error| shelf::unreadable(place.data(), &error));
+    // A walk proves one head; without any, one walk checks the frames.
+    let heads: Vec<Option<Expected>> = if expected.is_empty() {
+        vec![None]
+    } else {
+        expected.into_iter().map(Some).collect()
+    };
+    let mut sound = true;
+    for (nth, head) in heads.into_iter().enumerate() {
+        let report = walk(head)?;
+        sound &= report.is_sound();
+        tell(&report, head.filter(|_| report.head.is_some()), nth == 0, ui)?;
+    }
+    Ok(if sound {
+        0
+    } else {
+        Code::JournalDamaged.exit_code()
+    })
+}
+
+type Expected = (StreamId, ChainHash);
+
+fn expected_head(pair: &str, shelf: &Shelf) -> Result<Expected, Problem> {
+    let (id, hash) = pair.split_once('=').unwrap_or((pair, ""));
+    let mut bytes = [0; 16];
+    hex::decode_to_slice(hash, &mut bytes).map_err(|_| {
+        Problem::new(
+            Code::InvalidRequest,
+            format!("{pair:?} is no ID=HASH; a hash has 32 hexadecimal digits"),
+        )
+        .next("see the hashes of today", "longhaul journal inspect")
+    })?;
+    Ok((shelf.find(id)?, ChainHash(bytes)))
+}
+
+fn tell(report: &VerifyReport, head: Option<Expected>, with_frames: bool, ui: &Ui) -> Result<(), Failure> {
+    if ui.is_json() {
+        return ui.object(&as_object(report, head));
+    }
+    if with_frames {
+        in_words(report)
+            .iter()
+            .try_for_each(|line| ui.line(&escaped(line)))?;
+    }
+    if let (Some((stream, hash)), Some(check)) = (head, report.head) {
+        let id = session_id(stream);
+        ui.line(&match check {
+            HeadCheck::Holds { seq } => {
+                format!("{id}  holds {hash} at seq {seq}: its history up to there is what it was")
+            }
+            _ => format!("{id}  holds no frame {hash}: its history was changed, or cut before it"),
+        })?;
+    }
+    Ok(())
+}
+
+fn in_words(report: &VerifyReport) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for damage in &report.damaged {
+        let bad = damage.readable_to.next();
+        lines.push(format!(
+            "{}  damaged at seq {bad}: {}",
+            session_id(damage.stream),
+            damage.reason
+        ));
+    }
+    for lost in &report.lost {
+        lines.push(format!("damaged bytes that belong to no stream: {lost:?}"));
+    }
+    let state = if report.damaged.is_empty() && report.lost.is_empty() {
+        "sound"
+    } else {
+        "damaged"
+    };
+    let whole = [
+        count(report.streams, "stream"),
+        count(report.frames, "frame"),
+        count(report.records, "record"),
+    ];
+    lines.push(format!("{state}: {}", whole.join(", ")));
+    if report.unconfirmed_frames > 0 {
+        lines.push(format!(
+            "{} at the end, not yet known to be on disk",
+            count(report.unconfirmed_frames, "frame")
+        ));
+    }
+    if report.torn_bytes > 0 {
+        lines.push(format!(
+            "{} of a write that never finished, and was never acknowledged",
+            size(report.torn_bytes)
+        ));
+    }
+    lines
+}
+
+fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value {
+    let of_stream = |damage: &Damage| json!({ "id": session_id(damage.stream), "seq": damage.readable_to.next(), "reason": damage.reason });
+    let damaged: Vec<_> = report.damaged.iter().map(of_stream).collect();
+    let heads: BTreeMap<String, _> = report
+        .heads
+        .iter()
+        .map(|(stream, (seq, hash))| {
+            (
+                session_id(*stream),
+                json!({ "seq": seq, "hash": hash.to_string() }),
+            )
+        })
+        .collect();
+    let expected = head.map(|(stream, hash)| {
+        let seq = match report.head {
+            Some(HeadCheck::Holds { seq }) => Some(seq),
+            _ => None,
+        };
+        json!({ "id": session_id(stream), "hash": hash.to_string(), "seq": seq })
+    });
+    json!({
+        "ok": report.is_sound(), "streams": report.streams, "frames": report.frames, "records": report.records,
+        "damaged": damaged, "lost": report.lost.len(), "unconfirmedFrames": report.unconfirmed_frames,
+        "tornBytes": report.torn_bytes, "heads": heads, "expected": expected,
+    })
+}
+
+fn counted(place: &Place, ui: &Ui) -> Outcome {
+    there(place)?;
+    let stats = stats(place.data()).map_err(|error| shelf::unreadable(place.data(), &error))?;
+    if ui.is_json() {
+        ui.object(&json!({
+            "segments": stats.segments, "frames": stats.frames, "records": stats.records,
+            "payloadBytes": stats.payload_bytes, "frameBytes": stats.frame_bytes, "diskBytes": stats.disk_bytes,
+            "streamsByKind": stats.streams_by_kind,
+        }))?;
+        return Ok(0);
+    }
+    for (kind, streams) in &stats.streams_by_kind {
+        ui.line(&escaped(&format!("streams     {streams} of kind {kind}")))?;
+    }
+    let rows = [
+        ("frames", stats.frames.to_string()),
+        ("records", stats.records.to_string()),
+        ("payload", size(stats.payload_bytes)),
+        ("frames are", size(stats.frame_bytes)),
+        ("segments", stats.segments.to_string()),
+        ("on disk", size(stats.disk_bytes)),
+    ];
+    rows.iter()
+        .try_for_each(|(name, value)| ui.line(&format!("{name:<10}  {value}")))?;
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_told_by_its_first_bad_seq() {
+        let stream = StreamId::named("session", "local", "nightly");
+        let mut report = VerifyReport::default();
+        report.damaged.push(Damage {
+            stream,
+            readable_to: Seq(11),
+            reason: "checksum differs".into(),
+        });
+        let lines = in_words(&report);
+        assert_eq!(
+            lines[0],
+            format!("{}  damaged at seq 12: checksum differs", session_id(stream))
+        );
+        assert_eq!(lines[1], "damaged: 0 streams, 0 frames, 0 records");
+        assert_eq!(as_object(&report, None)["damaged"][0]["seq"], 12);
+    }
+
+    #[test]
+    fn a_torn_tail_is_no_damage() {
+        let mut report = VerifyReport::default();
+        report.torn_bytes = 2048;
+        let lines = in_words(&report);
+        assert!(lines[0].starts_with("sound"), "{lines:?}");
+        assert!(lines[1].contains("never acknowledged"), "{lines:?}");
+    }
+}

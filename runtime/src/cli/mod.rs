@@ -1,0 +1,102 @@
+//! The command line.
+//!
+//! It keeps these manners: data goes to stdout and everything else to stderr; `--json` gives one object per line
+//! wherever something is read, problems included; a closed pipe is fine; meaning stands without colour; ids stand free
+//! of punctuation; what destroys asks first, and `--yes` answers; exit codes are those of [`crate::api::Code`].
+//!
+//! A verb speaks to the sessions through [`crate::Control`] and cannot tell who answers: whoever serves the directory,
+//! a runtime of its own, or, for a verb that only reads, the files themselves (see `reach`). Signals are handled here
+//! and nowhere else in longhaul.
+
+mod args;
+mod joints;
+mod reach;
+mod render;
+mod ui;
+
+mod attend;
+mod completions;
+mod demo;
+mod doctor;
+mod fold;
+mod journal;
+mod patch;
+mod replay;
+mod run;
+mod serve;
+mod sessions;
+mod shelf;
+mod tail;
+mod wishes;
+
+use std::process::ExitCode;
+
+use crate::api::{Code, Problem};
+use args::{Cli, Verb};
+use reach::Place;
+use ui::{Failure, Ui};
+
+/// What a verb comes to: an exit code, or why there is none.
+type Outcome = Result<u8, Failure>;
+
+/// Runs the command line of this process and says with what it exits.
+///
+/// A program that brings entities of its own will call a sibling of this function that takes them.
+pub fn main() -> ExitCode {
+    let cli = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(code) => return ExitCode::from(code),
+    };
+    let ui = Ui::of_process(cli.json);
+    log_to_stderr(&ui);
+    let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(threads) => threads.block_on(perform(cli, &ui)),
+        Err(error) => Err(Problem::new(Code::Internal, format!("cannot start threads: {error}")).into()),
+    };
+    ExitCode::from(match outcome {
+        Ok(code) => code,
+        // Whoever read our output has seen enough.
+        Err(Failure::PipeClosed) => 0,
+        Err(Failure::Problem(problem)) => ui.problem(&problem),
+    })
+}
+
+async fn perform(cli: Cli, ui: &Ui) -> Outcome {
+    if let Verb::Completions(args) = cli.verb {
+        return completions::completions(args, ui);
+    }
+    let place = Place::find(cli.data)?;
+    match cli.verb {
+        Verb::Run(args) => run::run(*args, &place, ui).await,
+        Verb::Attach(args) => attend::attach(args, &place, ui).await,
+        Verb::Serve(args) => serve::serve(args, &place, ui).await,
+        Verb::Ls(args) => sessions::ls(args, &place, ui).await,
+        Verb::Show(args) => sessions::show(args, &place, ui).await,
+        Verb::Tail(args) => tail::tail(args, &place, ui).await,
+        Verb::Patch(args) => patch::patch(args, &place, ui).await,
+        Verb::Send(args) => wishes::send(args, &place, ui).await,
+        Verb::Pause(args) => wishes::pause(args, &place, ui).await,
+        Verb::Resume(args) => wishes::resume(args, &place, ui).await,
+        Verb::Cancel(args) => wishes::cancel(args, &place, ui).await,
+        Verb::Archive(args) => wishes::archive(args, &place, ui).await,
+        Verb::Replay(args) => replay::replay(&args, &place, ui),
+        Verb::Journal(args) => journal::journal(args, &place, ui),
+        Verb::Doctor(args) => doctor::doctor(args, &place, ui).await,
+        Verb::Demo(args) => demo::demo(args, &place, ui).await,
+        Verb::Completions(_) => unreachable!("answered before a place was looked for"),
+    }
+}
+
+/// Log lines of the program itself go to stderr; `LONGHAUL_LOG` chooses which (`debug`, `longhaul=debug,warn`).
+fn log_to_stderr(ui: &Ui) {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::level_filters::LevelFilter::WARN.into())
+        .with_env_var("LONGHAUL_LOG")
+        .from_env_lossy();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ui.colours_stderr());
+    // Somebody who installed a subscriber before calling us wants that one.
+    let _ = subscriber.try_init();
+}

@@ -1,0 +1,197 @@
+//! Finding the data directory, and somebody who answers for it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use longhaul_journal::StreamId;
+
+use super::joints;
+use super::shelf::Shelf;
+use super::ui::Ui;
+use crate::api::{Code, Problem};
+use crate::http::ControlSocket;
+use crate::{Control, Mode, Options, Runtime};
+
+/// The data directory that this command line is about.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    data: PathBuf,
+}
+
+impl Place {
+    /// The one that was named (by flag or by `LONGHAUL_DATA`), else the one of this user.
+    pub(super) fn find(named: Option<PathBuf>) -> Result<Self, Problem> {
+        let data = named
+            .or_else(|| of_user(|name| std::env::var_os(name)))
+            .ok_or_else(|| {
+                Problem::new(Code::InvalidRequest, "no data directory: HOME is not set")
+                    .next("name one", "longhaul --data DIR ...")
+            })?;
+        let data = std::path::absolute(&data).map_err(|error| {
+            Problem::new(
+                Code::InvalidRequest,
+                format!("cannot use {}: {error}", data.display()),
+            )
+        })?;
+        Ok(Self { data })
+    }
+
+    /// Its path, absolute.
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Somebody who can be asked: whoever serves, else the files. Takes no lock and writes nothing.
+    pub(super) async fn to_read(&self) -> Result<Reach, Problem> {
+        if let Some(control) = joints::connect(&self.data).await? {
+            return Ok(Reach::elsewhere(control));
+        }
+        Ok(Reach {
+            control: Arc::new(Shelf::new(&self.data)),
+            through: Through::Files,
+        })
+    }
+
+    /// Somebody who can take a wish: whoever serves, else a runtime of our own that writes it down and does no work.
+    pub(super) async fn to_wish(&self) -> Result<Reach, Problem> {
+        if let Some(control) = joints::connect(&self.data).await? {
+            return Ok(Reach::elsewhere(control));
+        }
+        let runtime = self.open(Mode::Dormant).await?;
+        Ok(Reach {
+            control: runtime.control(),
+            through: Through::Here {
+                runtime,
+                socket: None,
+            },
+        })
+    }
+
+    /// Somebody who works for one session: whoever serves, else a runtime of our own, which others can talk to.
+    pub(super) async fn to_work(&self, stream: StreamId, ui: &Ui) -> Result<Reach, Problem> {
+        if let Some(control) = joints::connect(&self.data).await? {
+            return Ok(Reach::elsewhere(control));
+        }
+        let runtime = self.open(Mode::Only(stream)).await?;
+        let control = runtime.control();
+        let socket = match ControlSocket::bind(&self.data, Arc::clone(&control)).await {
+            Ok(socket) => Some(socket),
+            // The work can be done all the same; only nobody can talk to it.
+            Err(problem) => {
+                ui.note(&format!(
+                    "note: no other command can reach this session: {problem}"
+                ));
+                None
+            }
+        };
+        match runtime.left_waiting() {
+            0 => {}
+            1 => ui.note("note: 1 other session waits for somebody who serves: longhaul serve"),
+            others => ui.note(&format!(
+                "note: {others} other sessions wait for somebody who serves: longhaul serve"
+            )),
+        }
+        Ok(Reach {
+            control,
+            through: Through::Here { runtime, socket },
+        })
+    }
+
+    /// A runtime of our own.
+    pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
+        Runtime::open(&self.data, Options::of(mode)).await
+    }
+}
+
+/// `$XDG_DATA_HOME/longhaul`, else `~/.local/share/longhaul`. The standard says that a relative value is to be ignored.
+fn of_user(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name| {
+        variable(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let shared = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+    Some(shared?.join("longhaul"))
+}
+
+/// Somebody who answers for the sessions.
+pub(super) struct Reach {
+    control: Arc<dyn Control>,
+    through: Through,
+}
+
+enum Through {
+    /// A process that serves, over its socket.
+    Socket,
+    /// A runtime in this process.
+    Here {
+        runtime: Runtime,
+        socket: Option<ControlSocket>,
+    },
+    /// Nobody: the files are read.
+    Files,
+}
+
+impl Reach {
+    fn elsewhere(control: Arc<dyn Control>) -> Self {
+        Self {
+            control,
+            through: Through::Socket,
+        }
+    }
+
+    /// What can be asked.
+    pub(super) fn control(&self) -> &dyn Control {
+        &*self.control
+    }
+
+    /// Whether the runtime is in this process, and ends with it.
+    pub(super) const fn is_here(&self) -> bool {
+        matches!(self.through, Through::Here { .. })
+    }
+
+    /// Whether only files are read, so that somebody might begin to serve meanwhile.
+    pub(super) const fn is_files(&self) -> bool {
+        matches!(self.through, Through::Files)
+    }
+
+    /// Lets go: a runtime of our own stops in good order.
+    pub(super) async fn close(self) {
+        if let Through::Here { runtime, socket } = self.through {
+            drop(self.control);
+            if let Some(socket) = socket {
+                socket.close().await;
+            }
+            runtime.close().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(environment: &[(&str, &str)]) -> Option<PathBuf> {
+        of_user(|name| {
+            environment
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.into())
+        })
+    }
+
+    #[test]
+    fn the_data_directory_is_where_the_desktop_standard_puts_it() {
+        assert_eq!(
+            found(&[("XDG_DATA_HOME", "/x"), ("HOME", "/h")]),
+            Some("/x/longhaul".into())
+        );
+        assert_eq!(found(&[("HOME", "/h")]), Some("/h/.local/share/longhaul".into()));
+        assert_eq!(
+            found(&[("XDG_DATA_HOME", "relative"), ("HOME", "/h")]),
+            Some("/h/.local/share/longhaul".into())
+        );
+        assert_eq!(found(&[("HOME", "")]), None);
+    }
+}

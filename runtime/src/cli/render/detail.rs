@@ -1,0 +1,461 @@
+//! What a record says, in one short line for a person.
+
+use longhaul_actors::session::{
+    AgentMessage, AgentQuestion, AnswerEnd, ArtifactCreated, CommandRun, Completed, Failed, FileWasRead,
+    FileWritten, ModelCompleted, ModelStarted, PauseRequested, Paused, Resumed, RuntimeCrashed,
+    RuntimeRestarted, SandboxReady, SandboxSetupFailed, SandboxStarting, SendMode, SessionStarted,
+    StopRequested, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown,
+    ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage, UserMessage, Verdict,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::text::{count, first_line, last_line, size, span};
+use crate::api::RecordView;
+
+/// The detail of a record, not yet escaped. A type that this version does not know is shown as it is stored.
+pub(crate) fn detail(record: &RecordView) -> String {
+    known(record).unwrap_or_else(|| record.stored.data.to_string())
+}
+
+/// `None` when this version does not know the type, or the type does not have the shape this version knows.
+fn known(record: &RecordView) -> Option<String> {
+    let data = &record.stored.data;
+    match record.type_name.as_str() {
+        "session.started" => say(data, |it: SessionStarted| {
+            format!("{} ({}:{})", first_line(&it.goal), it.brain.kind, it.brain.name)
+        }),
+        "session.pause_requested" => say(data, |it: PauseRequested| {
+            format!("{}{}", word(&it.reason), if it.now { ", at once" } else { "" })
+        }),
+        "session.paused" => say(data, |it: Paused| word(&it.reason)),
+        "session.resumed" => say(data, |it: Resumed| format!("after {}", span(it.paused_ms))),
+        "session.hibernated" | "session.woken" | "session.canceled" | "session.archived"
+        | "runtime.stopped" => Some(String::new()),
+        "session.stop_requested" => say(data, |it: StopRequested| word(&it.stop)),
+        "session.stop_unconfirmed" => say(data, |it: StopUnconfirmed| {
+            let pids: Vec<String> = it.pids.iter().map(u32::to_string).collect();
+            format!("not confirmed gone: process {}", pids.join(" "))
+        }),
+        "session.completed" => say(data, |it: Completed| colon(&word(&it.outcome), &it.summary)),
+        "session.failed" => say(data, |it: Failed| colon(&it.code, &it.detail)),
+        "user.message" => say(data, |it: UserMessage| match it.mode {
+            SendMode::Interrupt => format!("(interrupts) {}", it.text),
+            SendMode::Steer | SendMode::Queue => it.text,
+        }),
+        "agent.message" => say(data, |it: AgentMessage| it.text),
+        "agent.question" => say(data, |it: AgentQuestion| it.text),
+        _ => of_turn(record)
+            .or_else(|| of_step(record))
+            .or_else(|| of_runtime(record)),
+    }
+}
+
+fn of_turn(record: &RecordView) -> Option<String> {
+    let data = &record.stored.data;
+    let turn = record.stored.turn.unwrap_or_default();
+    match record.type_name.as_str() {
+        "turn.started" => say(data, |it: TurnStarted| {
+            match (it.cause, it.input_from_seq, it.input_to_seq) {
+                (TurnCause::Continue, ..) => format!("turn {turn}, goes on"),
+                (TurnCause::Input, from, to) if from == to => format!("turn {turn}, reads {from}"),
+                (TurnCause::Input, from, to) => format!("turn {turn}, reads {from} to {to}"),
+            }
+        }),
+        "turn.steered" => say(data, |it: TurnSteered| {
+            format!("step {} sees {}", it.step, it.message_seq)
+        }),
+        "turn.stuck" => say(data, |it: TurnStuck| match it.evidence {
+            StuckEvidence::Loop { times, .. } => format!("the same act with the same result, {times} times"),
+            StuckEvidence::Deadline { spent_ms } => format!("out of time after {}", span(spent_ms)),
+            StuckEvidence::Steps { steps } => format!("out of steps after {steps}"),
+        }),
+        "turn.completed" => say(data, |it: TurnCompleted| {
+            let steps = count(it.usage.steps.into(), "step");
+            join([
+                word(&it.reason),
+                steps,
+                span(it.usage.active_ms),
+                tokens(&it.usage),
+            ])
+        }),
+        _ => None,
+    }
+}
+
+fn of_step(record: &RecordView) -> Option<String> {
+    let data = &record.stored.data;
+    match record.type_name.as_str() {
+        "model.started" => say(data, |it: ModelStarted| {
+            format!("step {}, sees up to {}", it.step, it.window_to)
+        }),
+        "model.completed" => say(data, |it: ModelCompleted| {
+            let calls: Vec<&str> = it.calls.iter().map(|call| call.tool.as_str()).collect();
+            let calls = if calls.is_empty() {
+                String::new()
+            } else {
+                format!("calls {}", calls.join(" "))
+            };
+            let end = it.end.as_ref().map_or("", end_of);
+            let failure = it.failure.unwrap_or_default();
+            join([
+                format!("step {}", it.step),
+                calls,
+                end.into(),
+                failure,
+                tokens(&it.usage),
+            ])
+        }),
+        "tool.started" => say(data, |it: ToolStarted| {
+            format!("step {}, {}: {}", it.step, it.tool, it.brief)
+        }),
+        "command.run" => say(data, |it: CommandRun| {
+            let run = it.execution;
+            let said = [&run.stderr, &run.stdout]
+                .map(|out| last_line(if out.tail.is_empty() { &out.head } else { &out.tail }));
+            let said = said.into_iter().find(|line| !line.is_empty()).unwrap_or("");
+            colon(
+                &format!(
+                    "step {}, {} in {}",
+                    it.step,
+                    verdict(&run.verdict),
+                    span(run.active_ms)
+                ),
+                said,
+            )
+        }),
+        "file.write" => say(data, |it: FileWritten| {
+            let how = if it.file.before.is_none() {
+                "new"
+            } else {
+                "changed"
+            };
+            format!(
+                "step {}, {}, {how}, {}",
+                it.step,
+                it.file.path,
+                size(it.file.bytes)
+            )
+        }),
+        "file.read" => say(data, |it: FileWasRead| {
+            format!(
+                "step {}, {}, {}",
+                it.step,
+                it.file.path,
+                size(it.file.content.bytes)
+            )
+        }),
+        "tool.completed" => say(data, |it: ToolCompleted| {
+            colon(&format!("step {}, {}", it.step, it.tool), first_line(&it.output))
+        }),
+        "tool.failed" => say(data, |it: ToolFailed| {
+            let settled = it
+                .settled_by
+                .map_or(String::new(), |by| format!(" (settled by {by})"));
+            colon(&format!("step {}, {}{settled}", it.step, it.code), &it.detail)
+        }),
+        "tool.outcome_unknown" => say(data, |it: ToolOutcomeUnknown| {
+            format!("step {}, {}", it.step, it.why)
+        }),
+        "artifact.created" => say(data, |it: ArtifactCreated| {
+            format!(
+                "{} {}, {}, sha256 {}",
+                it.kind,
+                it.name,
+                size(it.bytes),
+                it.sha256
+            )
+        }),
+        _ => None,
+    }
+}
+
+fn of_runtime(record: &RecordView) -> Option<String> {
+    let data = &record.stored.data;
+    match record.type_name.as_str() {
+        "sandbox.starting" => say(data, |it: SandboxStarting| match it.generation {
+            0 | 1 => String::new(),
+            generation => format!("number {generation}"),
+        }),
+        "sandbox.ready" => say(data, |it: SandboxReady| {
+            format!("isolation {}", it.isolation.mode)
+        }),
+        "sandbox.setup_failed" => say(data, |it: SandboxSetupFailed| colon(&it.code, &it.detail)),
+        "runtime.crashed" => say(data, |it: RuntimeCrashed| {
+            colon(
+                &format!("{} died after {}", word(&it.cause), it.last_seq),
+                &it.detail,
+            )
+        }),
+        "runtime.restarted" => say(data, |it: RuntimeRestarted| {
+            format!("goes on from {}, attempt {}", it.resumed_from_seq, it.attempt)
+        }),
+        _ => None,
+    }
+}
+
+fn say<T: DeserializeOwned>(data: &Value, words: impl FnOnce(T) -> String) -> Option<String> {
+    T::deserialize(data).ok().map(words)
+}
+
+/// The wire name of a plain enum, with spaces for people.
+fn word(name: &impl Serialize) -> String {
+    match serde_json::to_value(name) {
+        Ok(Value::String(name)) => name.replace('_', " "),
+        _ => String::new(),
+    }
+}
+
+fn end_of(end: &AnswerEnd) -> &'static str {
+    match end {
+        AnswerEnd::Yield => "yields",
+        AnswerEnd::Ask { .. } => "asks",
+        AnswerEnd::Finish { .. } => "finishes",
+        AnswerEnd::Fail { .. } => "gives up",
+    }
+}
+
+fn verdict(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Exited { code } => format!("exit {code}"),
+        Verdict::Signaled { signal } => format!("killed by signal {signal}"),
+        Verdict::Timeout => "out of time".into(),
+        Verdict::OutputLimit => "too much output".into(),
+        Verdict::Canceled => "canceled".into(),
+        Verdict::ExecFailed { detail } => format!("not started ({detail})"),
+        Verdict::DiskFull => "disk full".into(),
+        Verdict::SandboxError { detail } => format!("sandbox failed ({detail})"),
+    }
+}
+
+fn tokens(usage: &Usage) -> String {
+    match usage.input_tokens + usage.output_tokens {
+        0 => String::new(),
+        all => count(all, "token"),
+    }
+}
+
+fn colon(head: &str, rest: &str) -> String {
+    if rest.is_empty() {
+        head.to_owned()
+    } else {
+        format!("{head}: {rest}")
+    }
+}
+
+fn join<const N: usize>(parts: [String; N]) -> String {
+    let said: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    said.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_actors::session::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(type_name: &str, data: Value) -> RecordView {
+        let view = json!({
+            "id": "s_0.7", "seq": 7, "ts": "2026-01-02T12:04:07.181Z", "session": "s_0", "type": type_name,
+            "level": "user", "actor": { "kind": "runtime" }, "turn": 2, "data": data,
+        });
+        serde_json::from_value(view).expect("it has the shape of a record")
+    }
+
+    fn output(head: &str, tail: &str) -> Value {
+        json!({ "head": head, "tail": tail, "bytes": head.len() })
+    }
+
+    /// One row for each type there is: what is stored, and what is said about it.
+    fn table() -> Vec<(&'static str, Value, &'static str)> {
+        let usage = json!({ "inputTokens": 1000, "outputTokens": 204, "activeMs": 1250, "steps": 3 });
+        vec![
+            (
+                "session.started",
+                json!({
+                    "owner": "local", "goal": "make the test pass\nand be quick", "mode": "bounded", "fingerprint": "f",
+                    "brain": { "kind": "playbook", "name": "fix.toml" }, "workspace": { "kind": "empty" },
+                }),
+                "make the test pass (playbook:fix.toml)",
+            ),
+            (
+                "session.pause_requested",
+                json!({ "reason": "requested", "now": true }),
+                "requested, at once",
+            ),
+            ("session.paused", json!({ "reason": "crash_loop" }), "crash loop"),
+            ("session.resumed", json!({ "pausedMs": 200_000 }), "after 3m 20s"),
+            ("session.hibernated", json!({}), ""),
+            ("session.woken", json!({}), ""),
+            (
+                "session.stop_requested",
+                json!({ "stop": "interrupt" }),
+                "interrupt",
+            ),
+            (
+                "session.stop_unconfirmed",
+                json!({ "pids": [41, 42] }),
+                "not confirmed gone: process 41 42",
+            ),
+            (
+                "session.completed",
+                json!({ "outcome": "success", "summary": "fixed" }),
+                "success: fixed",
+            ),
+            (
+                "session.failed",
+                json!({ "code": "brain_gone", "detail": "no file" }),
+                "brain_gone: no file",
+            ),
+            ("session.canceled", json!({}), ""),
+            ("session.archived", json!({}), ""),
+            (
+                "user.message",
+                json!({ "text": "also bump it", "mode": "interrupt" }),
+                "(interrupts) also bump it",
+            ),
+            ("agent.message", json!({ "text": "done" }), "done"),
+            ("agent.question", json!({ "text": "which one?" }), "which one?"),
+            (
+                "turn.started",
+                json!({ "cause": "input", "inputFromSeq": 2, "inputToSeq": 4 }),
+                "turn 2, reads 2 to 4",
+            ),
+            (
+                "turn.steered",
+                json!({ "messageSeq": 5, "step": 3 }),
+                "step 3 sees 5",
+            ),
+            (
+                "turn.stuck",
+                json!({ "evidence": { "kind": "loop", "digest": "d", "times": 5 } }),
+                "the same act with the same result, 5 times",
+            ),
+            (
+                "turn.completed",
+                json!({ "reason": "needs_input", "usage": usage }),
+                "needs input, 3 steps, 1.2s, 1204 tokens",
+            ),
+            (
+                "model.started",
+                json!({ "step": 3, "windowTo": 9 }),
+                "step 3, sees up to 9",
+            ),
+            (
+                "model.completed",
+                json!({ "step": 3, "calls": [{ "tool": "exec" }, { "tool": "read" }], "usage": usage }),
+                "step 3, calls exec read, 1204 tokens",
+            ),
+            (
+                "tool.started",
+                json!({
+                    "step": 4, "tool": "exec", "brief": "make test", "digest": "d", "class": "reattach", "limitMs": 1,
+                }),
+                "step 4, exec: make test",
+            ),
+            (
+                "command.run",
+                json!({
+                    "step": 4, "verdict": "exited", "code": 1, "stdout": output("ran 3\n1 failed\n", ""),
+                    "stderr": output("", ""), "activeMs": 1249, "isolation": "process",
+                }),
+                "step 4, exit 1 in 1.2s: 1 failed",
+            ),
+            (
+                "file.write",
+                json!({ "step": 5, "path": "src/a.c", "bytes": 1536, "before": "aa", "after": "bb" }),
+                "step 5, src/a.c, changed, 1.5 KiB",
+            ),
+            (
+                "file.read",
+                json!({ "step": 5, "path": "src/a.c", "fileSha256": "aa", "content": output("int", "") }),
+                "step 5, src/a.c, 3 B",
+            ),
+            (
+                "tool.completed",
+                json!({ "step": 6, "tool": "list", "output": "a\nb" }),
+                "step 6, list: a",
+            ),
+            (
+                "tool.failed",
+                json!({ "step": 6, "code": "not_found", "detail": "no x", "settledBy": "cancel" }),
+                "step 6, not_found (settled by cancel): no x",
+            ),
+            (
+                "tool.outcome_unknown",
+                json!({ "step": 6, "why": "rebooted" }),
+                "step 6, rebooted",
+            ),
+            (
+                "artifact.created",
+                json!({ "step": 7, "kind": "patch", "name": "changes.patch", "sha256": "abc", "bytes": 10 }),
+                "patch changes.patch, 10 B, sha256 abc",
+            ),
+            ("sandbox.starting", json!({ "generation": 2 }), "number 2"),
+            (
+                "sandbox.ready",
+                json!({ "isolation": { "mode": "process" } }),
+                "isolation process",
+            ),
+            (
+                "sandbox.setup_failed",
+                json!({ "code": "clone_failed", "detail": "no git" }),
+                "clone_failed: no git",
+            ),
+            (
+                "runtime.crashed",
+                json!({ "cause": "server", "lastSeq": 9, "counted": false }),
+                "server died after 9",
+            ),
+            (
+                "runtime.restarted",
+                json!({ "attempt": 1, "resumedFromSeq": 9 }),
+                "goes on from 9, attempt 1",
+            ),
+            ("runtime.stopped", json!({}), ""),
+        ]
+    }
+
+    #[test]
+    fn every_record_says_what_happened() {
+        for (type_name, data, said) in table() {
+            assert_eq!(
+                known(&record(type_name, data)).as_deref(),
+                Some(said),
+                "{type_name}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_type_is_missing_from_the_table() {
+        let rows: Vec<&str> = table().into_iter().map(|(type_name, ..)| type_name).collect();
+        assert_eq!(rows, Body::TYPES);
+    }
+
+    #[test]
+    fn a_type_of_a_newer_version_is_shown_as_it_is_stored() {
+        assert_eq!(
+            detail(&record("session.levitated", json!({ "height": 3 }))),
+            r#"{"height":3}"#
+        );
+        assert_eq!(
+            detail(&record("session.paused", json!({ "reason": "bored" }))),
+            r#"{"reason":"bored"}"#
+        );
+    }
+
+    #[test]
+    fn a_command_that_said_nothing_has_only_its_verdict() {
+        let quiet = json!({
+            "step": 4, "verdict": "timeout", "stdout": output(" \n", ""), "stderr": output("", ""), "activeMs": 9,
+            "isolation": "process",
+        });
+        assert_eq!(
+            detail(&record("command.run", quiet)),
+            "step 4, out of time in 9ms"
+        );
+    }
+}

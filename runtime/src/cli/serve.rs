@@ -1,0 +1,79 @@
+//! `longhaul serve`
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Outcome;
+use super::args::Serve;
+use super::reach::Place;
+use super::ui::{Failure, Ui};
+use crate::api::{Code, Problem};
+use crate::http::ControlSocket;
+use crate::{Mode, Runtime};
+
+pub(super) async fn serve(_args: Serve, place: &Place, ui: &Ui) -> Outcome {
+    // Before anything is opened, so that no signal finds the process half ready and unwilling to stop in good order.
+    let mut stops = Stops::new()?;
+    let runtime = place.open(Mode::Serve).await?;
+    let socket = match ControlSocket::bind(place.data(), runtime.control()).await {
+        Ok(socket) => socket,
+        Err(problem) => {
+            runtime.close().await;
+            return Err(problem.into());
+        }
+    };
+    let told = tell(&socket, place, ui);
+    if told.is_ok() {
+        stops.next().await;
+        ui.note("stopping; once more to stop at once");
+    }
+    tokio::select! {
+        () = close(socket, runtime) => told.map(|()| 0),
+        // What was acknowledged is on disk; the next one to open the directory treats the rest as a crash.
+        () = stops.next() => std::process::exit(130),
+    }
+}
+
+/// Whoever starts us reads the socket's path, and knows from it that we are ready.
+fn tell(socket: &ControlSocket, place: &Place, ui: &Ui) -> Result<(), Failure> {
+    let path = socket.path().display().to_string();
+    ui.note(&format!("serving {}", place.data().display()));
+    if ui.is_json() {
+        ui.object(&json!({ "socket": path, "data": place.data(), "pid": std::process::id() }))
+    } else {
+        ui.line(&path)
+    }
+}
+
+async fn close(socket: ControlSocket, runtime: Runtime) {
+    socket.close().await;
+    runtime.close().await;
+}
+
+/// SIGINT and SIGTERM.
+pub(super) struct Stops {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stops {
+    /// From now on these signals no longer end the process by themselves.
+    pub(super) fn new() -> Result<Self, Problem> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| Problem::new(Code::Internal, format!("cannot listen for signals: {error}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// Resolves when one of them comes.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

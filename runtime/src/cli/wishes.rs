@@ -1,0 +1,124 @@
+//! `longhaul send`, `pause`, `resume`, `cancel`, `archive`: wishes that are on disk when the verb returns.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use super::Outcome;
+use super::args;
+use super::attend::rests;
+use super::reach::{Place, Reach};
+use super::render::{cut, escaped, first_line};
+use super::ui::{Failure, Ui};
+use crate::api::{Accepted, Cancel, Code, Pause, Problem, Send};
+
+pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
+    let message = Send {
+        mode: args.mode(),
+        text: args.text,
+        idempotency_key: None,
+    };
+    let reach = place.to_wish().await?;
+    let accepted = reach.control().send(&args.id, message).await;
+    told(accepted, "message", reach, ui).await
+}
+
+pub(super) async fn pause(args: args::Pause, place: &Place, ui: &Ui) -> Outcome {
+    let reach = place.to_wish().await?;
+    let accepted = reach.control().pause(&args.id, Pause { now: args.now }).await;
+    told(accepted, "pause", reach, ui).await
+}
+
+pub(super) async fn resume(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
+    let reach = place.to_wish().await?;
+    let accepted = reach.control().resume(&args.id).await;
+    told(accepted, "resume", reach, ui).await
+}
+
+pub(super) async fn cancel(args: args::Cancel, place: &Place, ui: &Ui) -> Outcome {
+    let reach = place.to_wish().await?;
+    let agreed = if args.yes {
+        Ok(true)
+    } else {
+        ask(&args.id, &reach, ui).await
+    };
+    match agreed {
+        Ok(true) => {
+            let accepted = reach
+                .control()
+                .cancel(&args.id, Cancel { force: args.force })
+                .await;
+            told(accepted, "cancel", reach, ui).await
+        }
+        Ok(false) => {
+            reach.close().await;
+            ui.note("nothing was canceled");
+            Ok(1)
+        }
+        Err(failure) => {
+            reach.close().await;
+            Err(failure)
+        }
+    }
+}
+
+pub(super) async fn archive(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
+    let reach = place.to_wish().await?;
+    let accepted = reach.control().archive(&args.id).await;
+    told(accepted, "archive", reach, ui).await
+}
+
+/// Says what became of a wish.
+async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach: Reach, ui: &Ui) -> Outcome {
+    let waits = reach.is_here();
+    reach.close().await;
+    let accepted = accepted?;
+    if ui.is_json() {
+        ui.object(&accepted)?;
+    } else {
+        let before = if accepted.repeated {
+            "already so"
+        } else {
+            "written down"
+        };
+        let line = format!(
+            "{wish} {before} as {} of {} {}",
+            accepted.seq, accepted.id, accepted.state
+        );
+        ui.line(&escaped(&line))?;
+    }
+    if waits && !rests(&accepted.state) {
+        let id = &accepted.id;
+        ui.note(&format!(
+            "nobody serves this directory, so it waits: longhaul attach {id} or longhaul serve"
+        ));
+    }
+    Ok(0)
+}
+
+/// Asks whether a session is really to end. Without a person to ask, it is not.
+async fn ask(id: &str, reach: &Reach, ui: &Ui) -> Result<bool, Failure> {
+    let session = reach.control().show(id).await?;
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        let detail = format!(
+            "cancel ends {} for good, and there is no terminal to ask on",
+            session.id
+        );
+        let problem = Problem::new(Code::InvalidRequest, detail);
+        return Err(problem
+            .next(
+                "answer beforehand",
+                format!("longhaul cancel {} --yes", session.id),
+            )
+            .into());
+    }
+    ui.note(&format!(
+        "{}: {}",
+        session.id,
+        cut(first_line(&session.goal), 100)
+    ));
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "end it for good? [y/N] ").and_then(|()| stderr.flush());
+    let mut answer = String::new();
+    let read = stdin.lock().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,202 @@
+//! The routes: which path is which call of the router.
+
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL, ETAG, LOCATION};
+use actix_web::{HttpRequest, HttpResponse, Resource, Responder, web};
+
+use super::edge::Edge;
+use super::refusal::Refusal;
+use super::request::{Body, Nothing, header, query};
+use super::stream;
+use crate::api::{Cancel, Code, EventsQuery, ListQuery, Pause, Problem, Send, Start};
+
+type Answer = Result<HttpResponse, Refusal>;
+
+/// Every route, and an answer for what is none.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .app_data(web::PathConfig::default().error_handler(|error, _| {
+            Refusal::unreadable(format!("the path cannot be read: {error}")).into()
+        }))
+        .service(at("/healthz", "GET").route(web::get().to(healthy)))
+        .service(at("/readyz", "GET").route(web::get().to(ready)))
+        .service(
+            at("/v1/sessions", "GET, POST")
+                .route(web::get().to(list))
+                .route(web::post().to(start)),
+        )
+        .service(at("/v1/sessions/{id}", "GET").route(web::get().to(show)))
+        .service(at("/v1/sessions/{id}/events", "GET").route(web::get().to(events)))
+        .service(at("/v1/sessions/{id}/messages", "POST").route(web::post().to(send)))
+        .service(at("/v1/sessions/{id}/pause", "POST").route(web::post().to(pause)))
+        .service(at("/v1/sessions/{id}/resume", "POST").route(web::post().to(resume)))
+        .service(at("/v1/sessions/{id}/cancel", "POST").route(web::post().to(cancel)))
+        .service(at("/v1/sessions/{id}/archive", "POST").route(web::post().to(archive)))
+        .service(at("/v1/blobs/{sha256}", "GET").route(web::get().to(blob)))
+        .default_service(web::to(no_such_route));
+}
+
+/// A path that refuses every other method by naming those it has.
+fn at(path: &str, methods: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
+        Err::<HttpResponse, _>(Refusal::wrong_method(request.method(), request.path(), methods))
+    }))
+}
+
+async fn no_such_route(request: HttpRequest) -> Answer {
+    Err(Refusal::no_such_route(request.path()))
+}
+
+/// The process is alive.
+async fn healthy() -> impl Responder {
+    web::Json(serde_json::json!({ "ok": true }))
+}
+
+/// The process takes requests, and its journal can be read.
+async fn ready(edge: web::Data<Edge>) -> Answer {
+    if edge.is_closing() {
+        return Err(Problem::new(Code::NotServing, "the server is being stopped").into());
+    }
+    let one = ListQuery {
+        limit: Some(1),
+        ..ListQuery::default()
+    };
+    edge.ask(|control| async move { control.list(one).await }).await?;
+    Ok(HttpResponse::Ok().json(serde_json::json!({ "ok": true })))
+}
+
+async fn start(edge: web::Data<Edge>, request: HttpRequest, Body(mut wish): Body<Start>) -> Answer {
+    if let Some(key) = header(&request, "idempotency-key")? {
+        wish.idempotency_key = Some(key.to_owned());
+    }
+    let started = edge
+        .wish(|control| async move { control.start(wish).await })
+        .await?;
+    let mut answer = if started.repeated {
+        HttpResponse::Ok()
+    } else {
+        HttpResponse::Created()
+    };
+    answer.insert_header((LOCATION, format!("/v1/sessions/{}", started.id)));
+    Ok(answer.json(started))
+}
+
+async fn list(edge: web::Data<Edge>, request: HttpRequest) -> Answer {
+    let wanted: ListQuery = query(&request)?;
+    let page = edge
+        .ask(|control| async move { control.list(wanted).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+async fn show(edge: web::Data<Edge>, id: web::Path<String>) -> Answer {
+    let view = edge.ask(|control| async move { control.show(&id).await }).await?;
+    Ok(HttpResponse::Ok().json(view))
+}
+
+async fn events(edge: web::Data<Edge>, request: HttpRequest, id: web::Path<String>) -> Answer {
+    let wanted: EventsQuery = query(&request)?;
+    let id = id.into_inner();
+    if wants_stream(&request) {
+        let seen = header(&request, "last-event-id")?;
+        return stream::answer(edge.into_inner(), id, wanted, seen).await;
+    }
+    let page = match stream::page_or_closing(&edge, &id, wanted.clone()).await {
+        Some(page) => page?,
+        // Whoever waits for a record while the server stops is told that there is none yet.
+        None => {
+            stream::page(
+                &edge,
+                &id,
+                EventsQuery {
+                    wait_ms: 0,
+                    ..wanted.clone()
+                },
+            )
+            .await?
+        }
+    };
+    if wanted.after > page.head {
+        return Err(Refusal::beyond_head(wanted.after, page.head));
+    }
+    Ok(HttpResponse::Ok().json(page))
+}
+
+/// Whether the client takes a stream of events; a page is what everybody else gets.
+fn wants_stream(request: &HttpRequest) -> bool {
+    let accepted = request
+        .headers()
+        .get_all(ACCEPT)
+        .filter_map(|value| value.to_str().ok());
+    let mut kinds = accepted
+        .flat_map(|value| value.split(','))
+        .map(|kind| kind.split(';').next().unwrap_or(kind));
+    kinds.any(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+async fn send(
+    edge: web::Data<Edge>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    Body(mut message): Body<Send>,
+) -> Answer {
+    if let Some(key) = header(&request, "idempotency-key")? {
+        message.idempotency_key = Some(key.to_owned());
+    }
+    let accepted = edge
+        .wish(|control| async move { control.send(&id, message).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn pause(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Pause>) -> Answer {
+    let accepted = edge
+        .wish(|control| async move { control.pause(&id, wish).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn resume(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
+    let accepted = edge
+        .wish(|control| async move { control.resume(&id).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn cancel(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Cancel>) -> Answer {
+    let accepted = edge
+        .wish(|control| async move { control.cancel(&id, wish).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn archive(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
+    let accepted = edge
+        .wish(|control| async move { control.archive(&id).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn blob(edge: web::Data<Edge>, sha256: web::Path<String>) -> Answer {
+    let sha256 = sha256.into_inner();
+    // Checked here as well as behind: it becomes part of a path there, and of a header here.
+    if sha256.len() != 64
+        || !sha256
+            .bytes()
+            .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    {
+        return Err(Refusal::unreadable(format!(
+            "{sha256:?} is no sha256; it has 64 digits 0-9 a-f"
+        )));
+    }
+    let tag = format!("\"{sha256}\"");
+    let bytes = edge
+        .ask(|control| async move { control.blob(&sha256).await })
+        .await?;
+    // What is named by its hash never changes.
+    let answer = HttpResponse::Ok()
+        .insert_header((ETAG, tag))
+        .insert_header((CACHE_CONTROL, "private, max-age=31536000, immutable"))
+        .content_type("application/octet-stream")
+        .body(bytes);
+    Ok(answer)
+}
