@@ -23,7 +23,13 @@ async fn work_is_begun_only_when_it_is_durable() {
     owe.await.unwrap();
     let begun = bench.desk.until_begun(1).await;
     assert_eq!(begun[0].job, "dig");
-    assert_eq!(begun[0].context.id, EffectId { seq: Seq(1), attempt: 1 });
+    assert_eq!(
+        begun[0].context.id,
+        EffectId {
+            seq: Seq(1),
+            attempt: 1
+        }
+    );
     assert!(!begun[0].context.recovered);
     held.let_go();
     bench.desk.finish("dig", "a hole");
@@ -128,7 +134,11 @@ async fn an_idle_actor_ends_and_a_busy_one_stays() {
 async fn until_done(bench: &Bench, what: &str) {
     let a = counter("a");
     loop {
-        let done = bench.counters.query(a, |state, _| state.done.clone()).await.unwrap();
+        let done = bench
+            .counters
+            .query(a, |state, _| state.done.clone())
+            .await
+            .unwrap();
         if done.iter().any(|(_, done)| done == what) {
             return;
         }

@@ -1,122 +1,74 @@
-//! A runtime in a process of its own, that can be asked and killed: the side of the test.
+//! A runtime in a process of its own, that can be asked over its socket, and killed.
 
-use std::collections::HashMap;
-use std::path::Path;
-use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
-use longhaul::api::Problem;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{ChildStdin, Command};
-use tokio::sync::{oneshot, watch};
+use longhaul::Control;
+use longhaul::client::SocketClient;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
 
-use crate::lines::{Ask, Line};
+/// How long it may take to serve, or to stop.
+const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Why there is no answer.
-#[derive(Debug)]
-pub enum Trouble {
-    /// The child is gone; whether it happened is not known.
-    Gone,
-    /// The runtime said no.
-    Problem(Box<Problem>),
-}
-
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Value>>>>;
-
-/// A runtime in a process of its own.
+/// `longhaul --data DIRECTORY serve`. Killed with the handle.
 #[derive(Debug)]
 pub struct Child {
     process: tokio::process::Child,
-    input: tokio::sync::Mutex<Option<ChildStdin>>,
-    waiting: Waiting,
-    numbers: AtomicU64,
-    ready: watch::Receiver<bool>,
+    directory: PathBuf,
+    served: Option<BufReader<tokio::process::ChildStdout>>,
 }
 
 impl Child {
-    /// Starts `program lines DIRECTORY`, behind `wrapper` if there is one. Ends with the handle.
+    /// Starts the program, behind `wrapper` if there is one.
     pub fn start(wrapper: &[&str], program: &str, directory: &Path) -> Self {
         let mut words: Vec<&str> = wrapper.to_vec();
         words.push(program);
         let mut process = Command::new(words[0])
             .args(&words[1..])
-            .arg("lines")
+            .arg("--data")
             .arg(directory)
-            .stdin(Stdio::piped())
+            .arg("serve")
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .expect("the child starts");
-        let input = process.stdin.take();
-        let output = process.stdout.take().expect("it is piped");
-        let waiting = Waiting::default();
-        let (is_ready, ready) = watch::channel(false);
-        tokio::spawn({
-            let waiting = Arc::clone(&waiting);
-            async move {
-                let mut lines = BufReader::new(output).lines();
-                while let Ok(Some(line)) = lines.next_line().await {
-                    // A line that was cut by the kill is no answer.
-                    let Ok(answer) = serde_json::from_str::<Value>(&line) else {
-                        break;
-                    };
-                    let n = answer["n"].as_u64().unwrap_or_default();
-                    if n == 0 {
-                        is_ready.send_replace(true);
-                    } else if let Some(to) = waiting.lock().expect("unpoisoned").remove(&n) {
-                        let _ = to.send(answer);
-                    }
-                }
-                waiting.lock().expect("unpoisoned").clear();
-                drop(is_ready);
+        let served = process.stdout.take().map(BufReader::new);
+        let complaints = process.stderr.take().expect("it is piped");
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(complaints).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                // Shown only when the test fails.
+                println!("child: {line}");
             }
         });
         Self {
             process,
-            input: tokio::sync::Mutex::new(input),
-            waiting,
-            numbers: AtomicU64::new(1),
-            ready,
+            directory: directory.to_owned(),
+            served,
         }
     }
 
-    /// Waits until it serves.
-    pub async fn ready(&self) -> Result<(), Trouble> {
-        let mut ready = self.ready.clone();
-        let seen = ready.wait_for(|ready| *ready).await;
-        seen.map(|_| ()).map_err(|_| Trouble::Gone)
+    /// Waits until it serves; nothing when it ended before.
+    pub async fn control(&mut self) -> Option<Arc<dyn Control>> {
+        let mut line = String::new();
+        if let Some(mut served) = self.served.take() {
+            let read = tokio::time::timeout(DEADLINE, served.read_line(&mut line)).await;
+            if read.expect("it serves within a minute").ok()? == 0 {
+                return None;
+            }
+        }
+        let client = SocketClient::connect(&self.directory).await.ok()??;
+        Some(Arc::new(client))
     }
 
-    /// Asks, and waits for the answer.
-    pub async fn ask<T: DeserializeOwned>(&self, ask: Ask) -> Result<T, Trouble> {
-        self.ready().await?;
-        let n = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (to, answer) = oneshot::channel();
-        self.waiting.lock().expect("unpoisoned").insert(n, to);
-        let mut line = serde_json::to_string(&Line { n, ask }).expect("requests serialize");
-        line.push('\n');
-        {
-            let mut input = self.input.lock().await;
-            let input = input.as_mut().ok_or(Trouble::Gone)?;
-            input
-                .write_all(line.as_bytes())
-                .await
-                .map_err(|_| Trouble::Gone)?;
-        }
-        let mut answer = answer.await.map_err(|_| Trouble::Gone)?;
-        if answer["problem"].is_object() {
-            let problem = serde_json::from_value(answer["problem"].take()).expect("a problem");
-            return Err(Trouble::Problem(problem));
-        }
-        Ok(serde_json::from_value(answer["ok"].take()).expect("the answer has its shape"))
-    }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.process.id().expect("it was not waited for")
+    /// Its process; none once it was waited for.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.id()
     }
 
     /// SIGKILL, and waits until it is gone.
@@ -124,10 +76,14 @@ impl Child {
         self.process.kill().await.expect("it can be killed");
     }
 
-    /// Lets it close in good order.
-    pub async fn close(mut self) {
-        self.input.lock().await.take();
-        let status = self.process.wait().await.expect("it ends");
-        assert!(status.success(), "{status}");
+    /// SIGTERM, and waits until it has closed in good order.
+    pub async fn stop(mut self) -> ExitStatus {
+        let pid = self.pid().and_then(|pid| i32::try_from(pid).ok());
+        let pid = pid.and_then(rustix::process::Pid::from_raw).expect("it runs");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it takes signals");
+        let ended = tokio::time::timeout(DEADLINE, self.process.wait()).await;
+        ended
+            .expect("it stops within a minute")
+            .expect("it can be waited for")
     }
 }

@@ -1,8 +1,9 @@
 //! What tests across crates share: a repository with a real bug, playbooks, and a runtime to run them in.
 
 pub mod child;
+pub mod dice;
+pub mod fleet;
 pub mod invariants;
-pub mod lines;
 pub mod matrix;
 
 use std::path::{Path, PathBuf};
