@@ -304,13 +304,11 @@ impl Index {
             return Ok(fresh);
         }
         let mut spans = self.with_catalogue(|catalogue| catalogue.spans(stream, after, limit))?;
-        // While a segment moves to the catalogue its frames are in both.
+        // Fresh was looked at first: a frame that left it since is in the catalogue, so that nothing lies between what
+        // the two know. What is in both while a segment moves is taken once.
         let last = spans.last().map_or(after, |span| span.last_seq);
-        if spans.len() < limit {
-            // Looked up again: what was fresh a moment ago may have been settled before the catalogue was asked.
-            let (fresh, _) = self.fresh().spans(stream, last, limit - spans.len());
-            spans.extend(fresh);
-        }
+        spans.extend(fresh.into_iter().filter(|span| span.first_seq > last));
+        spans.truncate(limit);
         Ok(spans)
     }
 
