@@ -11,7 +11,7 @@ impl Dice {
     pub fn thrown(what: &str) -> Self {
         let chosen = std::env::var("LONGHAUL_TEST_SEED")
             .ok()
-            .and_then(|seed| seed.parse().ok());
+            .and_then(|seed| parse(&seed));
         let seed = chosen.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         println!("{what}: LONGHAUL_TEST_SEED={seed}");
         Self(seed)
@@ -29,5 +29,13 @@ impl Dice {
     /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.number() % bound
+    }
+}
+
+/// Decimal, or `0x` and hexadecimal as the gate makes it from a commit.
+fn parse(seed: &str) -> Option<u64> {
+    match seed.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => seed.parse().ok(),
     }
 }

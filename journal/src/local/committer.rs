@@ -21,7 +21,7 @@ use crate::local::index::Index;
 use crate::local::room::{Filler, Room};
 use crate::record::Head;
 use crate::rules::Intent;
-use crate::segment::offset_of;
+use crate::segment::{PlaceError, offset_of};
 use crate::watches::Watches;
 
 /// Bytes after which a batch is closed; a sync of this size takes about as long as two empty ones.
@@ -318,7 +318,12 @@ impl Committer {
                 let _ = self.sealed.send(self.head);
                 Ok(None)
             }
-            Err(error) => Ok(Some(error)),
+            Err(PlaceError::NotPlaced(error)) => Ok(Some(error)),
+            Err(PlaceError::Doubtful(error)) => {
+                tracing::error!(%error, "a new segment may or may not be in its place; the journal must be opened again");
+                self.refuse(&error.to_string());
+                Err(error.to_string())
+            }
         }
     }
 
