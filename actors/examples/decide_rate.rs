@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longhaul_actors::{
-    Decision, DecodeError, Entity, Moment, NoWorld, Options, Placed, Ports, Registry, SendError, System, SystemClock,
-    SystemOptions,
+    Decision, DecodeError, Entity, Moment, NoWorld, Options, Placed, Ports, Registry, SendError, System,
+    SystemClock, SystemOptions,
 };
 use longhaul_journal::{Journal, Level, LocalJournal, NewRecord, Record, Standing, StreamId};
 use serde::{Deserialize, Serialize};
@@ -98,7 +98,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         latencies.extend(caller.await??);
     }
     latencies.sort_unstable();
-    let at = |permille: usize| latencies.get(latencies.len() * permille / 1000).copied().unwrap_or_default();
+    let at = |permille: usize| {
+        latencies
+            .get(latencies.len() * permille / 1000)
+            .copied()
+            .unwrap_or_default()
+    };
     println!(
         "{} decisions/s on one stream, {CALLERS} callers, p50 {:?}, p99 {:?}, p999 {:?}",
         latencies.len() as u64 / seconds,

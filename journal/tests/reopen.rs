@@ -349,3 +349,33 @@ fn a_small_journal_is_small_on_disk() {
     let (journal, _) = open(folder.path());
     assert_eq!(payloads(&content(&journal, 1)[&0]).len(), 3);
 }
+
+/// A reader once looked at the catalogue, and then at what was fresh: a segment that moved from one to the other in
+/// between was in neither, its frames seemed to be missing, and a healthy stream was quarantined.
+#[test]
+fn a_reader_misses_nothing_while_segments_move_to_the_catalogue() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = small();
+    options.segment_bytes = 1 << 10;
+    let (journal, _) = LocalJournal::open(folder.path(), options).unwrap();
+    let epoch = journal.claim(stream(0));
+    let writing = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for expected in 0..800 {
+                journal
+                    .submit(draft(stream(0), epoch, expected, "word"))
+                    .wait()
+                    .unwrap();
+            }
+            writing.store(false, std::sync::atomic::Ordering::SeqCst);
+        });
+        while writing.load(std::sync::atomic::Ordering::SeqCst) {
+            let head = journal.head(stream(0)).unwrap().map_or(0, |head| head.seq.0);
+            let after = Seq(head.saturating_sub(40));
+            let frames = journal.read(stream(0), after, ALL).unwrap();
+            assert!(frames.last().is_none_or(|frame| frame.last_seq() >= Seq(head)));
+        }
+    });
+    assert_eq!(journal.damage(stream(0)), None);
+}

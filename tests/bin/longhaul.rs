@@ -1,5 +1,8 @@
 //! The product's own binary, built inside this package so that tests can find and kill it.
 
-fn main() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     longhaul::intercept();
+    longhaul::cli::main()
 }

@@ -1,5 +1,8 @@
 //! What tests across crates share: a repository with a real bug, playbooks, and a runtime to run them in.
 
+pub mod child;
+pub mod dice;
+pub mod fleet;
 pub mod invariants;
 pub mod matrix;
 

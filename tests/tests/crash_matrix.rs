@@ -90,7 +90,7 @@ impl Matrix<'_> {
             );
             let checked = std::panic::catch_unwind(|| self.live_on(point, behind, place));
             if let Err(panic) = checked {
-                eprintln!("{named}; the directory is kept in {}", place.display());
+                eprintln!("{named}");
                 std::panic::resume_unwind(panic);
             }
         }

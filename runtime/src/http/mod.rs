@@ -23,7 +23,7 @@ mod routes;
 mod socket;
 mod stream;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 mod tests;
 
 #[cfg(feature = "cli")]
@@ -32,5 +32,5 @@ pub use edge::Settings;
 pub use socket::ControlSocket;
 
 /// Scaffolding that the tests of the client share with the tests of the server.
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
 pub(crate) use tests::support;

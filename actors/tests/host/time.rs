@@ -1,10 +1,8 @@
 //! Timers that outlive the process, and the sweeper that finds them.
 
-mod kit;
-
 use std::sync::Arc;
 
-use kit::{Bench, NOON, Wish, counter};
+use crate::kit::{Bench, NOON, Wish, counter};
 use longhaul_actors::{ManualClock, Options};
 use longhaul_journal::{Journal, MemoryJournal, Seq, StreamId};
 
@@ -32,7 +30,11 @@ async fn a_moved_reminder_rings_at_its_new_time() {
     let bench = Bench::open(Arc::new(journal.clone()));
     let a = counter("a");
     bench.counters.send(a, Wish::RemindAt(NOON + HOUR)).await.unwrap();
-    bench.counters.send(a, Wish::RemindAt(NOON + 3 * HOUR)).await.unwrap();
+    bench
+        .counters
+        .send(a, Wish::RemindAt(NOON + 3 * HOUR))
+        .await
+        .unwrap();
     bench.clock.advance(2 * HOUR);
     assert_eq!(reminded(&bench, a).await, 0);
     bench.clock.advance(HOUR);
@@ -46,10 +48,18 @@ async fn a_reminder_outlives_the_process() {
     let journal = MemoryJournal::new();
     let killed = Bench::open(Arc::new(journal.clone()));
     let a = counter("a");
-    killed.counters.send(a, Wish::RemindAt(NOON + HOUR)).await.unwrap();
+    killed
+        .counters
+        .send(a, Wish::RemindAt(NOON + HOUR))
+        .await
+        .unwrap();
 
     let journal = journal.reopen();
-    let next = Bench::with(Arc::new(journal.clone()), ManualClock::at(NOON + 10), Options::default());
+    let next = Bench::with(
+        Arc::new(journal.clone()),
+        ManualClock::at(NOON + 10),
+        Options::default(),
+    );
     // The sweeper sleeps until something is due, and folds nothing before that.
     next.clock.sleeping(1).await;
     assert!(!next.counters.is_awake(a));
@@ -122,9 +132,17 @@ async fn a_wall_clock_that_is_set_back_does_not_turn_records_back() {
 }
 
 async fn reminded(bench: &Bench, stream: StreamId) -> u64 {
-    bench.counters.query(stream, |state, _| state.reminded).await.unwrap()
+    bench
+        .counters
+        .query(stream, |state, _| state.reminded)
+        .await
+        .unwrap()
 }
 
 async fn until_seq(journal: &MemoryJournal, stream: StreamId, seq: u64) {
-    journal.watch(stream).wait_for(|head| *head >= Seq(seq)).await.unwrap();
+    journal
+        .watch(stream)
+        .wait_for(|head| *head >= Seq(seq))
+        .await
+        .unwrap();
 }

@@ -1,11 +1,9 @@
 //! Effects: begun once they are durable, left alone over a restart of the actor, dropped when nobody owes them.
 
-mod kit;
-
 use std::sync::Arc;
 
+use crate::kit::{Bench, HeldJournal, Wish, counter};
 use futures_util::FutureExt;
-use kit::{Bench, HeldJournal, Wish, counter};
 use longhaul_actors::{EffectId, ManualClock, Options};
 use longhaul_journal::{MemoryJournal, Seq};
 
@@ -23,7 +21,13 @@ async fn work_is_begun_only_when_it_is_durable() {
     owe.await.unwrap();
     let begun = bench.desk.until_begun(1).await;
     assert_eq!(begun[0].job, "dig");
-    assert_eq!(begun[0].context.id, EffectId { seq: Seq(1), attempt: 1 });
+    assert_eq!(
+        begun[0].context.id,
+        EffectId {
+            seq: Seq(1),
+            attempt: 1
+        }
+    );
     assert!(!begun[0].context.recovered);
     held.let_go();
     bench.desk.finish("dig", "a hole");
@@ -107,7 +111,7 @@ async fn owed_work_is_found_after_a_kill() {
 /// B-IDLE-1 in part: an actor with work under way stays, one without goes, and the next command wakes it.
 #[tokio::test]
 async fn an_idle_actor_ends_and_a_busy_one_stays() {
-    let clock = ManualClock::at(kit::NOON);
+    let clock = ManualClock::at(crate::kit::NOON);
     let mut options = Options::default();
     options.idle_after_ms = 1_000;
     options.sweep_every_ms = 1_000_000;
@@ -128,7 +132,11 @@ async fn an_idle_actor_ends_and_a_busy_one_stays() {
 async fn until_done(bench: &Bench, what: &str) {
     let a = counter("a");
     loop {
-        let done = bench.counters.query(a, |state, _| state.done.clone()).await.unwrap();
+        let done = bench
+            .counters
+            .query(a, |state, _| state.done.clone())
+            .await
+            .unwrap();
         if done.iter().any(|(_, done)| done == what) {
             return;
         }

@@ -1,11 +1,9 @@
 //! Failures: an actor is discarded and built anew, callers learn what became of their commands, neighbours live on.
 
-mod kit;
-
 use std::sync::Arc;
 
+use crate::kit::{Bench, HeldJournal, Wish, counter};
 use futures_util::FutureExt;
-use kit::{Bench, HeldJournal, Wish, counter};
 use longhaul_actors::{Mode, Options, QueryError, SendError};
 use longhaul_journal::{Journal, MemoryJournal, Seq, SubmitError};
 
@@ -17,7 +15,10 @@ async fn a_panicking_actor_is_built_anew_from_the_journal() {
     bench.counters.send(a, Wish::Add(3)).await.unwrap();
     bench.counters.send(b, Wish::Add(1)).await.unwrap();
     let panicked = bench.counters.send(a, Wish::Panic).await;
-    assert!(matches!(panicked, Err(SendError::NotWritten { .. })), "{panicked:?}");
+    assert!(
+        matches!(panicked, Err(SendError::NotWritten { .. })),
+        "{panicked:?}"
+    );
     assert_eq!(bench.counters.send(a, Wish::Add(4)).await, Ok(7));
     let restarts = bench.counters.query(a, |state, _| state.restarts.clone()).await;
     assert_eq!(restarts, Ok(vec!["asked to panic".to_owned()]));
@@ -33,9 +34,15 @@ async fn a_panic_in_the_fold_leaves_no_trace_of_the_command() {
     let a = counter("a");
     bench.counters.send(a, Wish::Add(3)).await.unwrap();
     let panicked = bench.counters.send(a, Wish::PanicInFold).await;
-    assert!(matches!(panicked, Err(SendError::NotWritten { .. })), "{panicked:?}");
+    assert!(
+        matches!(panicked, Err(SendError::NotWritten { .. })),
+        "{panicked:?}"
+    );
     // One record for the addition, one for the restart.
-    assert_eq!(bench.counters.query(a, |state, seq| (state.total, seq)).await, Ok((3, Seq(2))));
+    assert_eq!(
+        bench.counters.query(a, |state, seq| (state.total, seq)).await,
+        Ok((3, Seq(2)))
+    );
     bench.close().await;
 }
 
@@ -99,8 +106,12 @@ async fn a_lost_answer_may_have_happened() {
     held.until_held(1).await;
     held.write_one_and_lose_the_answer();
     let answer = add.await;
-    assert!(matches!(answer, Err(SendError::OutcomeUnknown { .. })), "{answer:?}");
+    assert!(
+        matches!(answer, Err(SendError::OutcomeUnknown { .. })),
+        "{answer:?}"
+    );
     held.let_go();
+    bench.counters.until_live(0).await;
     assert_eq!(bench.counters.send(a, Wish::Look).await, Ok(1));
     bench.close().await;
 }
@@ -133,7 +144,7 @@ async fn a_stream_that_cannot_be_folded_is_quarantined_alone() {
             kind: "counter".into(),
             epoch: journal.claim(bad),
             expected: Seq(seq),
-            time_ms: kit::NOON,
+            time_ms: crate::kit::NOON,
             standing: longhaul_journal::Standing::Owed,
             records: vec![longhaul_journal::NewRecord {
                 type_name: "counter.note".into(),
@@ -186,14 +197,23 @@ async fn a_full_line_says_so() {
     let held = HeldJournal::holding(MemoryJournal::new());
     let mut options = Options::default();
     options.in_flight = 3;
-    let bench = Bench::with(held.clone(), longhaul_actors::ManualClock::at(kit::NOON), options);
+    let bench = Bench::with(
+        held.clone(),
+        longhaul_actors::ManualClock::at(crate::kit::NOON),
+        options,
+    );
     let a = counter("a");
-    let mut waiting: Vec<_> = (0..3).map(|_| bench.counters.send(a, Wish::Add(1)).boxed()).collect();
+    let mut waiting: Vec<_> = (0..3)
+        .map(|_| bench.counters.send(a, Wish::Add(1)).boxed())
+        .collect();
     for send in &mut waiting {
         assert!(send.now_or_never().is_none());
     }
     held.until_held(3).await;
-    assert_eq!(bench.counters.send(a, Wish::Add(1)).await, Err(SendError::Overloaded));
+    assert_eq!(
+        bench.counters.send(a, Wish::Add(1)).await,
+        Err(SendError::Overloaded)
+    );
     held.let_go();
     for (sent, total) in waiting.into_iter().zip(1..) {
         assert_eq!(sent.await, Ok(total));
@@ -232,11 +252,17 @@ async fn a_panicking_question_leaves_the_actor_alone() {
 #[tokio::test]
 async fn a_process_hosts_only_what_it_was_opened_for() {
     let (a, b) = (counter("a"), counter("b"));
-    for (mode, expected) in [(Mode::Only(a), Ok(1)), (Mode::ReadOnly, Err(SendError::NotHosted))] {
-        let clock = longhaul_actors::ManualClock::at(kit::NOON);
+    for (mode, expected) in [
+        (Mode::Only(a), Ok(1)),
+        (Mode::ReadOnly, Err(SendError::NotHosted)),
+    ] {
+        let clock = longhaul_actors::ManualClock::at(crate::kit::NOON);
         let bench = Bench::with(Arc::new(MemoryJournal::new()), clock, Options::of(mode));
         assert_eq!(bench.counters.send(a, Wish::Add(1)).await, expected);
-        assert_eq!(bench.counters.send(b, Wish::Add(1)).await, Err(SendError::NotHosted));
+        assert_eq!(
+            bench.counters.send(b, Wish::Add(1)).await,
+            Err(SendError::NotHosted)
+        );
         bench.close().await;
     }
 }

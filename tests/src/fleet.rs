@@ -1,0 +1,197 @@
+//! Sessions that are worked on while their runtime is killed again and again, and the human who looks after them.
+//!
+//! The human keeps nothing but what was acknowledged: what was not is sent again, under the same key.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use longhaul::Control;
+use longhaul::api::{Cancel, Pause, Problem, Send as Message, SessionView, Start};
+use longhaul_actors::session::{Mode, SendMode};
+
+use crate::dice::Dice;
+
+/// Rounds of work in one session; each has every kind of act.
+const ROUNDS: usize = 3;
+
+/// What the human does to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is left alone.
+    Alone,
+    /// It is talked to.
+    TalkedTo,
+    /// It is paused and resumed.
+    Paused,
+    /// It asks, and is answered.
+    Asks,
+    /// It is canceled while a command runs.
+    Canceled,
+}
+
+const FATES: [Fate; 5] = [
+    Fate::Alone,
+    Fate::TalkedTo,
+    Fate::Paused,
+    Fate::Asks,
+    Fate::Canceled,
+];
+
+/// One session of the fleet, as its human knows it.
+#[derive(Clone, Debug)]
+pub struct Ship {
+    /// Its name.
+    pub key: String,
+    /// What is done to it.
+    pub fate: Fate,
+    /// Its id, once its start was acknowledged.
+    pub id: Option<String>,
+    /// Whether it has reached its end.
+    pub is_home: bool,
+    /// The highest seq that anything acknowledged lies at.
+    pub acknowledged: u64,
+    /// Messages that were acknowledged, by seq.
+    pub said: BTreeMap<u64, String>,
+    /// Where its commands leave one line each.
+    pub marks: PathBuf,
+    brain: String,
+    paused: bool,
+    canceled: bool,
+}
+
+impl Ship {
+    /// A ship that is to be sent out; its playbook and its marks lie in `folder`.
+    pub fn build(folder: &Path, number: usize) -> Self {
+        let fate = FATES[number % FATES.len()];
+        let key = format!("ship-{number}");
+        let home = folder.join(&key);
+        let marks = home.join("marks");
+        std::fs::create_dir_all(&marks).expect("a folder");
+        let file = home.join("playbook.toml");
+        std::fs::write(&file, playbook(fate, &marks)).expect("the playbook is written");
+        Self {
+            key,
+            fate,
+            id: None,
+            is_home: false,
+            acknowledged: 0,
+            said: BTreeMap::new(),
+            marks,
+            brain: format!("playbook:{}", file.display()),
+            paused: false,
+            canceled: false,
+        }
+    }
+
+    /// Names of the files that its commands leave one line in.
+    pub fn expected_marks(&self) -> Vec<String> {
+        (0..ROUNDS)
+            .flat_map(|round| [format!("a{round}"), format!("b{round}")])
+            .collect()
+    }
+
+    /// Does the next thing for it; says which wish was acknowledged, if one was.
+    ///
+    /// # Errors
+    /// What the runtime said, or that it is gone.
+    pub async fn look_after(
+        &mut self,
+        control: &Arc<dyn Control>,
+        dice: &mut Dice,
+    ) -> Result<Option<&'static str>, Problem> {
+        let Some(id) = self.id.clone() else {
+            let started = control.start(self.start()).await?;
+            self.acknowledged = self.acknowledged.max(2);
+            self.id = Some(started.id);
+            return Ok(Some("start"));
+        };
+        let view = control.show(&id).await?;
+        self.is_home = matches!(view.state.as_str(), "completed" | "failed" | "canceled");
+        match (view.state.as_str(), self.fate) {
+            ("completed" | "failed" | "canceled", _) => Ok(None),
+            ("paused", _) => {
+                self.heard(control.resume(&id).await?.seq);
+                Ok(Some("resume"))
+            }
+            ("awaiting_input", Fate::Asks) => self.say(control, &id, "the answer", SendMode::Steer).await,
+            (_, Fate::TalkedTo) if self.said.len() < 4 && dice.below(3) == 0 => {
+                let mode = [SendMode::Steer, SendMode::Queue][self.said.len() % 2];
+                let text = format!("word {}", self.said.len());
+                self.say(control, &id, &text, mode).await
+            }
+            (_, Fate::Paused) if !self.paused && at_work(&view) => {
+                let wish = Pause { now: false };
+                self.heard(control.pause(&id, wish).await?.seq);
+                self.paused = true;
+                Ok(Some("pause"))
+            }
+            (_, Fate::Canceled) if !self.canceled && view.head > 12 && at_work(&view) => {
+                let wish = Cancel { force: false };
+                self.heard(control.cancel(&id, wish).await?.seq);
+                self.canceled = true;
+                Ok(Some("cancel"))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn say(
+        &mut self,
+        control: &Arc<dyn Control>,
+        id: &str,
+        text: &str,
+        mode: SendMode,
+    ) -> Result<Option<&'static str>, Problem> {
+        let message = Message {
+            text: text.into(),
+            mode,
+            idempotency_key: Some(format!("key of {text}")),
+        };
+        let accepted = control.send(id, message).await?;
+        self.heard(accepted.seq);
+        self.said.insert(accepted.seq, text.to_owned());
+        Ok(Some("send"))
+    }
+
+    fn heard(&mut self, seq: u64) {
+        self.acknowledged = self.acknowledged.max(seq);
+    }
+
+    fn start(&self) -> Start {
+        Start {
+            goal: format!("sail {}", self.key),
+            brain: Some(self.brain.clone()),
+            mode: Mode::Bounded,
+            key: Some(self.key.clone()),
+            ..Start::default()
+        }
+    }
+}
+
+fn at_work(view: &SessionView) -> bool {
+    view.step.as_ref().is_some_and(|step| step.kind == "exec")
+}
+
+/// Commands that leave one line each outside the workspace, between every other kind of act.
+fn playbook(fate: Fate, marks: &Path) -> String {
+    let marks = marks.display();
+    let mut text = String::new();
+    for round in 0..ROUNDS {
+        text.push_str(&format!(
+            "[[step]]\nrun = \"echo ran >> {marks}/a{round}; sleep 0.0{}\"\n\n\
+             [[step]]\nwrite = \"{round}.txt\"\ncontent = \"one\\n\"\n\n\
+             [[step]]\nreplace = \"{round}.txt\"\nold = \"one\"\nnew = \"two\"\n\n\
+             [[step]]\nread = \"{round}.txt\"\n\n\
+             [[step]]\nrun = \"sleep 0.02; cat {round}.txt; echo ran >> {marks}/b{round}\"\nexpect = {{ stdout_contains = \"two\" }}\n\n\
+             [[step]]\nartifact = \"{round}.txt\"\nkind = \"report\"\n\n",
+            3 + 2 * round
+        ));
+        match (fate, round) {
+            (Fate::Asks, 0) => text.push_str("[[step]]\nask = \"which?\"\n\n"),
+            (Fate::Canceled, 1) => text.push_str("[[step]]\nrun = \"sleep 60\"\n\n"),
+            _ => {}
+        }
+    }
+    text
+}
