@@ -127,7 +127,7 @@ impl Service {
             let mut sessions = Vec::with_capacity(heads.len());
             for head in heads {
                 let view = match fold::<Session>(journal, head.stream) {
-                    Ok(folded) => view(&data, head.stream, &folded),
+                    Ok(folded) => view(&data, head.stream, &folded.state),
                     Err(RecoverError::Quarantined(quarantine)) => {
                         quarantined(head.stream, head.seq, &quarantine.reason)
                     }
@@ -191,7 +191,7 @@ impl Control for Service {
             let stream = self.resolve(id).await?;
             let data = self.data.clone();
             self.blocking(move |journal| match fold::<Session>(journal, stream) {
-                Ok(folded) => Ok(view(&data, stream, &folded)),
+                Ok(folded) => Ok(view(&data, stream, &folded.state)),
                 Err(RecoverError::Quarantined(quarantine)) => {
                     let head = journal
                         .head(stream)
@@ -415,8 +415,7 @@ fn records(journal: &dyn Journal, stream: StreamId, query: &EventsQuery) -> Resu
     })
 }
 
-pub(crate) fn view(data: &std::path::Path, stream: StreamId, folded: &Folded<Session>) -> SessionView {
-    let state = &folded.state;
+pub(crate) fn view(data: &std::path::Path, stream: StreamId, state: &State) -> SessionView {
     let origin = state.origin.as_ref();
     let text = |of: fn(&Origin) -> &String| origin.map(of).cloned().unwrap_or_default();
     SessionView {
@@ -428,9 +427,9 @@ pub(crate) fn view(data: &std::path::Path, stream: StreamId, folded: &Folded<Ses
         brain: origin.map(|origin| brain_name(&origin.brain)).unwrap_or_default(),
         owner: text(|origin| &origin.owner),
         key: origin.and_then(|origin| origin.key.clone()),
-        head: folded.head.0,
+        head: state.head.0,
         started_at: rfc3339(origin.map_or(0, |origin| origin.started_ms)),
-        updated_at: rfc3339(folded.time_ms),
+        updated_at: rfc3339(state.last_ms),
         turns: state.turns,
         step: state.open.as_ref().map(|open| StepView {
             step: open.step,

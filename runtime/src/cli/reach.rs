@@ -100,7 +100,12 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        Runtime::open(&self.data, Options::of(mode)).await
+        let mut options = Options::of(mode);
+        // A dormant runtime is gone in a moment and answers nobody.
+        options.socket = (mode != Mode::Dormant)
+            .then(|| joints::socket_of(&self.data))
+            .flatten();
+        Runtime::open(&self.data, options).await
     }
 }
 

@@ -287,7 +287,7 @@ fn resolve(id: &str, known: &[StreamId]) -> Result<StreamId, Problem> {
 
 /// A session as it is shown, up to where its log can be read.
 fn view(data: &Path, stream: StreamId, folding: Folding) -> SessionView {
-    let mut shown = joints::view(data, stream, folding.state);
+    let mut shown = joints::view(data, stream, &folding.state);
     if let Some(why) = folding.broken {
         shown.state = "quarantined".into();
         shown.quarantined = Some(why.to_string());

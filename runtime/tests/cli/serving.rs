@@ -49,6 +49,7 @@ fn a_directory_has_one_server() {
     let server = served(&desk);
     let second = desk.says("serve");
     assert_eq!(second.code, Some(4), "{second:?}");
+    assert!(second.stderr.contains("control.sock"), "{second:?}");
     assert!(second.stderr.contains("hint: "), "{second:?}");
     drop(server);
 }
