@@ -23,7 +23,9 @@ mod routes;
 mod socket;
 mod stream;
 
-#[cfg(all(test, feature = "cli"))]
+// They speak with the crates of the client, which come with `cli`.
+#[cfg(feature = "cli")]
+#[cfg(test)]
 mod tests;
 
 #[cfg(feature = "cli")]
@@ -32,5 +34,6 @@ pub use edge::Settings;
 pub use socket::ControlSocket;
 
 /// Scaffolding that the tests of the client share with the tests of the server.
-#[cfg(all(test, feature = "cli"))]
+#[cfg(feature = "cli")]
+#[cfg(test)]
 pub(crate) use tests::support;
