@@ -119,6 +119,7 @@ fn playbook(file: &str, here: &Path) -> Result<String, Problem> {
             format!("longhaul run --brain playbook:{file} \"GOAL\""),
         )
     })?;
+    let path = path.canonicalize().unwrap_or(path);
     Ok(format!("playbook:{}", path.display()))
 }
 
@@ -220,7 +221,8 @@ mod tests {
     #[test]
     fn a_brain_is_called_by_its_whole_path() {
         let folder = folder();
-        let root = folder.path().display();
+        let root = folder.path().canonicalize().expect("it is there");
+        let root = root.display();
         let rows = [
             ("playbook:fix.toml", format!("playbook:{root}/fix.toml")),
             (
