@@ -47,7 +47,7 @@ pub enum RecoverError {
 /// - [`RecoverError::Quarantined`]: reading again will not help.
 /// - [`RecoverError::Unreadable`]: the operating system refused; try again.
 pub fn fold<E: Entity>(journal: &dyn Journal, stream: StreamId) -> Result<Folded<E>, RecoverError> {
-    fold_from(journal, stream, nothing())
+    catch_up(journal, stream, nothing())
 }
 
 /// As [`fold`], from the newest snapshot that may be trusted. Blocks on the disk.
@@ -80,7 +80,7 @@ pub fn recover<E: Entity>(
                     hash: snapshot.hash,
                     snapshotted: snapshot.seq,
                 };
-                return fold_from(journal, stream, from);
+                return catch_up(journal, stream, from);
             }
             Err(reason) => {
                 tracing::warn!(%stream, seq = %snapshot.seq, reason, "a snapshot cannot be decoded and is dropped");
@@ -133,7 +133,11 @@ fn unread(stream: StreamId, error: ReadError) -> RecoverError {
     }
 }
 
-fn fold_from<E: Entity>(
+/// As [`fold`], going on from an earlier fold of the same stream. Blocks on the disk.
+///
+/// # Errors
+/// As [`fold`].
+pub fn catch_up<E: Entity>(
     journal: &dyn Journal,
     stream: StreamId,
     mut folded: Folded<E>,
