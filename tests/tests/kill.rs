@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul::Control;
+use longhaul::api::Code;
 use longhaul_actors::fold;
 use longhaul_actors::session::{Body, Phase, Session, State, Work};
 use longhaul_journal::{Frame, Journal, Limit, LocalJournal, Options, Seq, StreamId, verify};
@@ -150,6 +151,8 @@ impl Harbour {
                 match ship.look_after(control, dice).await {
                     Ok(Some(wish)) if enough(wish) => return,
                     Ok(_) => {}
+                    // It came to its end between the look and the wish.
+                    Err(problem) if problem.code == Code::SessionTerminal => {}
                     Err(problem) => panic!("{}: {problem}", ship.key),
                 }
             }
