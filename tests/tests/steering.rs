@@ -42,7 +42,12 @@ async fn steered(mode: SendMode) -> Steered {
     if mode != SendMode::Interrupt {
         open_gate(&gate);
     }
-    let log = log_until(&control, &id, &["idle", "completed", "failed", "paused"]).await;
+    let log = log_until(
+        &control,
+        &id,
+        &["idle", "awaiting_input", "completed", "failed", "paused"],
+    )
+    .await;
     runtime.close().await;
     Steered {
         log,

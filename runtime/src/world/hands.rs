@@ -110,7 +110,8 @@ impl Hands for LocalHands {
         async move {
             let canceled = blocking(move || {
                 gate.close().end(step);
-                cancel_once_claimed(&directory)
+                until_claimed(&directory)?;
+                shim::cancel(&directory)
             });
             if let Err(error) = canceled.await {
                 tracing::warn!(%session, step, %error, "a command could not be asked to stop");
@@ -128,6 +129,7 @@ impl Hands for LocalHands {
                 let mut passed = gate.close();
                 passed.stop();
                 let directories = step_directories(&steps)?;
+                directories.iter().try_for_each(|directory| until_claimed(directory))?;
                 shim::kill_all(&session.to_string(), &directories, STOP_PATIENCE)
             });
             match stopped.await {
@@ -538,12 +540,13 @@ fn apply_edit(
     }
 }
 
-/// Asks the shim of a step to stop, once it is there to be asked. One that was never launched is not waited for.
-fn cancel_once_claimed(directory: &Path) -> io::Result<bool> {
-    while matches!(shim::state(directory)?, shim::State::Starting) {
+/// Waits for a shim that is about to claim its command: until then there is nobody who could be asked to end it.
+fn until_claimed(directory: &Path) -> io::Result<()> {
+    let give_up = Instant::now() + STOP_PATIENCE;
+    while matches!(shim::state(directory)?, shim::State::Starting) && Instant::now() < give_up {
         std::thread::sleep(STARTING_PAUSE);
     }
-    shim::cancel(directory)
+    Ok(())
 }
 
 fn step_directories(steps: &Path) -> io::Result<Vec<PathBuf>> {
