@@ -5,6 +5,7 @@ pub mod dice;
 pub mod fleet;
 pub mod invariants;
 pub mod matrix;
+pub mod trace;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
