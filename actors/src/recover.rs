@@ -4,11 +4,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
+use longhaul_journal::{ChainHash, Journal, Limit, ReadError, Seq, StreamId};
+use longhaul_snapshots::{FoldId, Snapshot, SnapshotStore};
 
 use crate::answer::Quarantine;
+use crate::codec;
 use crate::entity::{DecodeError, Entity, Placed};
-use crate::host::panic_message;
+use crate::host::{Kept, panic_message};
 
 /// A fold of everything durable in a stream.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct Folded<E: Entity> {
     pub time_ms: u64,
     /// The boot generation that wrote the last record.
     pub boot: u32,
+    /// Chain hash of the last frame.
+    pub hash: ChainHash,
     /// The seq of the snapshot it was built from; [`Seq::ZERO`] when all records were folded.
     pub snapshotted: Seq,
 }
@@ -37,23 +41,103 @@ pub enum RecoverError {
     Unreadable(String),
 }
 
-/// Folds a stream as far as it is durable. Blocks on the disk.
+/// Folds all records of a stream, as far as they are durable. Blocks on the disk.
 ///
 /// # Errors
 /// - [`RecoverError::Quarantined`]: reading again will not help.
 /// - [`RecoverError::Unreadable`]: the operating system refused; try again.
 pub fn fold<E: Entity>(journal: &dyn Journal, stream: StreamId) -> Result<Folded<E>, RecoverError> {
-    let from = Folded {
+    catch_up(journal, stream, nothing())
+}
+
+/// As [`fold`], from the newest snapshot that may be trusted. Blocks on the disk.
+///
+/// A snapshot is used only if the journal has its very frame; one that cannot be decoded is dropped and the next older
+/// one is tried. Without any the whole stream is folded.
+///
+/// # Errors
+/// As [`fold`].
+pub fn recover<E: Entity>(
+    journal: &dyn Journal,
+    snapshots: &SnapshotStore,
+    stream: StreamId,
+) -> Result<Folded<E>, RecoverError> {
+    let Some(head) = journal.head(stream).map_err(|error| unread(stream, error))? else {
+        return fold(journal, stream);
+    };
+    while let Some(snapshot) = snapshots
+        .recover(journal, stream, fold_id::<E>(), head.seq)
+        .map_err(|error| unread(stream, error))?
+    {
+        match codec::decode(&snapshot.state) {
+            Ok(state) => {
+                // Right if nothing follows the snapshot; else the frames that follow say it again.
+                let from = Folded {
+                    state,
+                    head: snapshot.seq,
+                    time_ms: head.time_ms,
+                    boot: head.epoch.boot(),
+                    hash: snapshot.hash,
+                    snapshotted: snapshot.seq,
+                };
+                return catch_up(journal, stream, from);
+            }
+            Err(reason) => {
+                tracing::warn!(%stream, seq = %snapshot.seq, reason, "a snapshot cannot be decoded and is dropped");
+                snapshots.forget(stream, fold_id::<E>(), snapshot.seq);
+            }
+        }
+    }
+    fold(journal, stream)
+}
+
+/// Puts a state away; a state that cannot be encoded is replayed instead.
+pub(crate) fn keep<E: Entity>(snapshots: &SnapshotStore, stream: StreamId, kept: Kept<E>) {
+    match codec::encode(&kept.state) {
+        Ok(state) => {
+            let Kept { seq, hash, .. } = kept;
+            snapshots.put(stream, fold_id::<E>(), &Snapshot { seq, hash, state });
+        }
+        Err(reason) => tracing::warn!(%stream, kind = E::KIND, reason, "a state cannot be kept"),
+    }
+}
+
+const fn fold_id<E: Entity>() -> FoldId<'static> {
+    FoldId {
+        kind: E::KIND,
+        version: E::FOLD_VERSION,
+    }
+}
+
+fn nothing<E: Entity>() -> Folded<E> {
+    Folded {
         state: E::State::default(),
         head: Seq::ZERO,
         time_ms: 0,
         boot: 0,
+        hash: ChainHash::ZERO,
         snapshotted: Seq::ZERO,
-    };
-    fold_from(journal, stream, from)
+    }
 }
 
-fn fold_from<E: Entity>(
+fn unread(stream: StreamId, error: ReadError) -> RecoverError {
+    match error {
+        ReadError::Damaged {
+            readable_to, reason, ..
+        } => RecoverError::Quarantined(Quarantine {
+            stream,
+            readable_to,
+            reason,
+        }),
+        error => RecoverError::Unreadable(error.to_string()),
+    }
+}
+
+/// As [`fold`], going on from an earlier fold of the same stream. Blocks on the disk.
+///
+/// # Errors
+/// As [`fold`].
+pub fn catch_up<E: Entity>(
     journal: &dyn Journal,
     stream: StreamId,
     mut folded: Folded<E>,
@@ -64,14 +148,12 @@ fn fold_from<E: Entity>(
         reason,
     };
     loop {
-        let page = match journal.read(stream, folded.head, Limit::default()) {
-            Ok(page) if page.is_empty() => return Ok(folded),
-            Ok(page) => page,
-            Err(ReadError::Damaged {
-                readable_to, reason, ..
-            }) => return Err(quarantine(readable_to, reason).into()),
-            Err(error) => return Err(RecoverError::Unreadable(error.to_string())),
-        };
+        let page = journal
+            .read(stream, folded.head, Limit::default())
+            .map_err(|error| unread(stream, error))?;
+        if page.is_empty() {
+            return Ok(folded);
+        }
         for frame in page {
             if frame.kind != E::KIND {
                 let reason = format!("it is of kind {:?}, not {:?}", frame.kind, E::KIND);
@@ -111,6 +193,7 @@ fn fold_from<E: Entity>(
                 folded.time_ms = record.time_ms;
             }
             folded.boot = frame.epoch.boot();
+            folded.hash = frame.hash;
         }
     }
 }

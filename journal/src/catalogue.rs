@@ -59,6 +59,8 @@ pub(crate) struct Span {
 /// What one segment adds to one stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Addition {
+    /// What the catalogue says of the stream so far.
+    pub(crate) before: Option<Head>,
     pub(crate) head: Head,
     pub(crate) spans: Vec<Span>,
 }
@@ -121,7 +123,7 @@ impl Catalogue {
         for some in streams.chunks(STREAMS_PER_BATCH) {
             let mut batch = sled::Batch::default();
             for (stream, addition) in some {
-                self.add(&mut batch, **stream, addition)?;
+                add(&mut batch, **stream, addition);
             }
             guard(|| self.db.apply_batch(batch))?;
         }
@@ -133,29 +135,6 @@ impl Catalogue {
         }
         self.sync()?;
         self.put_meta(through, journal)
-    }
-
-    fn add(&self, batch: &mut sled::Batch, stream: StreamId, addition: &Addition) -> Result<(), Broken> {
-        let head = &addition.head;
-        let old = self.head(stream)?;
-        if let Some(stale) = old.as_ref().and_then(|old| standing_key(stream, &old.standing)) {
-            batch.remove(stale);
-        }
-        if let Some(key) = standing_key(stream, &head.standing) {
-            batch.insert(key, &[]);
-        }
-        if old.is_none() {
-            batch.insert(kind_key(&head.kind, stream), &[]);
-        }
-        let head_key = key(b'h', stream, &[]);
-        let value = summed(&head_key, codec::encode_head(head));
-        batch.insert(head_key, value);
-        for spans in addition.spans.chunks(FRAMES_PER_VALUE) {
-            let key = key(b'f', stream, &spans[0].first_seq.0.to_be_bytes());
-            let value = summed(&key, encode_spans(spans));
-            batch.insert(key, value);
-        }
-        Ok(())
     }
 
     /// The head of a stream as of the last indexed segment.
@@ -330,6 +309,31 @@ impl Catalogue {
 }
 
 const META: &[u8] = b"m";
+
+/// Adds the entries of one stream, and removes those that they replace.
+fn add(batch: &mut sled::Batch, stream: StreamId, addition: &Addition) {
+    let Addition { before, head, spans } = addition;
+    if let Some(stale) = before
+        .as_ref()
+        .and_then(|before| standing_key(stream, &before.standing))
+    {
+        batch.remove(stale);
+    }
+    if let Some(key) = standing_key(stream, &head.standing) {
+        batch.insert(key, &[]);
+    }
+    if before.is_none() {
+        batch.insert(kind_key(&head.kind, stream), &[]);
+    }
+    let head_key = key(b'h', stream, &[]);
+    let value = summed(&head_key, codec::encode_head(head));
+    batch.insert(head_key, value);
+    for spans in spans.chunks(FRAMES_PER_VALUE) {
+        let key = key(b'f', stream, &spans[0].first_seq.0.to_be_bytes());
+        let value = summed(&key, encode_spans(spans));
+        batch.insert(key, value);
+    }
+}
 
 /// Runs a call into sled; its errors and its panics both mean that the catalogue is no good any more.
 fn guard<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Broken> {

@@ -29,6 +29,7 @@ pub mod cli;
 #[cfg(feature = "cli")]
 pub mod client;
 mod control;
+mod folds;
 #[cfg(feature = "server")]
 pub mod http;
 mod janitor;

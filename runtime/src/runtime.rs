@@ -12,6 +12,7 @@ use longhaul_actors::{
     SystemOptions, World,
 };
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
+use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
 
 use crate::api::{Code, Problem};
@@ -19,6 +20,7 @@ use crate::brains::playbook::PlaybookBrain;
 use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
 use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
+use crate::folds::Folds;
 use crate::janitor;
 use crate::service::Service;
 use crate::shim::find_shim;
@@ -117,13 +119,17 @@ impl Runtime {
             clock: Arc::clone(&clock),
             world,
         };
-        let sessions = Registry::open(&system, ports, RegistryOptions::of(hosting));
+        let snapshots = open_snapshots(directory.clone()).await?;
+        let mut registry_options = RegistryOptions::of(hosting);
+        registry_options.snapshots = Arc::clone(&snapshots);
+        let sessions = Registry::open(&system, ports, registry_options);
         let janitor = tokio::spawn(janitor::run(Arc::clone(&shared), brains as Arc<dyn Brain>));
         let control = Arc::new(Service {
             journal: shared,
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,
+            folds: Arc::new(Folds::new(snapshots)),
             runtime: tokio::runtime::Handle::current(),
         });
         let mode = options.mode;
@@ -214,6 +220,13 @@ impl std::fmt::Debug for Runtime {
             .field("mode", &self.parts.mode)
             .finish()
     }
+}
+
+async fn open_snapshots(directory: PathBuf) -> Result<Arc<SnapshotStore>, Problem> {
+    let opened = tokio::task::spawn_blocking(move || SnapshotStore::open(&directory.join("snapshots"))).await;
+    opened
+        .map(Arc::new)
+        .map_err(|error| Problem::new(Code::Internal, error.to_string()))
 }
 
 async fn open_journal(directory: PathBuf, socket: Option<String>) -> Result<LocalJournal, Problem> {

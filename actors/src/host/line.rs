@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use longhaul_journal::{Draft, Durable, Epoch, Journal, Receipt, Seq, StreamId, SubmitError};
+use longhaul_journal::{ChainHash, Draft, Durable, Epoch, Journal, Receipt, Seq, StreamId, SubmitError};
+use longhaul_snapshots::Policy;
 
 use crate::answer::{Ask, Caller, Held, SendError};
 use crate::entity::{Entity, Moment, Owed, Placed};
@@ -26,7 +27,11 @@ pub(crate) struct Line<E: Entity> {
     time_ms: u64,
     folded: Seq,
     durable: Seq,
+    /// Hash of the last durable frame.
+    hash: ChainHash,
     snapshotted: Seq,
+    /// The last seq at which the state was set aside for a snapshot.
+    set_aside: Seq,
     owed: Vec<Owed<E::Effect>>,
     waiting: VecDeque<Step<E>>,
 }
@@ -47,16 +52,25 @@ struct InFlight<E: Entity> {
     due: Option<u64>,
     /// `None` when it owes what the frame before it owed.
     owed: Option<Vec<Owed<E::Effect>>>,
+    /// The state after this frame, when it is worth a snapshot.
+    state: Option<E::State>,
+}
+
+/// A durable state, and the frame it belongs to.
+pub(crate) struct Kept<E: Entity> {
+    pub(crate) seq: Seq,
+    pub(crate) hash: ChainHash,
+    pub(crate) state: E::State,
 }
 
 /// What became durable and may now be acted on.
 pub(crate) struct Released<E: Entity> {
-    /// The last durable seq.
-    pub(crate) durable: Seq,
     /// When it must be woken.
     pub(crate) due: Option<u64>,
     /// All owed work, if that changed.
     pub(crate) owed: Option<Vec<Owed<E::Effect>>>,
+    /// The newest state that is worth a snapshot.
+    pub(crate) kept: Option<Kept<E>>,
 }
 
 /// Why a line takes nothing more.
@@ -78,7 +92,9 @@ impl<E: Entity> Line<E> {
             time_ms: folded.time_ms,
             folded: folded.head,
             durable: folded.head,
+            hash: folded.hash,
             snapshotted: folded.snapshotted,
+            set_aside: folded.snapshotted,
             owed: Vec::new(),
             waiting: VecDeque::new(),
         }
@@ -109,6 +125,7 @@ impl<E: Entity> Line<E> {
     pub(crate) fn decide(
         &mut self,
         journal: &dyn Journal,
+        policy: &Policy,
         command: E::Command,
         mut caller: Caller<E>,
         now_ms: u64,
@@ -138,6 +155,10 @@ impl<E: Entity> Line<E> {
                 } = facts;
                 self.time_ms = time_ms;
                 self.folded = to;
+                let state = policy.is_due(self.set_aside, to).then(|| {
+                    self.set_aside = to;
+                    self.state.clone()
+                });
                 caller.submitted();
                 let receipt = journal.submit(draft);
                 self.waiting.push_back(Step::Frame(InFlight {
@@ -147,6 +168,7 @@ impl<E: Entity> Line<E> {
                     reply,
                     due,
                     owed,
+                    state,
                 }));
                 Ok(())
             }
@@ -217,9 +239,9 @@ impl<E: Entity> Line<E> {
         let (due, owed) = self.consult(|state| (E::due(state), E::owed(state)))?;
         self.owed.clone_from(&owed);
         Ok(Released {
-            durable: self.durable,
             due,
             owed: Some(owed),
+            kept: None,
         })
     }
 
@@ -267,12 +289,19 @@ impl<E: Entity> Line<E> {
             }
             match (self.waiting.pop_front(), written) {
                 (Some(Step::Frame(frame)), Some(Ok(durable))) if durable.seq == frame.to => {
-                    self.durable = frame.to;
-                    let earlier = released.take().and_then(|earlier| earlier.owed);
+                    (self.durable, self.hash) = (frame.to, durable.hash);
+                    let (owed, kept) = released
+                        .take()
+                        .map_or((None, None), |earlier| (earlier.owed, earlier.kept));
+                    let kept = frame.state.map_or(kept, |state| {
+                        self.snapshotted = frame.to;
+                        let (seq, hash) = (frame.to, durable.hash);
+                        Some(Kept { seq, hash, state })
+                    });
                     *released = Some(Released {
-                        durable: frame.to,
                         due: frame.due,
-                        owed: frame.owed.or(earlier),
+                        owed: frame.owed.or(owed),
+                        kept,
                     });
                     frame.caller.answer(Ok(frame.reply));
                 }
@@ -294,14 +323,18 @@ impl<E: Entity> Line<E> {
         self.waiting.retain(|step| matches!(step, Step::Frame(_)));
     }
 
-    /// A snapshot of what is durable was taken.
-    pub(crate) fn snapshotted(&mut self, seq: Seq) {
-        self.snapshotted = self.snapshotted.max(seq);
-    }
-
-    /// How many durable records a recovery would have to fold again.
-    pub(crate) fn unsnapshotted(&self) -> u64 {
-        self.durable.0.saturating_sub(self.snapshotted.0)
+    /// The state before the actor goes to sleep, when it is settled and worth a snapshot.
+    pub(crate) fn keep_at_rest(&mut self, policy: &Policy) -> Option<Kept<E>> {
+        let is_due = policy.is_due_at_passivation(self.snapshotted, self.durable);
+        if !is_due || self.folded != self.durable {
+            return None;
+        }
+        self.snapshotted = self.durable;
+        Some(Kept {
+            seq: self.durable,
+            hash: self.hash,
+            state: self.state.clone(),
+        })
     }
 
     /// The inequality that everything else rests on.

@@ -17,6 +17,7 @@ use crate::recover::Folded;
 use crate::registry::Home;
 use crate::supervisor::{Ending, Place};
 
+pub(crate) use line::Kept;
 pub(crate) use line::panic_message;
 use line::{Broken, Line, Released};
 
@@ -141,7 +142,9 @@ impl<E: Entity> Host<E> {
 
     fn decide(&mut self, command: E::Command, caller: Caller<E>) -> Result<(), Broken> {
         let now_ms = self.home.clock().now_ms();
-        self.line.decide(self.home.journal(), command, caller, now_ms)
+        let policy = &self.home.options().keep;
+        self.line
+            .decide(self.home.journal(), policy, command, caller, now_ms)
     }
 
     fn read(&mut self, letter: Letter<E>, ctx: &mut Context<Self>) -> Result<(), Broken> {
@@ -210,6 +213,9 @@ impl<E: Entity> Host<E> {
         if is_needed {
             self.set_idle(idle_after_ms, ctx);
         } else {
+            if let Some(kept) = self.line.keep_at_rest(&self.home.options().keep) {
+                self.home.keep(self.stream, kept);
+            }
             self.leave(Ending::Passivated, ctx);
         }
         Ok(())
@@ -242,6 +248,9 @@ impl<E: Entity> Host<E> {
             let recovered = |seq: Seq| found.is_some_and(|head| seq <= head);
             self.home.ensure(self.stream, owed, |id| recovered(id.seq));
             self.fresh = false;
+        }
+        if let Some(kept) = released.kept {
+            self.home.keep(self.stream, kept);
         }
     }
 

@@ -15,7 +15,7 @@ use super::{Options, Ports};
 use crate::answer::{Caller, Quarantine, SendError, TurnedAway};
 use crate::effects::{Deliver, Effects};
 use crate::entity::{EffectId, Entity, Owed, RecoveryCause};
-use crate::host::{Host, Letter, Request};
+use crate::host::{Host, Kept, Letter, Request};
 use crate::ports::Clock;
 use crate::recover::{self, RecoverError};
 use crate::supervisor::{Ending, SystemInner, Verdict, judge};
@@ -242,11 +242,11 @@ impl<E: Entity> Home<E> {
                 home.clock.sleep(after_ms).await;
             }
             let permit = Arc::clone(home.system.recoveries()).acquire_owned().await;
-            let journal = Arc::clone(&home.journal);
+            let (journal, snapshots) = (Arc::clone(&home.journal), Arc::clone(&home.options.snapshots));
             let folding = tokio::task::spawn_blocking(move || {
                 // Claimed first: nobody else can move the stream while it is folded.
                 let epoch = journal.claim(stream);
-                (epoch, recover::fold::<E>(&*journal, stream))
+                (epoch, recover::recover::<E>(&*journal, &snapshots, stream))
             });
             let folded = folding.await;
             drop(permit);
@@ -442,6 +442,13 @@ impl<E: Entity> Home<E> {
             let deliver: Arc<dyn Deliver<E>> = home;
             self.effects.ensure(stream, owed, recovered, &deliver);
         }
+    }
+
+    /// Puts a state away, in the background: it is worth something only if nobody waits for it.
+    pub(crate) fn keep(&self, stream: StreamId, kept: Kept<E>) {
+        let snapshots = Arc::clone(&self.options.snapshots);
+        self.runtime()
+            .spawn_blocking(move || recover::keep(&snapshots, stream, kept));
     }
 
     /// Takes nothing more, and tells every actor to end in good order.

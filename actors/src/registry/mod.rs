@@ -5,6 +5,7 @@ mod home;
 use std::sync::Arc;
 
 use longhaul_journal::{Journal, Seq, StreamId};
+use longhaul_snapshots::{Policy, SnapshotStore};
 use tokio::sync::oneshot;
 
 use crate::answer::{Caller, Quarantine, QueryError, Question, SendError};
@@ -72,6 +73,10 @@ pub struct Options {
     pub idle_after_ms: u64,
     /// The index of standings is read at least this often.
     pub sweep_every_ms: u64,
+    /// Where folds are kept. Nowhere by default: then every recovery replays the whole stream.
+    pub snapshots: Arc<SnapshotStore>,
+    /// When a fold is kept.
+    pub keep: Policy,
     /// Streams that one sweep wakes at the same time.
     pub sweep_width: usize,
 }
@@ -84,6 +89,8 @@ impl Default for Options {
             in_flight: 4096,
             idle_after_ms: 180_000,
             sweep_every_ms: 60_000,
+            snapshots: Arc::new(SnapshotStore::disabled()),
+            keep: Policy::default(),
             sweep_width: 16,
         }
     }

@@ -35,7 +35,7 @@ pub use tool::*;
 use crate::entity::{Decision, DecodeError, Entity, Moment, Owed, Placed, Recovery, RecoveryCause};
 
 /// The rules of a session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Session {}
 
 impl Entity for Session {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::catalogue::{Broken, Catalogue, Span};
@@ -33,6 +34,7 @@ pub(crate) struct Index {
     catalogue: RwLock<Shelf>,
     damaged: RwLock<HashMap<StreamId, Damage>>,
     durable: Mutex<Position>,
+    closing: AtomicBool,
 }
 
 /// The catalogue with what is needed to put another in its place.
@@ -62,6 +64,7 @@ impl Index {
             catalogue: RwLock::new(shelf),
             damaged: RwLock::new(damaged),
             durable: Mutex::new(durable),
+            closing: AtomicBool::new(false),
         }
     }
 
@@ -97,6 +100,10 @@ impl Index {
             };
             let segment = self.segments.get(first).map_err(segments_error)?;
             let Some(end) = segment.end else { return Ok(()) };
+            if self.closing.load(Ordering::Relaxed) {
+                // What is left is read when the journal is opened again, and indexed then.
+                return Ok(());
+            }
             self.settle(&segment, end)?;
             // The zeros behind the last frame were room that nobody needs any more.
             let file = self
@@ -459,6 +466,11 @@ impl Index {
             self.quarantine(damage);
         }
         Ok(())
+    }
+
+    /// Lets the indexer end with the segment it is at; a close must not wait for a backlog.
+    pub(crate) fn stop_settling(&self) {
+        self.closing.store(true, Ordering::Relaxed);
     }
 
     /// Lets go of the catalogue, so that the next process can open it.

@@ -1,14 +1,18 @@
 //! Turns sealed segments into entries of the catalogue, and builds the whole of it again when it is lost.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
 use crate::catalogue::{Addition, Additions, Broken, Catalogue, Span};
+use crate::codec::Summary;
 use crate::damage::{Damage, Lost, blame};
-use crate::id::Position;
+use crate::id::{Position, Seq, StreamId};
 use crate::local::index::{Index, Shelf};
+use crate::record::Head;
 use crate::rules;
 use crate::scan::{self, Bad, Found};
 use crate::segment::{JournalId, Segment, Segments};
@@ -50,87 +54,109 @@ impl From<io::Error> for IndexError {
 }
 
 /// Reads a sealed segment and works out what it adds. Every stream's seqs and hashes are checked on the way.
+///
+/// The segment is gathered by stream first and compared with the catalogue afterwards, in the order of its keys: looked
+/// up in the order of the frames, 100,000 streams cost seconds.
 pub(crate) fn additions(
     catalogue: &Catalogue,
     segment: &Segment,
 ) -> Result<(Additions, Vec<Lost>), IndexError> {
-    let mut added = Additions::default();
-    let mut bads: Vec<Bad> = Vec::new();
-    let mut broken = None;
-    let known_damaged: std::collections::HashSet<_> = catalogue
+    let known_damaged: HashSet<_> = catalogue
         .damaged()?
         .into_iter()
         .map(|damage| damage.stream)
         .collect();
+    let mut gathered: BTreeMap<StreamId, Gathered> = BTreeMap::new();
+    let mut bads: Vec<Bad> = Vec::new();
     scan::scan(segment, segment.first, |found| {
         match found {
             Found::Bad(bad) => bads.push(bad),
             Found::Frame { summary, .. } if summary.is_marker() => {}
-            Found::Frame { summary, .. }
-                if broken.is_some() || known_damaged.contains(&summary.head.stream) => {}
+            Found::Frame { summary, .. } if known_damaged.contains(&summary.head.stream) => {}
             Found::Frame {
                 envelope, summary, ..
-            } => {
-                let stream = summary.head.stream;
-                if added.damaged.contains_key(&stream) {
-                    return Ok(());
-                }
-                let span = Span {
-                    position: envelope.position,
-                    first_seq: summary.first_seq,
-                    last_seq: summary.head.seq,
-                };
-                let before = match added.streams.get(&stream) {
-                    Some(addition) => Ok(Some(addition.head.clone())),
-                    None => catalogue.head(stream),
-                };
-                let before = match before {
-                    Ok(before) => before,
-                    Err(error) => {
-                        broken = Some(error);
-                        return Ok(());
-                    }
-                };
-                // Already indexed, when the batches of this segment were cut short by a crash.
-                let repeated = before
-                    .as_ref()
-                    .is_some_and(|before| before.seq >= summary.head.seq);
-                if !repeated && let Err(reason) = rules::follows(before.as_ref(), &summary) {
-                    let readable_to = before.map_or(crate::id::Seq::ZERO, |before| before.seq);
-                    added.damaged.insert(
-                        stream,
-                        Damage {
-                            stream,
-                            readable_to,
-                            reason,
-                        },
-                    );
-                    return Ok(());
-                }
-                match added.streams.get_mut(&stream) {
-                    Some(addition) => {
-                        addition.spans.push(span);
-                        addition.head = summary.head;
-                    }
-                    None => {
-                        added.streams.insert(
-                            stream,
-                            Addition {
-                                head: summary.head,
-                                spans: vec![span],
-                            },
-                        );
-                    }
-                }
-            }
+            } => match gathered.entry(summary.head.stream) {
+                Entry::Occupied(mut known) => known.get_mut().extend(envelope.position, summary),
+                Entry::Vacant(place) => drop(place.insert(Gathered::new(envelope.position, summary))),
+            },
         }
         Ok(())
     })?;
-    if let Some(broken) = broken {
-        return Err(broken.into());
+    let mut added = Additions::default();
+    for (stream, gathered) in gathered {
+        let before = catalogue.head(stream)?;
+        // Already indexed, when the batches of this segment were cut short by a crash.
+        let repeated = before
+            .as_ref()
+            .is_some_and(|before| before.seq >= gathered.first.head.seq);
+        if !repeated && let Err(reason) = rules::follows(before.as_ref(), &gathered.first) {
+            let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
+            added.damaged.insert(
+                stream,
+                Damage {
+                    stream,
+                    readable_to,
+                    reason,
+                },
+            );
+            continue;
+        }
+        if let Some(damage) = gathered.damage {
+            added.damaged.insert(stream, damage);
+        }
+        let Gathered { head, spans, .. } = gathered;
+        added.streams.insert(stream, Addition { before, head, spans });
     }
     let lost = attribute(catalogue, &mut added, &bads)?;
     Ok((added, lost))
+}
+
+/// The frames of one stream in one segment, as far as they follow each other.
+struct Gathered {
+    first: Summary,
+    head: Head,
+    spans: Vec<Span>,
+    damage: Option<Damage>,
+}
+
+impl Gathered {
+    fn new(position: Position, summary: Summary) -> Self {
+        let spans = vec![span(position, &summary)];
+        Self {
+            head: summary.head.clone(),
+            first: summary,
+            spans,
+            damage: None,
+        }
+    }
+
+    fn extend(&mut self, position: Position, summary: Summary) {
+        if self.damage.is_some() {
+            return;
+        }
+        match rules::follows(Some(&self.head), &summary) {
+            Ok(()) => {
+                self.spans.push(span(position, &summary));
+                self.head = summary.head;
+            }
+            Err(reason) => {
+                let (stream, readable_to) = (self.head.stream, self.head.seq);
+                self.damage = Some(Damage {
+                    stream,
+                    readable_to,
+                    reason,
+                });
+            }
+        }
+    }
+}
+
+fn span(position: Position, summary: &Summary) -> Span {
+    Span {
+        position,
+        first_seq: summary.first_seq,
+        last_seq: summary.head.seq,
+    }
 }
 
 /// Finds the streams that lost the frames in bad stretches; what no stream can be blamed for is returned.

@@ -32,6 +32,7 @@ pub(crate) mod index;
 pub(crate) mod indexer;
 mod lock;
 mod open;
+mod recover;
 mod room;
 
 use std::path::{Path, PathBuf};
@@ -213,6 +214,7 @@ impl Journal for LocalJournal {
         };
         // In this order: what was submitted is answered, then nobody needs room or an index, then others may come.
         self.inbox.close();
+        self.index.stop_settling();
         join(running.committer);
         self.filler.close();
         join(running.filler);

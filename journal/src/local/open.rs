@@ -1,29 +1,25 @@
-//! Opening: whose directory it is, what the last process left behind, and what of it may be trusted.
+//! Opening: whose directory it is, what format it has, and how its parts are put together.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::catalogue::{Broken, Catalogue, Span};
-use crate::damage::{Damage, Lost, blame};
-use crate::files::{self, Disk, DiskFile};
-use crate::id::{Position, Seq, StreamId};
+use crate::catalogue::{Broken, Catalogue};
+use crate::damage::{Damage, Lost};
+use crate::files::{self, Disk};
+use crate::id::Position;
 use crate::local::blobs::LocalBlobs;
 use crate::local::committer::{Committer, Inbox};
-use crate::local::fresh::Fresh;
 use crate::local::identity::{self, DIRECTORY_FORMAT, Format};
 use crate::local::index::{Index, Shelf};
-use crate::local::indexer::{self, IndexError};
+use crate::local::indexer;
 use crate::local::lock::{Holder, Lock, LockError};
-use crate::local::room::{Filler, Room};
+use crate::local::recover::{Findings, Tail};
+use crate::local::room::Filler;
 use crate::local::{LocalJournal, Options, Running};
-use crate::record::Head;
-use crate::rules;
-use crate::scan::{self, Bad, Found};
-use crate::segment::{self, FIRST_POSITION, HEADER_LEN, JournalId, Segment, Segments, offset_of};
+use crate::segment::{self, FIRST_POSITION, JournalId, Segment, Segments, offset_of};
 use crate::watches::Watches;
 
 /// Why a journal could not be opened.
@@ -371,236 +367,6 @@ fn open_catalogue(
     Ok((shelf, findings))
 }
 
-/// What reading the segments that are not in the catalogue brought to light.
-#[derive(Debug)]
-struct Findings {
-    fresh: Fresh,
-    damaged: HashMap<StreamId, Damage>,
-    lost: Vec<Lost>,
-    catalogue: CatalogueState,
-    frames: u64,
-    /// Everything below was known synced by the last process.
-    durable: Position,
-    /// Behind the last frame that is kept.
-    end: Position,
-    /// Frames from `durable` on, markers not counted.
-    doubtful: u64,
-    torn: Option<Position>,
-}
-
-impl Default for Findings {
-    fn default() -> Self {
-        Self {
-            fresh: Fresh::default(),
-            damaged: HashMap::new(),
-            lost: Vec::new(),
-            catalogue: CatalogueState::Created,
-            frames: 0,
-            durable: FIRST_POSITION,
-            end: FIRST_POSITION,
-            doubtful: 0,
-            torn: None,
-        }
-    }
-}
-
-impl Findings {
-    fn load(&mut self, shelf: &Shelf, segments: &Segments, last: &Segment) -> Result<(), OpenError> {
-        let scanning = doing("read the segments");
-        self.durable = scan::durable_below(last).map_err(&scanning)?;
-        let catalogue = shelf
-            .catalogue
-            .as_ref()
-            .ok_or_else(|| scanning(io::Error::other("no catalogue")))?;
-        for first in segments
-            .firsts()
-            .into_iter()
-            .filter(|first| *first >= shelf.indexed)
-        {
-            let segment = segments.get(first).map_err(&scanning)?;
-            self.load_segment(catalogue, &segment)
-                .map_err(|error| scanning(io::Error::other(error.to_string())))?;
-        }
-        Ok(())
-    }
-
-    fn load_segment(&mut self, catalogue: &Catalogue, segment: &Segment) -> Result<(), IndexError> {
-        let mut bads: Vec<Bad> = Vec::new();
-        let end = scan::scan(segment, segment.first, |found| {
-            match found {
-                _ if self.torn.is_some() => {}
-                Found::Bad(bad) if bad.position >= self.durable => self.torn = Some(bad.position),
-                Found::Bad(bad) => bads.push(bad),
-                Found::Frame { summary, .. } if summary.is_marker() => {}
-                Found::Frame {
-                    envelope, summary, ..
-                } => {
-                    self.frames += 1;
-                    self.doubtful += u64::from(envelope.position >= self.durable);
-                    let stream = summary.head.stream;
-                    if self.damaged.contains_key(&stream) {
-                        return Ok(());
-                    }
-                    let before = self
-                        .head(catalogue, stream)
-                        .map_err(|broken| io::Error::other(broken.0))?;
-                    if let Err(reason) = rules::follows(before.as_ref(), &summary) {
-                        // The catalogue may be ahead of `indexed`, when its batches were cut short by a crash.
-                        let repeated = !self.fresh.holds(stream)
-                            && before
-                                .as_ref()
-                                .is_some_and(|before| before.seq >= summary.head.seq);
-                        if !repeated {
-                            let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
-                            self.damaged.insert(
-                                stream,
-                                Damage {
-                                    stream,
-                                    readable_to,
-                                    reason,
-                                },
-                            );
-                            return Ok(());
-                        }
-                    }
-                    let (first_seq, last_seq) = (summary.first_seq, summary.head.seq);
-                    self.fresh.push(
-                        summary.head,
-                        Span {
-                            position: envelope.position,
-                            first_seq,
-                            last_seq,
-                        },
-                    );
-                }
-            }
-            Ok(())
-        })?;
-        self.end = self.torn.unwrap_or(end);
-        for bad in &bads {
-            let blamed = blame(
-                bad,
-                |stream| self.head(catalogue, stream),
-                |hash| match self.fresh.heads().find(|head| head.hash == hash) {
-                    Some(head) => Ok(Some(head.clone())),
-                    None => catalogue.head_with_hash(hash),
-                },
-            )?;
-            match blamed {
-                Some(damage) => drop(self.damaged.entry(damage.stream).or_insert(damage)),
-                None => self.lost.push(Lost::new(bad)),
-            }
-        }
-        Ok(())
-    }
-
-    fn head(&self, catalogue: &Catalogue, stream: StreamId) -> Result<Option<Head>, Broken> {
-        match self.fresh.head(stream) {
-            Some(head) => Ok(Some(head.clone())),
-            None => catalogue.head(stream),
-        }
-    }
-}
-
-/// Where writing goes on.
-#[derive(Debug)]
-struct Tail {
-    room: Room,
-    head: Position,
-    durable: Position,
-    marked: bool,
-    torn: Option<TornTail>,
-    copied: Option<CopiedTail>,
-}
-
-impl Tail {
-    /// Decides whether the last segment can be written on as it is.
-    ///
-    /// Frames above `durable` are shown by the page cache, and after a failed sync the page cache shows what is not on
-    /// disk and never will be. So they are copied to a new segment and synced there before anything else is
-    /// acknowledged; half a frame behind them is left behind with the old one.
-    fn settle(segments: &Segments, journal: JournalId, last: &Segment, found: &Findings) -> io::Result<Self> {
-        let torn = match found.torn {
-            Some(position) => Some(TornTail {
-                position,
-                bytes: scan::written_to(last, position)?.0 - position.0,
-            }),
-            None => None,
-        };
-        if found.doubtful == 0 && torn.is_none() {
-            let file = segments.disk().open(&segments.path(last.first), true)?;
-            let filled = file.size()?.max(HEADER_LEN);
-            return Ok(Self {
-                room: Room {
-                    first: last.first,
-                    file,
-                    filled,
-                },
-                head: found.end,
-                durable: found.durable,
-                marked: found.end > found.durable || found.end == last.first,
-                torn: None,
-                copied: None,
-            });
-        }
-        let (first, end) = (found.durable, found.end);
-        let file = copy(segments, journal, last, first, end)?;
-        if first > last.first {
-            // Cosmetic: the name of the new segment already says where this one ends.
-            segments
-                .disk()
-                .open(&segments.path(last.first), true)?
-                .set_len(offset_of(last.first, first))?;
-        }
-        let copied = CopiedTail {
-            position: first,
-            frames: found.doubtful,
-        };
-        if let Some(torn) = torn {
-            tracing::warn!(position = %torn.position, bytes = torn.bytes, "dropped a torn tail that was never acknowledged");
-        }
-        Ok(Self {
-            room: Room {
-                first,
-                file,
-                filled: offset_of(first, end),
-            },
-            head: end,
-            durable: end,
-            marked: false,
-            torn,
-            copied: (found.doubtful > 0).then_some(copied),
-        })
-    }
-}
-
-/// Copies frames verbatim to a new segment that begins with them.
-fn copy(
-    segments: &Segments,
-    journal: JournalId,
-    last: &Segment,
-    first: Position,
-    end: Position,
-) -> io::Result<Arc<dyn DiskFile>> {
-    let path = segments.folder().join("copy.tmp");
-    let file = segments.disk().create(&path)?;
-    let mut buffer = vec![0; 1 << 20];
-    let mut at = first;
-    while at < end {
-        let want = usize::try_from(end.0 - at.0)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
-        let read = files::read_full(&*last.file, &mut buffer[..want], offset_of(last.first, at))?;
-        if read < want {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        files::write_all(&*file, &buffer[..want], offset_of(first, at))?;
-        at = Position(at.0 + want as u64);
-    }
-    segments.place(journal, first, &path, &*file)?;
-    Ok(file)
-}
-
 /// Makes the next boot generation durable. It must be larger than any that wrote a frame, even if its file was lost.
 fn next_boot(disk: &dyn Disk, folder: &Path, index: &Index) -> Result<u32, OpenError> {
     let last = match identity::read_boot(disk, folder).map_err(doing("read the boot generation"))? {
@@ -625,7 +391,7 @@ fn not_writable(folder: &Path, error: &io::Error) -> OpenError {
     }
 }
 
-fn doing(what: &'static str) -> impl Fn(io::Error) -> OpenError {
+pub(super) fn doing(what: &'static str) -> impl Fn(io::Error) -> OpenError {
     move |error| OpenError::Io {
         what: what.into(),
         reason: error.to_string(),

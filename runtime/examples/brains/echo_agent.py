@@ -18,10 +18,12 @@ def commands_in(text):
 
 def decide(seen):
     """Returns the next answer, as a pure function of the records."""
-    wanted, begun, ended, told = [], 0, None, 0
+    wanted, begun, ended, told, bounded = [], 0, None, 0, False
     for record in seen:
         kind, data = record["type"], record["data"]
-        if kind == "user.message":  # the first of them is the goal
+        if kind == "session.started":
+            bounded = data["mode"] == "bounded"
+        elif kind == "user.message":  # the first of them is the goal
             wanted += commands_in(data["text"])
         elif kind == "model.completed" and not data.get("failure"):
             begun += sum(call["tool"] == "exec" for call in data.get("calls", []))
@@ -41,7 +43,8 @@ def decide(seen):
     if begun < len(wanted):
         answer["calls"] = [{"tool": "exec", "args": {"command": wanted[begun]}}]
     else:
-        answer["end"] = {"kind": "yield"}
+        # A bounded run asks again at once after a yield; an interactive one waits for the next message.
+        answer["end"] = {"kind": "finish", "summary": "all done"} if bounded else {"kind": "yield"}
     return answer
 
 

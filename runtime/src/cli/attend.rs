@@ -23,7 +23,7 @@ const LAST: u64 = 10;
 /// How long one question waits for a record.
 const WAIT_MS: u64 = 20_000;
 /// How long after a first Ctrl-C a second one cancels.
-const SECOND_THOUGHTS: Duration = Duration::from_secs(2);
+const SECOND_THOUGHTS: Duration = Duration::from_secs(3);
 /// How long to wait before looking for a new host, and how often, once the old one has gone.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRIES: u32 = 40;
@@ -283,6 +283,7 @@ pub(super) fn rests(state: &str) -> bool {
             | "completed"
             | "failed"
             | "canceled"
+            | "quarantined"
     )
 }
 
@@ -291,7 +292,7 @@ fn exit_code(session: &SessionView) -> u8 {
     match (session.state.as_str(), session.paused_reason.as_deref()) {
         ("completed" | "idle" | "hibernated", _) => 0,
         ("paused", Some("credits" | "budget")) => 6,
-        ("paused", Some("damaged")) => 8,
+        ("paused", Some("damaged")) | ("quarantined", _) => 8,
         ("paused" | "awaiting_input" | "awaiting_approval", _) => 7,
         _ => 1,
     }
@@ -370,6 +371,7 @@ mod tests {
             ("paused", Some("crash_loop"), 7),
             ("paused", Some("budget"), 6),
             ("paused", Some("damaged"), 8),
+            ("quarantined", None, 8),
         ];
         for (state, reason, code) in rows {
             assert!(rests(state), "{state}");

@@ -12,6 +12,8 @@ use longhaul_journal::{Frame, Record, Seq, Standing};
 pub(super) enum Unfoldable {
     #[error("seq {expected} is missing: the next record that can be read is {found}")]
     Gap { expected: Seq, found: Seq },
+    #[error("seq {seq} is damaged: {reason}")]
+    Damaged { seq: Seq, reason: String },
     #[error("seq {seq}: {error}")]
     Unreadable { seq: Seq, error: DecodeError },
     #[error("seq {seq}: folding it panics: {message}")]

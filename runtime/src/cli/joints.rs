@@ -4,9 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longhaul_actors::Folded;
-use longhaul_actors::session::{Session, State};
-use longhaul_journal::{Seq, StreamId};
+use longhaul_actors::session::State;
+use longhaul_journal::StreamId;
 use sha2::{Digest, Sha256};
 
 use crate::Control;
@@ -71,15 +70,8 @@ pub(super) fn keyed(key: &str) -> StreamId {
 }
 
 /// A session as it is shown, from its fold.
-pub(super) fn view(data: &Path, stream: StreamId, state: State) -> SessionView {
-    let folded = Folded::<Session> {
-        head: state.head,
-        time_ms: state.last_ms,
-        boot: 0,
-        snapshotted: Seq::ZERO,
-        state,
-    };
-    crate::service::view(data, stream, &folded)
+pub(super) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView {
+    crate::service::view(data, stream, state)
 }
 
 /// No brain was named: three ways on.

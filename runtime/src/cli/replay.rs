@@ -49,7 +49,7 @@ fn check_all(logs: &[Log], ui: &Ui) -> Outcome {
     let mut sound = true;
     for log in logs {
         let id = session_id(log.stream);
-        let checked = check(frames(log));
+        let checked = log.damage.clone().map_or_else(|| check(frames(log)), Err);
         sound &= checked.is_ok();
         if ui.is_json() {
             ui.object(&match &checked {
@@ -162,6 +162,7 @@ mod tests {
         Log {
             stream: frames[0].stream,
             frames,
+            damage: None,
         }
     }
 

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::Entity;
 use longhaul_actors::session::{Session, State};
-use longhaul_journal::{Entry, Frame, Offline, Seq, StreamId};
+use longhaul_journal::{Damage, Entry, Frame, Offline, Seq, StreamId, verify};
 
 use super::fold::{Unfoldable, fold_frame};
 use super::joints;
@@ -40,6 +40,8 @@ pub(super) struct Shelf {
 pub(super) struct Log {
     pub(super) stream: StreamId,
     pub(super) frames: Vec<Arc<Frame>>,
+    /// Where it is damaged, if it is: nothing beyond can be trusted.
+    pub(super) damage: Option<Unfoldable>,
 }
 
 /// A session in the course of being folded.
@@ -84,24 +86,33 @@ impl Shelf {
     /// The whole log of a stream.
     pub(super) fn log(&self, stream: StreamId) -> Result<Log, Problem> {
         let mut frames = Vec::new();
-        self.walk(Some(stream), |frame| frames.push(frame))?;
-        Ok(Log { stream, frames })
+        let mut damage = self.walk(Some(stream), |frame| frames.push(frame))?;
+        Ok(Log {
+            stream,
+            frames,
+            damage: damage.remove(&stream),
+        })
     }
 
     /// The logs of all sessions.
     pub(super) fn logs(&self) -> Result<Vec<Log>, Problem> {
         let mut logs: BTreeMap<StreamId, Vec<Arc<Frame>>> = BTreeMap::new();
-        self.walk(None, |frame| logs.entry(frame.stream).or_default().push(frame))?;
-        Ok(logs
-            .into_iter()
-            .map(|(stream, frames)| Log { stream, frames })
-            .collect())
+        let mut damage = self.walk(None, |frame| logs.entry(frame.stream).or_default().push(frame))?;
+        let log = |(stream, frames)| Log {
+            stream,
+            frames,
+            damage: damage.remove(&stream),
+        };
+        Ok(logs.into_iter().map(log).collect())
     }
 
     /// All sessions, newest first.
     fn sessions(&self) -> Result<Vec<SessionView>, Problem> {
         let mut folding: BTreeMap<StreamId, Folding> = BTreeMap::new();
-        self.walk(None, |frame| folding.entry(frame.stream).or_default().add(&frame))?;
+        let damage = self.walk(None, |frame| folding.entry(frame.stream).or_default().add(&frame))?;
+        for (stream, why) in damage {
+            folding.entry(stream).or_default().broken = Some(why);
+        }
         let views = folding
             .into_iter()
             .map(|(stream, folding)| view(&self.data, stream, folding));
@@ -110,20 +121,42 @@ impl Shelf {
         Ok(views)
     }
 
-    fn walk(&self, stream: Option<StreamId>, mut visit: impl FnMut(Arc<Frame>)) -> Result<(), Problem> {
+    /// Shows the frames that can be read, and returns what is known of the streams that lost one.
+    fn walk(
+        &self,
+        stream: Option<StreamId>,
+        mut visit: impl FnMut(Arc<Frame>),
+    ) -> Result<BTreeMap<StreamId, Unfoldable>, Problem> {
         let Some(journal) = open(&self.data)? else {
-            return Ok(());
+            return Ok(BTreeMap::new());
         };
+        let mut sound = true;
         let walked = journal.walk(stream, |entry| {
-            // Damage is not skipped in silence: the stream that it hit shows a gap.
-            if let Entry::Frame(frame) = entry
-                && frame.kind == Session::KIND
-            {
-                visit(frame);
+            match entry {
+                Entry::Frame(frame) if frame.kind == Session::KIND => visit(frame),
+                Entry::Frame(_) => {}
+                _ => sound = false,
             }
             ControlFlow::Continue(())
         });
-        walked.map_err(|error| unreadable(&self.data, &error))
+        // Whose bytes they were takes a second walk, over every chain; damage is rare.
+        let verified = walked.and_then(|()| {
+            if sound {
+                Ok(None)
+            } else {
+                verify(&self.data, None).map(Some)
+            }
+        });
+        let report = verified.map_err(|error| unreadable(&self.data, &error))?;
+        let of_stream = |damage: Damage| {
+            let (seq, reason) = (damage.readable_to.next(), damage.reason);
+            (damage.stream, Unfoldable::Damaged { seq, reason })
+        };
+        Ok(report
+            .into_iter()
+            .flat_map(|report| report.damaged)
+            .map(of_stream)
+            .collect())
     }
 
     /// The log, from memory if it was read before and holds something above `after`.
@@ -198,6 +231,7 @@ impl Log {
     fn folded(&self) -> Folding {
         let mut folding = Folding::default();
         self.frames.iter().for_each(|frame| folding.add(frame));
+        folding.broken = self.damage.clone().or(folding.broken);
         folding
     }
 }
@@ -253,7 +287,7 @@ fn resolve(id: &str, known: &[StreamId]) -> Result<StreamId, Problem> {
 
 /// A session as it is shown, up to where its log can be read.
 fn view(data: &Path, stream: StreamId, folding: Folding) -> SessionView {
-    let mut shown = joints::view(data, stream, folding.state);
+    let mut shown = joints::view(data, stream, &folding.state);
     if let Some(why) = folding.broken {
         shown.state = "quarantined".into();
         shown.quarantined = Some(why.to_string());

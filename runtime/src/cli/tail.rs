@@ -43,6 +43,11 @@ pub(super) async fn tail(args: Tail, place: &Place, ui: &Ui) -> Outcome {
         page.events.iter().try_for_each(|record| print(record, ui))?;
         query.after = page.next_after;
         let caught_up = page.next_after >= page.head;
+        if caught_up && page.state == "quarantined" {
+            let detail = format!("{id} lost part of its log; this is what can be read of it");
+            let problem = Problem::new(Code::StreamQuarantined, detail);
+            return Err(problem.next("see what is lost", "longhaul journal verify").into());
+        }
         if page.ended || (caught_up && !args.follow) {
             return Ok(0);
         }

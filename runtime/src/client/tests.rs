@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::SocketClient;
 use crate::api::{Cancel, Code, EventsQuery, ListQuery, Pause, Problem, Send as SendMessage, Start};
 use crate::control::Control;
-use crate::http::support::{BLOB, ID, KEY, SHA256, Served, view};
+use crate::http::support::{BLOB, ID, KEY, SHA256, Served};
 
 async fn client(directory: impl AsRef<Path>) -> SocketClient {
     SocketClient::connect(directory)
@@ -74,8 +74,12 @@ async fn each_call_arrives_and_is_answered_as_in_process() {
         .await
         .unwrap();
     assert_eq!(list.next_cursor.as_deref(), Some("a&b=c d/ü Some(3) true"));
-    assert_eq!(list.sessions, [view()]);
-    assert_eq!(client.show(KEY).await.unwrap(), view(), "a key may hold anything");
+    assert_eq!(list.sessions, [served.desk.view()]);
+    assert_eq!(
+        client.show(KEY).await.unwrap(),
+        served.desk.view(),
+        "a key may hold anything"
+    );
     let query = EventsQuery {
         after: 1,
         limit: 1,

@@ -106,6 +106,10 @@ pub(super) fn listen(directory: &Path, shelter: &Shelter) -> io::Result<(UnixLis
 ///
 /// # Errors
 /// When the directory cannot be read. A directory that does not exist has no socket.
+#[cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, reason = "only clients look for a socket")
+)]
 pub(crate) fn locate(directory: &Path) -> io::Result<Option<PathBuf>> {
     let directory = match directory.canonicalize() {
         Ok(directory) => directory,

@@ -23,6 +23,8 @@ mod routes;
 mod socket;
 mod stream;
 
+// They speak with the crates of the client, which come with `cli`.
+#[cfg(feature = "cli")]
 #[cfg(test)]
 mod tests;
 
@@ -32,5 +34,6 @@ pub use edge::Settings;
 pub use socket::ControlSocket;
 
 /// Scaffolding that the tests of the client share with the tests of the server.
+#[cfg(feature = "cli")]
 #[cfg(test)]
 pub(crate) use tests::support;

@@ -60,17 +60,11 @@ impl Refusal {
         .into()
     }
 
-    /// The cursor lies beyond the last record, so it belongs to another session or another log.
-    pub(super) fn beyond_head(after: u64, head: u64) -> Self {
-        let problem = Problem::new(
-            Code::InvalidRequest,
-            format!(
-                "after {after} lies beyond the last record, which is {head}; begin again from a seq you have seen"
-            ),
-        );
+    /// Tells the last seq as well, because the reader's cursor lies beyond it.
+    pub(super) fn with_head(self, head: u64) -> Self {
         Self {
             head: Some(head),
-            ..problem.into()
+            ..self
         }
     }
 

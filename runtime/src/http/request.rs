@@ -11,10 +11,6 @@ use serde::de::DeserializeOwned;
 use super::edge::Edge;
 use super::refusal::Refusal;
 
-/// How much of a body that is too large is still read, as a multiple of the limit. A client that is cut off while it
-/// writes sees a broken connection and never reads why; one that sends even more is cut off.
-const PATIENCE: usize = 16;
-
 /// A JSON body. No body at all counts as `{}`.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -76,22 +72,14 @@ pub(super) fn header<'a>(request: &'a HttpRequest, name: &str) -> Result<Option<
 
 async fn read_body(mut payload: Payload, limit: usize) -> Result<Vec<u8>, Refusal> {
     let mut body = Vec::new();
-    let mut length = 0_usize;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| Refusal::unreadable(format!("the body ended early: {error}")))?;
-        length += chunk.len();
-        if length > limit.saturating_mul(PATIENCE) {
-            break;
+        if body.len() + chunk.len() > limit {
+            return Err(Refusal::too_large(limit));
         }
-        if length <= limit {
-            body.extend_from_slice(&chunk);
-        }
+        body.extend_from_slice(&chunk);
     }
-    if length > limit {
-        Err(Refusal::too_large(limit))
-    } else {
-        Ok(body)
-    }
+    Ok(body)
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {

@@ -19,7 +19,7 @@ use futures_util::stream;
 
 use super::edge::Edge;
 use super::refusal::Refusal;
-use crate::api::{EventsPage, EventsQuery};
+use crate::api::{Code, EventsPage, EventsQuery};
 
 /// Records per chunk: bounds what a reader that does not read holds in memory.
 const CHUNK: usize = 64;
@@ -28,9 +28,24 @@ const RETRY: &str = "retry: 2000\n\n";
 
 /// One page of records.
 pub(super) async fn page(edge: &Edge, id: &str, query: EventsQuery) -> Result<EventsPage, Refusal> {
-    let id = id.to_owned();
-    edge.ask(|control| async move { control.events(&id, query).await })
+    let (session, after) = (id.to_owned(), query.after);
+    let refusal = match edge
+        .ask(|control| async move { control.events(&session, query).await })
         .await
+    {
+        Ok(page) => return Ok(page),
+        Err(refusal) if refusal.code() == Code::InvalidRequest => refusal,
+        Err(refusal) => return Err(refusal),
+    };
+    // A client that is told where the head is can begin again there. The router says it in words; ask for the number.
+    let session = id.to_owned();
+    match edge
+        .ask(|control| async move { control.show(&session).await })
+        .await
+    {
+        Ok(view) if after > view.head => Err(refusal.with_head(view.head)),
+        _ => Err(refusal),
+    }
 }
 
 /// One page of records, or nothing when the socket is closed first.
@@ -75,9 +90,6 @@ pub(super) async fn answer(
         },
     };
     let first = reader.first_to_see().await?;
-    if after > first.head {
-        return Err(Refusal::beyond_head(after, first.head));
-    }
     if first.events.is_empty() && is_all(&first) {
         return Ok(HttpResponse::NoContent().finish());
     }

@@ -3,7 +3,7 @@
 use longhaul_journal::Level;
 use serde_json::json;
 
-use super::support::{BLOB, Desk, ID, SHA256, Served, view};
+use super::support::{BLOB, Desk, ID, SHA256, Served};
 use crate::api::{Code, Problem};
 
 const LOG: [Level; 3] = [Level::User, Level::Internal, Level::Progress];
@@ -64,10 +64,10 @@ async fn sessions_are_listed_and_shown() {
     assert_eq!(list.status, 200);
     assert_eq!(
         list.json(),
-        json!({"sessions": [view()], "nextCursor": "c 1 Some(7) true"})
+        json!({"sessions": [served.desk.view()], "nextCursor": "c 1 Some(7) true"})
     );
     let shown = served.get(&format!("/v1/sessions/{ID}")).await;
-    assert_eq!((shown.status, shown.json()), (200, json!(view())));
+    assert_eq!((shown.status, shown.json()), (200, json!(served.desk.view())));
     let unknown = served.get("/v1/sessions/s_7f3a").await;
     assert_eq!(unknown.problem(404, Code::NotFound), "there is no session s_7f3a");
     assert_eq!(unknown.json()["nextActions"][0]["command"], "longhaul ls");

@@ -331,7 +331,8 @@ async fn a_stream_whose_session_becomes_unreadable_ends_with_a_ping() {
 
 #[tokio::test]
 async fn a_reader_that_hangs_up_leaves_nothing_behind() {
-    let served = Served::with(&[Level::User]).await;
+    // No ping comes to find out that nobody reads it.
+    let served = Served::pinging(&[Level::User], Duration::from_secs(3600)).await;
     let mut reader = Reader::of(served.stream("", None).await);
     reader.next().await;
     served

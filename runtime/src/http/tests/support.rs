@@ -117,6 +117,17 @@ impl Desk {
             .collect()
     }
 
+    /// The session as it is shown.
+    pub(crate) fn view(&self) -> SessionView {
+        let head = self.world().log.len();
+        serde_json::from_value(json!({
+            "id": ID, "state": "running", "mode": "interactive", "goal": "mend it", "brain": "playbook:p.toml",
+            "owner": "local", "key": KEY, "head": head, "startedAt": "2026-01-01T00:00:00.000Z",
+            "updatedAt": "2026-01-01T00:00:00.000Z", "turns": 1, "unread": 0, "archived": false, "usage": {},
+        }))
+        .unwrap()
+    }
+
     fn admit(&self, id: &str) -> Result<(), Problem> {
         if let Some(problem) = self.world().refusal.take() {
             return Err(problem);
@@ -214,7 +225,7 @@ impl Control for Desk {
                 .cursor
                 .map(|cursor| format!("{cursor} {:?} {}", query.limit, query.archived));
             Ok(ListPage {
-                sessions: vec![view()],
+                sessions: vec![self.view()],
                 next_cursor,
             })
         }
@@ -224,7 +235,7 @@ impl Control for Desk {
     fn show<'a>(&'a self, id: &'a str) -> Answer<'a, SessionView> {
         async move {
             self.admit(id)?;
-            Ok(view())
+            Ok(self.view())
         }
         .boxed()
     }
@@ -232,8 +243,15 @@ impl Control for Desk {
     fn events<'a>(&'a self, id: &'a str, query: EventsQuery) -> Answer<'a, EventsPage> {
         async move {
             self.admit(id)?;
+            let head = self.view().head;
+            if query.after > head {
+                return Err(Problem::new(
+                    Code::InvalidRequest,
+                    format!("the last record is {head}"),
+                ));
+            }
             let mut changed = self.changed.subscribe();
-            let until = Instant::now() + Duration::from_millis(query.wait_ms.min(30_000));
+            let until = Instant::now() + Duration::from_millis(query.wait_ms);
             self.waiting.fetch_add(1, Ordering::SeqCst);
             let _waits = Waits(&self.waiting);
             loop {
@@ -324,16 +342,6 @@ impl Desk {
             assert!(Instant::now() < patience, "it never came to this: {what}");
         }
     }
-}
-
-/// The session as it is shown.
-pub(crate) fn view() -> SessionView {
-    serde_json::from_value(json!({
-        "id": ID, "state": "running", "mode": "interactive", "goal": "mend it", "brain": "playbook:p.toml",
-        "owner": "local", "key": KEY, "head": 3, "startedAt": "2026-01-01T00:00:00.000Z",
-        "updatedAt": "2026-01-01T00:00:00.000Z", "turns": 1, "unread": 0, "archived": false, "usage": {},
-    }))
-    .unwrap()
 }
 
 /// A data directory with a router behind its control socket.

@@ -1,8 +1,6 @@
 //! What the tests of the host share: an entity with one of everything, a world that can be watched, and a journal that
 //! keeps its receipts back until it is told.
 
-#![allow(dead_code, unreachable_pub, missing_docs)]
-
 pub mod entity;
 pub mod journal;
 pub mod world;
@@ -12,7 +10,7 @@ use std::sync::Arc;
 use longhaul_actors::{ManualClock, Options, Ports, Registry, System, SystemOptions};
 use longhaul_journal::{Journal, StreamId};
 
-pub use entity::{Counter, Note, Wish};
+pub use entity::{Counter, Wish};
 pub use journal::HeldJournal;
 pub use world::Desk;
 
@@ -38,6 +36,7 @@ impl Bench {
         let world = Arc::clone(&desk);
         let ports = Ports {
             journal,
+
             clock: Arc::new(clock.clone()),
             world,
         };

@@ -13,6 +13,7 @@ use tokio::sync::{oneshot, watch};
 type Answer = oneshot::Sender<Result<Durable, SubmitError>>;
 
 /// Passes everything on to a memory journal, except what it was told to hold.
+#[derive(Debug)]
 pub struct HeldJournal {
     inner: MemoryJournal,
     held: Mutex<Option<VecDeque<(Draft, Answer)>>>,
@@ -69,11 +70,6 @@ impl HeldJournal {
             answer.send(self.submit_now(draft)).unwrap();
         }
         self.count.send_replace(0);
-    }
-
-    /// Holds from now on.
-    pub fn hold(&self) {
-        self.held.lock().unwrap().get_or_insert_default();
     }
 
     /// A memory journal answers before it returns.

@@ -1,10 +1,8 @@
 //! Timers that outlive the process, and the sweeper that finds them.
 
-mod kit;
-
 use std::sync::Arc;
 
-use kit::{Bench, NOON, Wish, counter};
+use crate::kit::{Bench, NOON, Wish, counter};
 use longhaul_actors::{ManualClock, Options};
 use longhaul_journal::{Journal, MemoryJournal, Seq, StreamId};
 

@@ -1,11 +1,9 @@
 //! Effects: begun once they are durable, left alone over a restart of the actor, dropped when nobody owes them.
 
-mod kit;
-
 use std::sync::Arc;
 
+use crate::kit::{Bench, HeldJournal, Wish, counter};
 use futures_util::FutureExt;
-use kit::{Bench, HeldJournal, Wish, counter};
 use longhaul_actors::{EffectId, ManualClock, Options};
 use longhaul_journal::{MemoryJournal, Seq};
 
@@ -113,7 +111,7 @@ async fn owed_work_is_found_after_a_kill() {
 /// B-IDLE-1 in part: an actor with work under way stays, one without goes, and the next command wakes it.
 #[tokio::test]
 async fn an_idle_actor_ends_and_a_busy_one_stays() {
-    let clock = ManualClock::at(kit::NOON);
+    let clock = ManualClock::at(crate::kit::NOON);
     let mut options = Options::default();
     options.idle_after_ms = 1_000;
     options.sweep_every_ms = 1_000_000;

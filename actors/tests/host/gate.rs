@@ -1,12 +1,10 @@
 //! Gated output: nobody learns anything from a state before it is durable, and no caller waits for ever.
 
-mod kit;
-
 use std::sync::Arc;
 
+use crate::kit::{Bench, HeldJournal, Wish, counter};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use kit::{Bench, HeldJournal, Wish, counter};
 use longhaul_actors::SendError;
 use longhaul_journal::{MemoryJournal, Seq};
 

@@ -1,11 +1,9 @@
 //! Failures: an actor is discarded and built anew, callers learn what became of their commands, neighbours live on.
 
-mod kit;
-
 use std::sync::Arc;
 
+use crate::kit::{Bench, HeldJournal, Wish, counter};
 use futures_util::FutureExt;
-use kit::{Bench, HeldJournal, Wish, counter};
 use longhaul_actors::{Mode, Options, QueryError, SendError};
 use longhaul_journal::{Journal, MemoryJournal, Seq, SubmitError};
 
@@ -113,6 +111,7 @@ async fn a_lost_answer_may_have_happened() {
         "{answer:?}"
     );
     held.let_go();
+    bench.counters.until_live(0).await;
     assert_eq!(bench.counters.send(a, Wish::Look).await, Ok(1));
     bench.close().await;
 }
@@ -145,7 +144,7 @@ async fn a_stream_that_cannot_be_folded_is_quarantined_alone() {
             kind: "counter".into(),
             epoch: journal.claim(bad),
             expected: Seq(seq),
-            time_ms: kit::NOON,
+            time_ms: crate::kit::NOON,
             standing: longhaul_journal::Standing::Owed,
             records: vec![longhaul_journal::NewRecord {
                 type_name: "counter.note".into(),
@@ -198,7 +197,11 @@ async fn a_full_line_says_so() {
     let held = HeldJournal::holding(MemoryJournal::new());
     let mut options = Options::default();
     options.in_flight = 3;
-    let bench = Bench::with(held.clone(), longhaul_actors::ManualClock::at(kit::NOON), options);
+    let bench = Bench::with(
+        held.clone(),
+        longhaul_actors::ManualClock::at(crate::kit::NOON),
+        options,
+    );
     let a = counter("a");
     let mut waiting: Vec<_> = (0..3)
         .map(|_| bench.counters.send(a, Wish::Add(1)).boxed())
@@ -253,7 +256,7 @@ async fn a_process_hosts_only_what_it_was_opened_for() {
         (Mode::Only(a), Ok(1)),
         (Mode::ReadOnly, Err(SendError::NotHosted)),
     ] {
-        let clock = longhaul_actors::ManualClock::at(kit::NOON);
+        let clock = longhaul_actors::ManualClock::at(crate::kit::NOON);
         let bench = Bench::with(Arc::new(MemoryJournal::new()), clock, Options::of(mode));
         assert_eq!(bench.counters.send(a, Wish::Add(1)).await, expected);
         assert_eq!(

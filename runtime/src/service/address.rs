@@ -1,0 +1,72 @@
+//! Which session is meant: the address of a request, and the stream of what a person typed.
+
+use longhaul_journal::{Head, Journal, StreamId};
+
+use super::OWNER;
+use super::problems::read_problem;
+use crate::api::{Code, Problem, Start, stream_id};
+
+/// The address of the session a request is for: its name if it has one, else the key of the request, else a new one.
+pub(crate) fn address(request: &Start) -> StreamId {
+    match (&request.key, &request.idempotency_key) {
+        (Some(key), _) => keyed(key),
+        (None, Some(key)) => StreamId::named("session", OWNER, &format!("request:{key}")),
+        (None, None) => StreamId::unnamed(),
+    }
+}
+
+pub(crate) fn keyed(key: &str) -> StreamId {
+    StreamId::named("session", OWNER, &format!("key:{key}"))
+}
+
+/// The stream of a session by its id, the beginning of one, or its key. Blocks on the disk.
+pub(super) fn resolve(journal: &dyn Journal, id: &str) -> Result<StreamId, Problem> {
+    let unknown =
+        || Problem::new(Code::NotFound, format!("there is no session {id}")).next("list them", "longhaul ls");
+    let exists = |stream| {
+        journal
+            .head(stream)
+            .map_err(read_problem)
+            .map(|head| head.filter(is_session).is_some())
+    };
+    if let Ok(stream) = stream_id(id) {
+        return if exists(stream)? {
+            Ok(stream)
+        } else {
+            Err(unknown())
+        };
+    }
+    let named = keyed(id);
+    if exists(named)? {
+        return Ok(named);
+    }
+    let Some(first) = id.strip_prefix("s_").and_then(first_with_prefix) else {
+        return Err(unknown());
+    };
+    let digits = &id[2..];
+    let mut found = journal.list("session", first, 2).map_err(read_problem)?;
+    found.retain(|head| head.stream.to_string().starts_with(digits));
+    match found.as_slice() {
+        [] => Err(unknown()),
+        [only] => Ok(only.stream),
+        _ => Err(Problem::new(
+            Code::InvalidRequest,
+            format!("several sessions begin with {id}; give more of the id"),
+        )
+        .next("list them", "longhaul ls")),
+    }
+}
+
+fn is_session(head: &Head) -> bool {
+    head.kind == "session"
+}
+
+/// The id right before all ids with these leading digits (`None`: before every id), or nothing when they are no digits.
+fn first_with_prefix(digits: &str) -> Option<Option<StreamId>> {
+    if digits.is_empty() || digits.len() > 32 {
+        return None;
+    }
+    let lowest: StreamId = format!("{digits:0<32}").parse().ok()?;
+    let before = u128::from_be_bytes(*lowest.as_bytes()).checked_sub(1);
+    Some(before.map(|before| StreamId::from_bytes(before.to_be_bytes())))
+}

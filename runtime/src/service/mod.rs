@@ -1,0 +1,306 @@
+//! The router in process: resolves ids, asks the actors, and shows what is durable.
+//!
+//! Questions are answered from the journal alone, by folding what is durable; they wake nobody. Only wishes reach an
+//! actor, and each is on disk before it is answered.
+
+mod address;
+mod problems;
+mod records;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use longhaul_actors::session::{Actor, Command, Limits, PauseReason, Reply, Session, State};
+use longhaul_actors::{RecoverError, Registry};
+use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
+
+use crate::api::{
+    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem,
+    Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
+};
+use crate::brains;
+use crate::control::{Answer, Control};
+use crate::folds::Folds;
+
+use self::address::resolve;
+pub(crate) use self::address::{address, keyed};
+use self::problems::{read_problem, recover_problem, send_problem};
+use self::records::records;
+use self::view::quarantined;
+pub(crate) use self::view::view;
+
+/// Whom sessions belong to until there are several owners.
+const OWNER: &str = "local";
+/// Longest wait of one long poll.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Sessions on one page, unless told, and at most.
+const LIST: usize = 50;
+const LIST_MOST: usize = 100;
+
+/// Answers in process.
+pub(crate) struct Service {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) sessions: Registry<Session>,
+    pub(crate) data: PathBuf,
+    pub(crate) limits: Limits,
+    pub(crate) folds: Arc<Folds>,
+    pub(crate) runtime: tokio::runtime::Handle,
+}
+
+impl Service {
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Journal) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let journal = Arc::clone(&self.journal);
+        let done = self.runtime.spawn_blocking(move || work(&*journal)).await;
+        done.map_err(|error| Problem::new(Code::Internal, format!("a reader stopped: {error}")))?
+    }
+
+    /// The stream of a session by its id, the beginning of one, or its key.
+    async fn resolve(&self, id: &str) -> Result<StreamId, Problem> {
+        let id = id.to_owned();
+        self.blocking(move |journal| resolve(journal, &id)).await
+    }
+
+    async fn folded(&self, stream: StreamId) -> Result<State, Problem> {
+        let folds = Arc::clone(&self.folds);
+        self.blocking(move |journal| folds.at_head(journal, stream).map_err(recover_problem))
+            .await
+    }
+
+    async fn wish(&self, id: &str, command: Command) -> Result<Accepted, Problem> {
+        let stream = self.resolve(id).await?;
+        let Reply { seq, repeated } = self.sessions.send(stream, command).await.map_err(send_problem)?;
+        let state = self.folded(stream).await?.phase.name().to_owned();
+        Ok(Accepted {
+            id: session_id(stream),
+            seq: seq.0,
+            repeated,
+            state,
+        })
+    }
+
+    async fn begin(&self, request: Start) -> Result<Started, Problem> {
+        let start = self.checked(request.clone()).await?;
+        let stream = address(&request);
+        let command = Command::Start(Box::new(start));
+        let Reply { repeated, .. } = self.sessions.send(stream, command).await.map_err(send_problem)?;
+        let folded = self.folded(stream).await?;
+        let state = folded.phase.name().to_owned();
+        Ok(Started {
+            id: session_id(stream),
+            state,
+            head: folded.head.0,
+            repeated,
+        })
+    }
+
+    /// Checks a request before anything exists, and pins its brain.
+    async fn checked(&self, request: Start) -> Result<longhaul_actors::session::Start, Problem> {
+        let fingerprint = fingerprint(&request);
+        if request.goal.trim().is_empty() {
+            return Err(Problem::new(Code::MissingGoal, "say what the session is for")
+                .next("start with a goal", "longhaul run --brain playbook:FILE \"GOAL\""));
+        }
+        let Some(brain) = request.brain else {
+            return Err(brains::no_brain());
+        };
+        let brain = self
+            .blocking(move |journal| brains::pin(&brain, journal.blobs()))
+            .await?;
+        Ok(longhaul_actors::session::Start {
+            by: Actor::human(OWNER),
+            key: request.key,
+            goal: request.goal,
+            mode: request.mode,
+            brain,
+            workspace: request.workspace,
+            limits: request.limits.unwrap_or(self.limits),
+            metadata: request.metadata,
+            fingerprint,
+        })
+    }
+
+    async fn page(&self, query: ListQuery) -> Result<ListPage, Problem> {
+        let limit = query.limit.unwrap_or(LIST).clamp(1, LIST_MOST);
+        let (data, folds) = (self.data.clone(), Arc::clone(&self.folds));
+        self.blocking(move |journal| {
+            let after = query.cursor.as_deref().map(stream_id).transpose()?;
+            let heads = journal.list("session", after, limit).map_err(read_problem)?;
+            let next_cursor = (heads.len() == limit)
+                .then(|| heads.last().map(|head| session_id(head.stream)))
+                .flatten();
+            let mut sessions = Vec::with_capacity(heads.len());
+            for head in heads {
+                let view = match folds.at_head(journal, head.stream) {
+                    Ok(state) => view(&data, head.stream, &state),
+                    Err(RecoverError::Quarantined(quarantine)) => {
+                        quarantined(head.stream, head.seq, &quarantine.reason)
+                    }
+                    Err(error) => return Err(recover_problem(error)),
+                };
+                if query.archived || !view.archived {
+                    sessions.push(view);
+                }
+            }
+            sessions.sort_by(|one, other| other.updated_at.cmp(&one.updated_at));
+            Ok(ListPage {
+                sessions,
+                next_cursor,
+            })
+        })
+        .await
+    }
+
+    async fn records(&self, id: &str, query: EventsQuery) -> Result<EventsPage, Problem> {
+        let stream = self.resolve(id).await?;
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(query.wait_ms).min(LONGEST_WAIT);
+        // Watched before reading, so that a record written between the two wakes us.
+        let mut moved = self.journal.watch(stream);
+        let mut after = query.after;
+        loop {
+            moved.mark_unchanged();
+            let scan = EventsQuery {
+                after,
+                ..query.clone()
+            };
+            let folds = Arc::clone(&self.folds);
+            let page = self
+                .blocking(move |journal| records(journal, &folds, stream, &scan))
+                .await?;
+            let caught_up = page.next_after >= page.head;
+            if !page.events.is_empty() || page.ended && caught_up {
+                return Ok(page);
+            }
+            after = page.next_after;
+            if !caught_up {
+                continue;
+            }
+            let waited = tokio::time::timeout_at(deadline, moved.changed()).await;
+            if !matches!(waited, Ok(Ok(()))) {
+                return Ok(page);
+            }
+        }
+    }
+}
+
+impl Control for Service {
+    fn start(&self, request: Start) -> Answer<'_, Started> {
+        self.begin(request).boxed()
+    }
+
+    fn list(&self, query: ListQuery) -> Answer<'_, ListPage> {
+        self.page(query).boxed()
+    }
+
+    fn show<'a>(&'a self, id: &'a str) -> Answer<'a, SessionView> {
+        async move {
+            let stream = self.resolve(id).await?;
+            let (data, folds) = (self.data.clone(), Arc::clone(&self.folds));
+            self.blocking(move |journal| match folds.at_head(journal, stream) {
+                Ok(state) => Ok(view(&data, stream, &state)),
+                Err(RecoverError::Quarantined(quarantine)) => {
+                    let head = journal
+                        .head(stream)
+                        .map_err(read_problem)?
+                        .map_or(Seq::ZERO, |head| head.seq);
+                    Ok(quarantined(stream, head, &quarantine.reason))
+                }
+                Err(error) => Err(recover_problem(error)),
+            })
+            .await
+        }
+        .boxed()
+    }
+
+    fn events<'a>(&'a self, id: &'a str, query: EventsQuery) -> Answer<'a, EventsPage> {
+        self.records(id, query).boxed()
+    }
+
+    fn send<'a>(&'a self, id: &'a str, message: SendMessage) -> Answer<'a, Accepted> {
+        let SendMessage {
+            text,
+            mode,
+            idempotency_key,
+        } = message;
+        self.wish(
+            id,
+            Command::Send {
+                by: Actor::human(OWNER),
+                text,
+                mode,
+                idempotency_key,
+            },
+        )
+        .boxed()
+    }
+
+    fn pause<'a>(&'a self, id: &'a str, request: Pause) -> Answer<'a, Accepted> {
+        let (by, reason, now) = (Actor::human(OWNER), PauseReason::Requested, request.now);
+        self.wish(id, Command::Pause { by, reason, now }).boxed()
+    }
+
+    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        self.wish(
+            id,
+            Command::Resume {
+                by: Actor::human(OWNER),
+            },
+        )
+        .boxed()
+    }
+
+    fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted> {
+        self.wish(
+            id,
+            Command::Cancel {
+                by: Actor::human(OWNER),
+                force: request.force,
+            },
+        )
+        .boxed()
+    }
+
+    fn archive<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        self.wish(
+            id,
+            Command::Archive {
+                by: Actor::human(OWNER),
+            },
+        )
+        .boxed()
+    }
+
+    fn blob<'a>(&'a self, sha256: &'a str) -> Answer<'a, Vec<u8>> {
+        let sha256 = sha256.to_owned();
+        self.blocking(move |journal| {
+            let mut id = [0; 32];
+            hex::decode_to_slice(&sha256, &mut id).map_err(|_| {
+                Problem::new(
+                    Code::InvalidRequest,
+                    format!("{sha256:?} is no sha256; it has 64 hexadecimal digits"),
+                )
+            })?;
+            journal.blobs().get(BlobId(id)).map_err(|error| match error {
+                BlobError::NotFound(_) => Problem::new(Code::NotFound, error.to_string()),
+                BlobError::Damaged(_) => Problem::new(Code::JournalDamaged, error.to_string()),
+                other => Problem::new(Code::StorageUnavailable, other.to_string()),
+            })
+        })
+        .boxed()
+    }
+}
+
+/// Hash of a request without its idempotency key, so that the same request sent again is known again.
+fn fingerprint(request: &Start) -> String {
+    let body = Start {
+        idempotency_key: None,
+        ..request.clone()
+    };
+    let text = serde_json::to_vec(&body).expect("plain structs with text keys always serialize");
+    hex::encode(&blake3::hash(&text).as_bytes()[..16])
+}

@@ -1,0 +1,50 @@
+//! From what went wrong below to what a client is told.
+
+use longhaul_actors::session::Refusal;
+use longhaul_actors::{RecoverError, SendError};
+use longhaul_journal::ReadError;
+
+use crate::api::{Code, Problem};
+
+pub(super) fn read_problem(error: ReadError) -> Problem {
+    match error {
+        ReadError::Damaged { .. } => Problem::new(Code::StreamQuarantined, error.to_string())
+            .next("see what is damaged", "longhaul journal verify"),
+        other => Problem::new(Code::StorageUnavailable, other.to_string()),
+    }
+}
+
+pub(super) fn recover_problem(error: RecoverError) -> Problem {
+    match error {
+        RecoverError::Quarantined(quarantine) => {
+            Problem::new(Code::StreamQuarantined, quarantine.to_string())
+                .next("see what is damaged", "longhaul journal verify")
+        }
+        other => Problem::new(Code::StorageUnavailable, other.to_string()),
+    }
+}
+
+pub(super) fn send_problem(error: SendError<Refusal>) -> Problem {
+    match error {
+        SendError::Refused(refusal) => refusal_problem(&refusal),
+        SendError::OutcomeUnknown { .. } => Problem::new(Code::OutcomeUnknown, error.to_string()),
+        SendError::Quarantined(quarantine) => Problem::new(Code::StreamQuarantined, quarantine.to_string())
+            .next("see what is damaged", "longhaul journal verify"),
+        SendError::NotHosted => {
+            Problem::new(Code::NotServing, error.to_string()).next("serve all sessions", "longhaul serve")
+        }
+        other => Problem::new(Code::StorageUnavailable, other.to_string()),
+    }
+}
+
+fn refusal_problem(refusal: &Refusal) -> Problem {
+    let code = match refusal {
+        Refusal::NotFound => Code::NotFound,
+        Refusal::IdempotencyConflict => Code::IdempotencyConflict,
+        Refusal::Terminal(_) => Code::SessionTerminal,
+        Refusal::Archived => Code::SessionArchived,
+        Refusal::StillLive(_) => Code::SessionLive,
+        _ => Code::InvalidRequest,
+    };
+    Problem::new(code, refusal.to_string())
+}

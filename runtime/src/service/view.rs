@@ -1,0 +1,85 @@
+//! From the fold of a session to what is shown of it.
+
+use std::path::Path;
+
+use longhaul_actors::session::{Mode, Origin, Phase, State, Usage, Work, brain_name};
+use longhaul_journal::{Seq, StreamId};
+
+use super::OWNER;
+use crate::api::{SessionView, StepView, rfc3339, session_id};
+use crate::world::SessionFolder;
+
+/// A session as it is shown.
+pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView {
+    let origin = state.origin.as_ref();
+    let text = |of: fn(&Origin) -> &String| origin.map(of).cloned().unwrap_or_default();
+    SessionView {
+        id: session_id(stream),
+        state: state.phase.name().to_owned(),
+        paused_reason: paused_reason(state),
+        mode: state.mode(),
+        goal: text(|origin| &origin.goal),
+        brain: origin.map(|origin| brain_name(&origin.brain)).unwrap_or_default(),
+        owner: text(|origin| &origin.owner),
+        key: origin.and_then(|origin| origin.key.clone()),
+        head: state.head.0,
+        started_at: rfc3339(origin.map_or(0, |origin| origin.started_ms)),
+        updated_at: rfc3339(state.last_ms),
+        turns: state.turns,
+        step: state.open.as_ref().map(|open| StepView {
+            step: open.step,
+            kind: match &open.work {
+                Work::Think { .. } => "think".to_owned(),
+                Work::Act { call, .. } => call.tool.clone(),
+            },
+            seq: open.seq.0,
+        }),
+        unread: state.inbox.len(),
+        archived: state.archived,
+        isolation: state.isolation.clone(),
+        usage: state.usage,
+        outcome: state.outcome.clone(),
+        workspace: workspace(data, stream),
+        quarantined: None,
+        metadata: origin.and_then(|origin| origin.metadata.clone()),
+    }
+}
+
+fn workspace(data: &Path, stream: StreamId) -> Option<String> {
+    let workspace = SessionFolder::new(data, stream).workspace();
+    workspace.is_dir().then(|| workspace.display().to_string())
+}
+
+fn paused_reason(state: &State) -> Option<String> {
+    let Phase::Paused { reason, .. } = state.phase else {
+        return None;
+    };
+    serde_json::to_value(reason).ok()?.as_str().map(str::to_owned)
+}
+
+/// What can be shown of a session whose log is damaged.
+pub(crate) fn quarantined(stream: StreamId, head: Seq, reason: &str) -> SessionView {
+    SessionView {
+        id: session_id(stream),
+        state: "quarantined".into(),
+        paused_reason: None,
+        mode: Mode::Interactive,
+        goal: String::new(),
+        brain: String::new(),
+        owner: OWNER.into(),
+        key: None,
+        head: head.0,
+        started_at: rfc3339(0),
+        updated_at: rfc3339(0),
+        turns: 0,
+        step: None,
+        unread: 0,
+        archived: false,
+        isolation: None,
+        usage: Usage::default(),
+        outcome: String::new(),
+        workspace: None,
+        quarantined: Some(reason.to_owned()),
+        metadata: None,
+    }
+}

@@ -1,0 +1,11 @@
+//! The command line as a person meets it: the real program, its whole output, and its exit code.
+//!
+//! The environment is empty but for what a test puts there, so that output is the same everywhere; ids and times are
+//! blanked out. A failing test prints the command and both streams.
+
+mod desk;
+
+mod reading;
+mod running;
+mod serving;
+mod wrong;

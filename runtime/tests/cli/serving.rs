@@ -1,0 +1,128 @@
+//! Somebody serves, and everybody else talks to them.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::desk::{Desk, GREETING, QUESTION, Started};
+
+/// Serves, once it says that it listens.
+fn served(desk: &Desk) -> Started {
+    let mut server = desk.starts(&["serve"]);
+    server.until("control.sock");
+    server
+}
+
+#[test]
+fn a_server_works_for_whoever_asks_and_stops_in_good_order() {
+    let desk = Desk::new().with("ask.toml", QUESTION);
+    let server = served(&desk);
+    assert_eq!(
+        desk.says("run --brain playbook:ask.toml --key wall paint").code,
+        Some(7)
+    );
+    let sent = desk.says("send wall blue");
+    assert_eq!((sent.code, sent.stderr.as_str()), (Some(0), ""), "{sent:?}");
+    let tailed = desk.says("tail wall --follow");
+    assert!(
+        tailed.stdout.contains("session.completed     success: painted"),
+        "{tailed:?}"
+    );
+    server.signal(Signal::TERM);
+    let (code, _, stderr) = server.ends();
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(
+        !desk.data().join("control.sock").exists(),
+        "the socket was left behind"
+    );
+    assert!(
+        !desk
+            .says("tail wall --level internal")
+            .stdout
+            .contains("runtime.crashed")
+    );
+}
+
+#[test]
+fn a_directory_has_one_server() {
+    let desk = Desk::new();
+    let server = served(&desk);
+    let second = desk.says("serve");
+    assert_eq!(second.code, Some(4), "{second:?}");
+    assert!(second.stderr.contains("hint: "), "{second:?}");
+    drop(server);
+}
+
+#[test]
+fn doctor_names_who_has_the_directory() {
+    let desk = Desk::new();
+    let server = served(&desk);
+    let said = desk.says("doctor");
+    assert!(said.stdout.contains("has the directory"), "{said:?}");
+    assert!(
+        said.stdout
+            .contains("ok    socket      somebody serves this directory"),
+        "{said:?}"
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    drop(server);
+    assert!(desk.says("doctor").stdout.contains("nobody has the directory"));
+}
+
+/// B-CRASH-2, B-CRASH-4
+#[test]
+fn a_run_whose_server_is_killed_takes_over_and_repeats_nothing() {
+    let desk = Desk::new();
+    let marks = desk.path().join("marks").display().to_string();
+    let go = desk.path().join("go").display().to_string();
+    let text = format!(
+        "[[step]]\nrun = \"echo begun >> {marks}; until test -e {go}; do sleep 0.02; done; echo done >> {marks}\"\n\n\
+         [[step]]\nfinish = \"over\"\n"
+    );
+    let desk = desk.with("gated.toml", &text);
+    let server = served(&desk);
+    let mut run = desk.starts(&[
+        "run",
+        "--brain",
+        "playbook:gated.toml",
+        "--level",
+        "internal",
+        "wait",
+    ]);
+    run.until("tool.started");
+    server.signal(Signal::KILL);
+    let crashed = run.until("runtime.crashed");
+    assert!(crashed.contains("server died"), "{crashed}");
+    fs::write(&go, "").expect("written");
+    let (code, stdout, stderr) = run.ends();
+    assert!(stdout.contains("session.completed"), "{stdout}{stderr}");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(fs::read_to_string(&marks).expect("readable"), "begun\ndone\n");
+}
+
+#[test]
+fn a_run_beside_a_server_says_nothing_of_others_that_wait() {
+    let desk = Desk::new().with("hi.toml", GREETING);
+    let _server = served(&desk);
+    let said = desk.says("run --brain playbook:hi.toml greet");
+    assert_eq!(
+        said.stderr, "started s_ID\ncompleted: greeted\nread the log with: longhaul tail s_ID\n",
+        "{said:?}"
+    );
+}
+
+#[test]
+fn what_waits_while_nobody_serves_is_counted_by_the_next_run() {
+    let desk = Desk::new().with("ask.toml", QUESTION).with("hi.toml", GREETING);
+    assert_eq!(
+        desk.says("run --brain playbook:ask.toml --key wall paint").code,
+        Some(7)
+    );
+    desk.says("send wall blue").ok(0);
+    let said = desk.says("run --brain playbook:hi.toml greet");
+    assert!(
+        said.stderr
+            .contains("1 other session waits for somebody who serves: longhaul serve"),
+        "{said:?}"
+    );
+}

@@ -1,0 +1,209 @@
+//! What is wrong with a command line is said, with the next step and the documented exit code, and nothing is made.
+
+use crate::desk::Desk;
+
+#[track_caller]
+fn check(words: &[&str], lines: &[&str]) {
+    let desk = Desk::new();
+    let said = desk.says_words(words);
+    assert_eq!(said.lines(), lines, "{said:?}");
+    assert!(!desk.data().exists(), "something was made");
+}
+
+#[test]
+fn an_unknown_verb_is_wrong_usage() {
+    check(
+        &["frobnicate"],
+        &[
+            "! error: unrecognized subcommand 'frobnicate'",
+            "!",
+            "! Usage: longhaul [OPTIONS] <COMMAND>",
+            "!",
+            "! For more information, try '--help'.",
+            "exit 2",
+        ],
+    );
+}
+
+#[test]
+fn wrong_usage_is_an_object_too_when_objects_are_wanted() {
+    let said = Desk::new().says("frobnicate --json");
+    let problem: serde_json::Value = serde_json::from_str(&said.stdout).expect("one object");
+    assert_eq!(
+        (problem["code"].as_str(), said.code),
+        (Some("invalid_request"), Some(2)),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_run_needs_a_goal() {
+    check(
+        &["run"],
+        &[
+            "! error: say what the session is for",
+            "! hint: give a goal: longhaul run --brain playbook:FILE \"make the failing test pass\"",
+            "exit 2",
+        ],
+    );
+}
+
+#[test]
+fn a_run_without_a_brain_is_shown_three_ways_on() {
+    check(
+        &["run", "make the test pass"],
+        &[
+            "! error: a session needs a brain to decide its steps; none was named",
+            "! hint: follow a file of steps, no key needed: longhaul run --brain playbook:FILE \"GOAL\"",
+            "! hint: let a program of yours decide: longhaul run --brain process:PROGRAM \"GOAL\"",
+            "! hint: see a whole run first: longhaul demo",
+            "exit 2",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_brain_is_named() {
+    let said = Desk::new().says("run --brain oracle:delphi goal");
+    assert!(
+        said.stderr
+            .starts_with("error: there is no brain \"oracle:delphi\""),
+        "{said:?}"
+    );
+    assert_eq!(said.code, Some(2), "{said:?}");
+}
+
+#[test]
+fn a_wrong_playbook_is_told_with_file_and_line_and_what_to_write() {
+    let desk = Desk::new().with(
+        "bad.toml",
+        "[[step]]\nsay = \"hi\"\n\n[[step]]\nrnu = \"make test\"\n",
+    );
+    let said = desk.says("run --brain playbook:bad.toml goal");
+    assert!(said.stderr.starts_with("error: bad.toml:5: "), "{said:?}");
+    assert!(said.stderr.contains("did you mean `run`?"), "{said:?}");
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(!desk.data().exists(), "something was made");
+}
+
+#[test]
+fn a_brain_that_is_not_there_is_said_to_be_missing() {
+    let desk = Desk::new();
+    for brain in ["playbook:none.toml", "process:./none", "process:no-such-program"] {
+        let said = desk.says_words(&["run", "--brain", brain, "goal"]);
+        assert!(said.stderr.contains("hint: "), "{said:?}");
+        assert_eq!(said.code, Some(2), "{said:?}");
+    }
+    assert!(!desk.data().exists(), "something was made");
+}
+
+#[test]
+fn a_session_that_does_not_exist_is_not_found() {
+    let desk = Desk::new();
+    for verb in [
+        "show s_7f3a",
+        "tail nightly",
+        "patch s_",
+        "replay s_zz",
+        "attach s_7f3a",
+    ] {
+        let said = desk.says(verb);
+        let id = verb.split(' ').next_back().expect("two words");
+        let error = format!("! error: there is no session {id}");
+        assert_eq!(
+            said.lines(),
+            [&error, "! hint: list the sessions: longhaul ls", "exit 1"],
+            "{said:?}"
+        );
+    }
+    assert!(!desk.data().exists(), "reading made something");
+}
+
+#[test]
+fn a_problem_is_an_object_when_objects_are_wanted() {
+    let said = Desk::new().says("show s_7f3a --json");
+    let problem: serde_json::Value = serde_json::from_str(&said.stdout).expect("one object");
+    assert_eq!(
+        (problem["ok"].as_bool(), problem["code"].as_str()),
+        (Some(false), Some("not_found")),
+        "{said:?}"
+    );
+    assert_eq!((said.code, said.stderr.as_str()), (Some(1), ""), "{said:?}");
+}
+
+#[test]
+fn without_a_home_the_data_directory_must_be_named() {
+    let desk = Desk::new();
+    let output = desk
+        .command(["ls"])
+        .env_remove("HOME")
+        .env_remove("LONGHAUL_DATA")
+        .output()
+        .expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("longhaul --data DIR"), "{stderr}");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_told() {
+    let desk = Desk::new()
+        .with("file", "")
+        .with("hi.toml", crate::desk::GREETING);
+    let said = desk.says("run --brain playbook:hi.toml --data file/data goal");
+    assert_eq!(said.code, Some(5), "{said:?}");
+    assert!(said.stderr.starts_with("error: "), "{said:?}");
+}
+
+#[test]
+fn help_suffices_and_lists_every_verb() {
+    let said = Desk::new().says("--help");
+    for verb in [
+        "run",
+        "attach",
+        "serve",
+        "ls",
+        "show",
+        "tail",
+        "patch",
+        "send",
+        "pause",
+        "resume",
+        "cancel",
+        "archive",
+        "replay",
+        "journal",
+        "doctor",
+        "demo",
+        "completions",
+    ] {
+        assert!(
+            said.stdout.contains(&format!("\n  {verb} ")),
+            "no {verb} in {said:?}"
+        );
+    }
+    assert!(said.stdout.contains("Exit codes:"), "{said:?}");
+    assert!(
+        said.stdout.lines().all(|line| line.chars().count() <= 100),
+        "{said:?}"
+    );
+    assert_eq!(said.code, Some(0));
+}
+
+#[test]
+fn completions_are_something_a_shell_can_read() {
+    let desk = Desk::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = desk.says(&format!("completions {shell}")).ok(0);
+        assert!(script.contains("longhaul"), "{shell}");
+        std::fs::write(desk.path().join(shell), &script).expect("written");
+        // Where the shell is not installed there is nobody to ask.
+        if let Ok(status) = std::process::Command::new(shell)
+            .arg("-n")
+            .arg(desk.path().join(shell))
+            .status()
+        {
+            assert!(status.success(), "{shell} cannot read its completions");
+        }
+    }
+}
