@@ -77,29 +77,29 @@ fn kills() -> usize {
     chosen.unwrap_or(if is_deep() { 300 } else { 40 })
 }
 
-/// When the runtime is killed.
+/// What the runtime is killed after, and how long after that.
 #[derive(Clone, Copy, Debug)]
 enum Aim {
     /// So long after the process was begun, whatever it does then.
-    AfterStart(Duration),
+    Start(Duration),
     /// So long after it serves.
-    AfterReady(Duration),
+    Ready(Duration),
     /// So long after the next wish was acknowledged.
-    AfterAck(Duration),
+    Ack(Duration),
     /// So long after every step that was open at the last kill has settled.
-    AfterProgress(Duration),
+    Progress(Duration),
 }
 
 impl Aim {
     fn taken(dice: &mut Dice, is_patience_due: bool) -> Self {
         if is_patience_due {
-            return Self::AfterProgress(Duration::from_millis(dice.below(60)));
+            return Self::Progress(Duration::from_millis(dice.below(60)));
         }
         match dice.below(8) {
-            0 => Self::AfterStart(Duration::from_millis(dice.below(120))),
-            1..=3 => Self::AfterReady(Duration::from_millis(dice.below(150))),
-            4..=5 => Self::AfterAck(Duration::from_micros(dice.below(4_000))),
-            _ => Self::AfterProgress(Duration::from_millis(dice.below(60))),
+            0 => Self::Start(Duration::from_millis(dice.below(120))),
+            1..=3 => Self::Ready(Duration::from_millis(dice.below(150))),
+            4..=5 => Self::Ack(Duration::from_micros(dice.below(4_000))),
+            _ => Self::Progress(Duration::from_millis(dice.below(60))),
         }
     }
 }
@@ -122,22 +122,22 @@ impl Harbour {
 
     /// Looks after the ships until it is time to kill.
     async fn sail(&mut self, child: &mut Child, aim: Aim, dice: &mut Dice) {
-        if let Aim::AfterStart(delay) = aim {
+        if let Aim::Start(delay) = aim {
             tokio::time::sleep(delay).await;
             return;
         }
         let control = child.control().await.expect("it serves");
         match aim {
-            Aim::AfterStart(_) => unreachable!("handled above"),
-            Aim::AfterReady(delay) => {
+            Aim::Start(_) => unreachable!("handled above"),
+            Aim::Ready(delay) => {
                 let _ = tokio::time::timeout(delay, self.look_after(&control, dice, |_| false)).await;
             }
-            Aim::AfterAck(delay) => {
+            Aim::Ack(delay) => {
                 let patience = Duration::from_secs(2);
                 let _ = tokio::time::timeout(patience, self.look_after(&control, dice, |_| true)).await;
                 tokio::time::sleep(delay).await;
             }
-            Aim::AfterProgress(delay) => {
+            Aim::Progress(delay) => {
                 self.settled(&control).await;
                 let _ = tokio::time::timeout(delay, self.look_after(&control, dice, |_| false)).await;
             }

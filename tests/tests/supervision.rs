@@ -15,9 +15,7 @@ use longhaul_tests::matrix::human::{Log, next_wish};
 use longhaul_tests::matrix::life::session;
 use longhaul_tests::matrix::outside::{Outside, VirtualHands, World};
 use longhaul_tests::matrix::script::{Script, ScriptedBrain};
-use longhaul_tests::{
-    YIELDS, lines, log_until, of_type, open, playbook, shell_brain, start, types, until_record,
-};
+use longhaul_tests::{YIELDS, lines, log_until, of_type, open, playbook, shell_brain, start, types};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
