@@ -61,7 +61,7 @@ async fn a_brain_that_never_answers_is_ended_and_the_next_message_is_taken() {
     let runtime = open(&folder.path().join("data"), PROGRAM).await;
     let control = runtime.control();
     let limits = Limits {
-        brain_call_ms: 400,
+        brain_call_ms: 2_500,
         ..Limits::default()
     };
     let id = limited(&control, brain, limits).await;
@@ -114,7 +114,7 @@ async fn a_brain_that_ignores_sigterm_is_gone_all_the_same() {
     let runtime = open(&folder.path().join("data"), PROGRAM).await;
     let control = runtime.control();
     let limits = Limits {
-        brain_call_ms: 500,
+        brain_call_ms: 2_500,
         ..Limits::default()
     };
     let id = limited(&control, brain, limits).await;

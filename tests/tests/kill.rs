@@ -138,7 +138,7 @@ impl Harbour {
                 tokio::time::sleep(delay).await;
             }
             Aim::Progress(delay) => {
-                self.settled(&control).await;
+                self.settled(&control, dice).await;
                 let _ = tokio::time::timeout(delay, self.look_after(&control, dice, |_| false)).await;
             }
         }
@@ -148,36 +148,29 @@ impl Harbour {
     async fn look_after(&mut self, control: &Arc<dyn Control>, dice: &mut Dice, enough: fn(&str) -> bool) {
         while self.ships.iter().any(|ship| !ship.is_home) {
             for ship in self.ships.iter_mut().filter(|ship| !ship.is_home) {
-                match ship.look_after(control, dice).await {
-                    Ok(Some(wish)) if enough(wish) => return,
-                    Ok(_) => {}
-                    // It came to its end between the look and the wish.
-                    Err(problem) if problem.code == Code::SessionTerminal => {}
-                    Err(problem) => panic!("{}: {problem}", ship.key),
+                if attend(ship, control, dice).await.is_some_and(enough) {
+                    return;
                 }
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Waits until no ship is at the step at which it is found now.
-    async fn settled(&self, control: &Arc<dyn Control>) {
-        for ship in self
-            .ships
-            .iter()
-            .filter(|ship| !ship.is_home && ship.fate != Fate::Canceled)
-        {
-            let Some(id) = &ship.id else { continue };
-            let open = |view: longhaul::api::SessionView| view.step.map(|step| step.step);
+    /// Looks after each ship until it is no longer at the step at which it is found now.
+    async fn settled(&mut self, control: &Arc<dyn Control>, dice: &mut Dice) {
+        for ship in self.ships.iter_mut().filter(|ship| !ship.is_home) {
+            let Some(id) = ship.id.clone() else { continue };
             let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-            let view = control.show(id).await.expect("it is there");
-            let Some(first) = open(view) else { continue };
-            while open(control.show(id).await.expect("it is there")) == Some(first) {
+            let Some(first) = open_step(control, &id).await else {
+                continue;
+            };
+            while open_step(control, &id).await == Some(first) {
                 assert!(
                     tokio::time::Instant::now() < deadline,
                     "{} stands still",
                     ship.key
                 );
+                attend(ship, control, dice).await;
                 tokio::time::sleep(Duration::from_millis(3)).await;
             }
         }
@@ -273,6 +266,21 @@ impl Harbour {
             judge_ship(ship, &frames);
         }
     }
+}
+
+/// Does the next thing for a ship; says which wish was acknowledged, if one was.
+async fn attend(ship: &mut Ship, control: &Arc<dyn Control>, dice: &mut Dice) -> Option<&'static str> {
+    match ship.look_after(control, dice).await {
+        Ok(wish) => wish,
+        // It came to its end between the look and the wish.
+        Err(problem) if problem.code == Code::SessionTerminal => None,
+        Err(problem) => panic!("{}: {problem}", ship.key),
+    }
+}
+
+async fn open_step(control: &Arc<dyn Control>, id: &str) -> Option<u64> {
+    let view = control.show(id).await.expect("it is there");
+    view.step.map(|step| step.step)
 }
 
 fn judge_ship(ship: &Ship, frames: &[Arc<Frame>]) {
