@@ -7,11 +7,15 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 pub struct Dice(u64);
 
 impl Dice {
-    /// From `LONGHAUL_TEST_SEED` or from the system; prints which.
+    /// From `LONGHAUL_TEST_SEED` (a number, or `0x` and hexadecimal digits) or from the system; prints which.
     pub fn thrown(what: &str) -> Self {
-        let chosen = std::env::var("LONGHAUL_TEST_SEED")
-            .ok()
-            .and_then(|seed| parse(&seed));
+        let chosen = std::env::var("LONGHAUL_TEST_SEED").ok().map(|seed| {
+            let number = match seed.strip_prefix("0x") {
+                Some(digits) => u64::from_str_radix(digits, 16),
+                None => seed.parse(),
+            };
+            number.expect("LONGHAUL_TEST_SEED is a number")
+        });
         let seed = chosen.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         println!("{what}: LONGHAUL_TEST_SEED={seed}");
         Self(seed)
@@ -29,13 +33,5 @@ impl Dice {
     /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.number() % bound
-    }
-}
-
-/// Decimal, or `0x` and hexadecimal as the gate makes it from a commit.
-fn parse(seed: &str) -> Option<u64> {
-    match seed.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => seed.parse().ok(),
     }
 }
