@@ -21,6 +21,7 @@ use crate::local::index::Index;
 use crate::local::room::{Filler, Room};
 use crate::record::Head;
 use crate::rules::Intent;
+use crate::sabotage;
 use crate::segment::{PlaceError, offset_of};
 use crate::watches::Watches;
 
@@ -278,6 +279,9 @@ impl Committer {
 
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         files::write_all(&*self.room.file, bytes, offset)?;
+        if sabotage::is_on("acknowledge-before-sync") {
+            return Ok(());
+        }
         self.room.file.sync_data()
     }
 
