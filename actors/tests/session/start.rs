@@ -137,7 +137,7 @@ fn a_set_up_that_fails_asks_the_human_and_is_tried_again_when_told() {
         .stands("queued")
         .when(Command::SlotGranted)
         .when(ready())
-        .then(["sandbox.ready", "turn.started input 2 6", "model.started"]);
+        .then(["sandbox.ready", "turn.started input 2 7", "model.started"]);
 }
 
 #[test]
