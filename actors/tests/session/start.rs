@@ -129,7 +129,11 @@ fn a_set_up_that_fails_asks_the_human_and_is_tried_again_when_told() {
     given(interactive())
         .when(Command::SlotGranted)
         .when(Command::Prepared { result: Err(failed) })
-        .then(["sandbox.setup_failed", "artifact.created report", "agent.question"])
+        .then([
+            "sandbox.setup_failed",
+            "artifact.created report",
+            "agent.question",
+        ])
         .stands("awaiting_input")
         .owes([])
         .when(send("git is there now", SendMode::Steer))
