@@ -28,6 +28,15 @@ pub struct Draft {
     pub records: Vec<NewRecord>,
 }
 
+/// Where a stream continues after it lost an acknowledged frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The last seq that stands; the end of a frame.
+    pub resumes_after: Seq,
+    /// Chain hash of that frame.
+    pub hash: ChainHash,
+}
+
 /// What a submitted frame became, once it is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Durable {
@@ -238,6 +247,35 @@ pub trait Journal: Send + Sync + std::fmt::Debug + 'static {
     /// # Errors
     /// The receipt resolves to a [`SubmitError`]; only [`SubmitError::OutcomeUnknown`] leaves open whether it was written.
     fn submit(&self, draft: Draft) -> Receipt;
+
+    /// As [`Journal::submit`], for a frame that continues a stream over what it lost: it names the last frame that stands
+    /// as its predecessor, and `draft.expected` is the highest seq that may ever have been given
+    /// ([`Journal::highest_seen`]), so that no seq is given twice. Frames in between are set aside: they stay on disk, and
+    /// are read no more. History is not edited.
+    ///
+    /// # Errors
+    /// As [`Journal::submit`]. A journal that loses nothing refuses it as invalid.
+    fn submit_over_gap(&self, draft: Draft, gap: Gap) -> Receipt {
+        let (answer, receipt) = Receipt::pair();
+        let stream = draft.stream;
+        // A dropped receipt does not want to know.
+        let _ = answer.send(Err(SubmitError::Invalid {
+            reason: format!(
+                "stream {stream} has nothing to continue over after seq {}",
+                gap.resumes_after
+            ),
+        }));
+        receipt
+    }
+
+    /// The highest seq of a stream that was, or may have been, given to a record: lost ones included. May read the whole
+    /// journal.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] when it cannot be read.
+    fn highest_seen(&self, stream: StreamId) -> Result<Seq, ReadError> {
+        Ok(self.head(stream)?.map_or(Seq::ZERO, |head| head.seq))
+    }
 
     /// Reads durable frames of a stream that hold records with a seq above `after`, in order.
     ///

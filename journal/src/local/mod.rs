@@ -34,6 +34,7 @@ mod lock;
 mod open;
 mod recover;
 mod room;
+mod survey;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,7 +45,7 @@ use tokio::sync::watch;
 
 use crate::blobs::Blobs;
 use crate::id::{Epoch, Position, Seq, StreamId};
-use crate::journal::{Draft, Journal, Limit, ReadError, Receipt};
+use crate::journal::{Draft, Gap, Journal, Limit, ReadError, Receipt, SubmitError};
 use crate::record::{Frame, Head};
 use crate::rules::Intent;
 use crate::watches::Watches;
@@ -141,6 +142,18 @@ impl LocalJournal {
     }
 }
 
+impl LocalJournal {
+    fn hand_in(&self, intent: Result<Intent, SubmitError>) -> Receipt {
+        let (answer, receipt) = Receipt::pair();
+        match intent {
+            Ok(intent) => self.inbox.push(intent, answer),
+            // A dropped receipt does not want to know.
+            Err(error) => drop(answer.send(Err(error))),
+        }
+        receipt
+    }
+}
+
 impl Journal for LocalJournal {
     fn boot(&self) -> u32 {
         self.inbox.boot()
@@ -151,13 +164,24 @@ impl Journal for LocalJournal {
     }
 
     fn submit(&self, draft: Draft) -> Receipt {
-        let (answer, receipt) = Receipt::pair();
-        match Intent::new(draft) {
-            Ok(intent) => self.inbox.push(intent, answer),
-            // A dropped receipt does not want to know.
-            Err(error) => drop(answer.send(Err(error))),
-        }
-        receipt
+        self.hand_in(Intent::new(draft))
+    }
+
+    fn submit_over_gap(&self, draft: Draft, gap: Gap) -> Receipt {
+        self.hand_in(Intent::new(draft).map(|intent| Intent {
+            over_gap: Some(gap),
+            ..intent
+        }))
+    }
+
+    fn highest_seen(&self, stream: StreamId) -> Result<Seq, ReadError> {
+        let head = self.index.head(stream)?.map_or(Seq::ZERO, |head| head.seq);
+        let seen = survey::highest_seen(&self.index.segments, stream, self.index.durable());
+        let seen = seen.map_err(|error| ReadError::Io {
+            what: "the segments".into(),
+            reason: error.to_string(),
+        })?;
+        Ok(seen.max(head))
     }
 
     fn read(&self, stream: StreamId, after: Seq, limit: Limit) -> Result<Vec<Arc<Frame>>, ReadError> {

@@ -176,6 +176,7 @@ pub(super) fn open(
         findings.fresh,
         shelf,
         findings.damaged,
+        findings.gaps,
         tail.durable,
     ));
     let boot = next_boot(&*disk, folder, &index)?;

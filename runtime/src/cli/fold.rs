@@ -159,6 +159,7 @@ pub(super) mod tests {
                 epoch: Epoch::new(1, 1),
                 standing: Session::standing(&state),
                 previous: ChainHash::ZERO,
+                resumes_after: None,
                 hash: ChainHash::ZERO,
                 position: Position(0),
                 records,

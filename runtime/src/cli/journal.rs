@@ -313,6 +313,7 @@ mod tests {
         let mut report = VerifyReport::default();
         report.damaged.push(Damage {
             stream,
+            kind: "session".into(),
             readable_to: Seq(11),
             reason: "checksum differs".into(),
         });
