@@ -259,10 +259,7 @@ mod tests {
         );
         assert_eq!(hex::encode(&bytes), golden);
         let frame = read(&bytes).unwrap();
-        assert_eq!(
-            (frame.resumes_after, frame.first_seq()),
-            (Some(Seq(36)), Seq(42))
-        );
+        assert_eq!((frame.resumes_after, frame.first_seq()), (Some(Seq(36)), Seq(42)));
     }
 
     #[test]

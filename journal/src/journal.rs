@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 
 use crate::blobs::Blobs;
+use crate::damage::Damage;
 use crate::id::{ChainHash, Epoch, Position, Seq, StreamId};
 use crate::record::{Frame, Head, NewRecord, Standing};
 
@@ -93,6 +94,12 @@ pub enum SubmitError {
         readable_to: Seq,
         /// What is damaged.
         reason: String,
+    },
+    /// Not written: the stream was imported or restored, and is to be adopted first.
+    #[error("stream {stream} was imported or restored, and belongs to nobody here until it is adopted")]
+    Inert {
+        /// The stream.
+        stream: StreamId,
     },
     /// Not written: an earlier write or sync failed. Reopen the journal.
     #[error("the journal refuses work after a failed write or sync ({reason}); reopen it")]
@@ -275,6 +282,28 @@ pub trait Journal: Send + Sync + std::fmt::Debug + 'static {
     /// [`ReadError::Io`] when it cannot be read.
     fn highest_seen(&self, stream: StreamId) -> Result<Seq, ReadError> {
         Ok(self.head(stream)?.map_or(Seq::ZERO, |head| head.seq))
+    }
+
+    /// Streams that are known to have lost an acknowledged frame, by id. What was never read since this journal was opened
+    /// may be damaged all the same; `verify` looks at everything.
+    fn damaged(&self) -> Vec<Damage> {
+        Vec::new()
+    }
+
+    /// Whether this is a copy that was imported or restored and that nobody has adopted: it is read like any other, and
+    /// takes no frames but that of its adoption.
+    fn is_inert(&self, stream: StreamId) -> bool {
+        let _ = stream;
+        false
+    }
+
+    /// As [`Journal::submit`], for the frame by which an inert stream comes to belong to this journal. Once it is durable
+    /// the stream is inert no more.
+    ///
+    /// # Errors
+    /// As [`Journal::submit`].
+    fn adopt(&self, draft: Draft) -> Result<Durable, SubmitError> {
+        self.submit(draft).wait()
     }
 
     /// Reads durable frames of a stream that hold records with a seq above `after`, in order.

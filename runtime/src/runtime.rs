@@ -130,6 +130,7 @@ impl Runtime {
             data: directory.clone(),
             limits: options.limits,
             folds: Arc::new(Folds::new(snapshots)),
+            clock: Arc::clone(&clock),
             runtime: tokio::runtime::Handle::current(),
         });
         let mode = options.mode;

@@ -176,6 +176,14 @@ impl Index {
             .cloned()
     }
 
+    /// Every stream that is known to be damaged.
+    pub(crate) fn all_damage(&self) -> Vec<Damage> {
+        let damaged = self.damaged.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Damage> = damaged.values().cloned().collect();
+        all.sort_unstable_by_key(|damage| damage.stream);
+        all
+    }
+
     /// Remembers that a stream is damaged; of two findings the earlier seq counts.
     pub(crate) fn quarantine(&self, damage: Damage) {
         let mut damaged = self.damaged.write().unwrap_or_else(PoisonError::into_inner);

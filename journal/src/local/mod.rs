@@ -44,6 +44,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::blobs::Blobs;
+use crate::damage::Damage;
 use crate::id::{Epoch, Position, Seq, StreamId};
 use crate::journal::{Draft, Gap, Journal, Limit, ReadError, Receipt, SubmitError};
 use crate::record::{Frame, Head};
@@ -182,6 +183,10 @@ impl Journal for LocalJournal {
             reason: error.to_string(),
         })?;
         Ok(seen.max(head))
+    }
+
+    fn damaged(&self) -> Vec<Damage> {
+        self.index.all_damage()
     }
 
     fn read(&self, stream: StreamId, after: Seq, limit: Limit) -> Result<Vec<Arc<Frame>>, ReadError> {

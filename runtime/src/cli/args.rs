@@ -63,6 +63,11 @@ directory, this command does the work itself.
 Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
 canceled, 6 out of credits or budget, 7 it waits for a human.";
 
+const AFTER_REPAIR: &str = "\
+History is not edited: `journal.gap` is appended behind everything that was ever numbered, and says what is lost. Whatever \
+may have been done in the gap counts as unknown and is not done again. The session is paused (damaged); `longhaul resume ID` \
+lets it go on once you have looked.";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Start a session towards a goal, and watch it
@@ -292,6 +297,9 @@ pub(super) enum JournalVerb {
     Inspect(Inspect),
     /// Check every frame and the chain of hashes
     Verify(Verify),
+    /// Make a quarantined session writable again, behind what it lost
+    #[command(after_help = AFTER_REPAIR)]
+    Repair(Which),
     /// Count what is there
     Stats,
 }

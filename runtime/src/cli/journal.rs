@@ -17,13 +17,15 @@ use super::render::{count, escaped, heading, size};
 use super::shelf::{self, Shelf};
 use super::tail::print;
 use super::ui::{Failure, Ui};
+use super::wishes;
 use crate::api::{Code, Problem, RecordView, rfc3339, session_id};
 
-pub(super) fn journal(args: Journal, place: &Place, ui: &Ui) -> Outcome {
+pub(super) async fn journal(args: Journal, place: &Place, ui: &Ui) -> Outcome {
     match args.verb {
         JournalVerb::Inspect(Inspect { id: Some(id), from }) => records(&id, from, place, ui),
         JournalVerb::Inspect(Inspect { id: None, .. }) => streams(place, ui),
         JournalVerb::Verify(args) => verified(&args, place, ui),
+        JournalVerb::Repair(args) => wishes::repair(args, place, ui).await,
         JournalVerb::Stats => counted(place, ui),
     }
 }
@@ -55,6 +57,10 @@ fn records(id: &str, from: u64, place: &Place, ui: &Ui) -> Outcome {
                 if gap {
                     outcome = Ok(Code::JournalDamaged.exit_code());
                 }
+                if frame.resumes_after.is_some() {
+                    // It was repaired; what comes behind follows.
+                    outcome = Ok(0);
+                }
                 next = frame.last_seq().next();
                 ControlFlow::Continue(())
             }
@@ -70,7 +76,13 @@ fn records(id: &str, from: u64, place: &Place, ui: &Ui) -> Outcome {
 
 /// Prints a frame, and says whether records before it are missing.
 fn show(frame: &Frame, from: u64, next: Seq, ui: &Ui) -> Result<bool, Failure> {
-    let gap = frame.first_seq() != next;
+    if let Some(stands) = frame.resumes_after {
+        ui.note(&format!(
+            "the session goes on behind a gap: what comes after seq {stands} and before {} is set aside",
+            frame.first_seq()
+        ));
+    }
+    let gap = frame.first_seq() != next && frame.resumes_after.is_none();
     if gap {
         ui.note(&format!(
             "seq {next} cannot be read; the next one that can is {}",
@@ -220,6 +232,14 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
             damage.reason
         ));
     }
+    for repaired in &report.repaired {
+        lines.push(format!(
+            "{}  goes on with seq {} after seq {}: repaired",
+            session_id(repaired.stream),
+            repaired.first_seq,
+            repaired.resumes_after
+        ));
+    }
     for lost in &report.lost {
         lines.push(format!("damaged bytes that belong to no stream: {lost:?}"));
     }
@@ -252,6 +272,11 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
 fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value {
     let of_stream = |damage: &Damage| json!({ "id": session_id(damage.stream), "seq": damage.readable_to.next(), "reason": damage.reason });
     let damaged: Vec<_> = report.damaged.iter().map(of_stream).collect();
+    let repaired: Vec<_> = report
+        .repaired
+        .iter()
+        .map(|it| json!({ "id": session_id(it.stream), "after": it.resumes_after, "seq": it.first_seq }))
+        .collect();
     let heads: BTreeMap<String, _> = report
         .heads
         .iter()
@@ -271,7 +296,7 @@ fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value
     });
     json!({
         "ok": report.is_sound(), "streams": report.streams, "frames": report.frames, "records": report.records,
-        "damaged": damaged, "lost": report.lost.len(), "unconfirmedFrames": report.unconfirmed_frames,
+        "damaged": damaged, "repaired": repaired, "lost": report.lost.len(), "unconfirmedFrames": report.unconfirmed_frames,
         "tornBytes": report.torn_bytes, "heads": heads, "expected": expected,
     })
 }

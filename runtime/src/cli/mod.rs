@@ -80,7 +80,7 @@ async fn perform(cli: Cli, ui: &Ui) -> Outcome {
         Verb::Cancel(args) => wishes::cancel(args, &place, ui).await,
         Verb::Archive(args) => wishes::archive(args, &place, ui).await,
         Verb::Replay(args) => replay::replay(&args, &place, ui),
-        Verb::Journal(args) => journal::journal(args, &place, ui),
+        Verb::Journal(args) => journal::journal(args, &place, ui).await,
         Verb::Doctor(args) => doctor::doctor(args, &place, ui).await,
         Verb::Demo(args) => demo::demo(args, &place, ui).await,
         Verb::Completions(_) => unreachable!("answered before a place was looked for"),

@@ -66,6 +66,12 @@ pub(super) async fn archive(args: args::Which, place: &Place, ui: &Ui) -> Outcom
     told(accepted, "archive", reach, ui).await
 }
 
+pub(super) async fn repair(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
+    let reach = place.to_wish().await?;
+    let accepted = reach.control().repair(&args.id).await;
+    told(accepted, "repair", reach, ui).await
+}
+
 /// Says what became of a wish.
 async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach: Reach, ui: &Ui) -> Outcome {
     let waits = reach.is_here();

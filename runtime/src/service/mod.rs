@@ -4,6 +4,7 @@
 //! actor, and each is on disk before it is answered.
 
 mod address;
+mod mend;
 mod problems;
 mod records;
 mod view;
@@ -13,12 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::ready;
+use longhaul_actors::ports::Clock;
 use longhaul_actors::session::{Actor, Command, Limits, PauseReason, Reply, Session, State};
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
 
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem,
+    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
     Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
 };
 use crate::brains;
@@ -47,6 +50,7 @@ pub(crate) struct Service {
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
     pub(crate) folds: Arc<Folds>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
@@ -74,6 +78,9 @@ impl Service {
 
     async fn wish(&self, id: &str, command: Command) -> Result<Accepted, Problem> {
         let stream = self.resolve(id).await?;
+        if self.journal.is_inert(stream) {
+            return Err(mend::inert(stream));
+        }
         let Reply { seq, repeated } = self.sessions.send(stream, command).await.map_err(send_problem)?;
         let state = self.folded(stream).await?.phase.name().to_owned();
         Ok(Accepted {
@@ -139,7 +146,7 @@ impl Service {
                 let view = match folds.at_head(journal, head.stream) {
                     Ok(state) => view(&data, head.stream, &state),
                     Err(RecoverError::Quarantined(quarantine)) => {
-                        quarantined(head.stream, head.seq, &quarantine.reason)
+                        quarantined(&data, journal, head.seq, &quarantine)
                     }
                     Err(error) => return Err(recover_problem(error)),
                 };
@@ -208,7 +215,7 @@ impl Control for Service {
                         .head(stream)
                         .map_err(read_problem)?
                         .map_or(Seq::ZERO, |head| head.seq);
-                    Ok(quarantined(stream, head, &quarantine.reason))
+                    Ok(quarantined(&data, journal, head, &quarantine))
                 }
                 Err(error) => Err(recover_problem(error)),
             })
@@ -273,6 +280,18 @@ impl Control for Service {
             },
         )
         .boxed()
+    }
+
+    fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        self.mend(id).boxed()
+    }
+
+    fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        self.take_on(id).boxed()
+    }
+
+    fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {
+        ready(Ok(self.all_quarantined())).boxed()
     }
 
     fn blob<'a>(&'a self, sha256: &'a str) -> Answer<'a, Vec<u8>> {

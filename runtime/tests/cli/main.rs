@@ -5,6 +5,7 @@
 
 mod desk;
 
+mod damage;
 mod reading;
 mod running;
 mod serving;
