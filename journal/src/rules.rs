@@ -33,6 +33,8 @@ pub(crate) struct Intent {
     pub(crate) encoded: Vec<u8>,
     /// Set when the stream continues over a gap.
     pub(crate) over_gap: Option<Gap>,
+    /// Whether it comes from another place, with the epoch it was written under there.
+    pub(crate) imported: bool,
 }
 
 impl Intent {
@@ -50,6 +52,7 @@ impl Intent {
             count: u32::try_from(draft.records.len()).expect("check_shape bounds the number of records"),
             encoded,
             over_gap: None,
+            imported: false,
         })
     }
 
@@ -57,6 +60,8 @@ impl Intent {
     ///
     /// A stale writer is told so even when its `expected` is wrong as well: it must stop, not reload.
     pub(crate) fn admit(&self, head: Option<&Head>, fence: Epoch) -> Result<(), SubmitError> {
+        // Nobody here writes to a stream that is being imported, so only its own epochs count.
+        let fence = if self.imported { Epoch::default() } else { fence };
         let holder = head.map_or(fence, |head| head.epoch.max(fence));
         if self.epoch < holder {
             return Err(SubmitError::Fenced {

@@ -63,6 +63,15 @@ directory, this command does the work itself.
 Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
 canceled, 6 out of credits or budget, 7 it waits for a human.";
 
+const AFTER_ADOPT: &str = "\
+Adopt a session only where it is to live from now on: nobody can see from here whether another copy still runs. What was \
+under way when the copy was made counts as unknown and is not done again; its workspace is made anew.";
+
+const AFTER_BACKUP: &str = "\
+DIR must not exist; it becomes a data directory of its own, with the log and the bodies that were on disk when the backup \
+began. Not in it: workspaces and evidence of steps, and what is made anew (catalogue, snapshots). Every session in it is \
+only read until it is adopted: longhaul --data DIR adopt ID";
+
 const AFTER_REPAIR: &str = "\
 History is not edited: `journal.gap` is appended behind everything that was ever numbered, and says what is lost. Whatever \
 may have been done in the gap counts as unknown and is not done again. The session is paused (damaged); `longhaul resume ID` \
@@ -95,6 +104,16 @@ pub(super) enum Verb {
     Cancel(Cancel),
     /// Make a session that has ended read-only
     Archive(Which),
+    /// Write a session to one file, for another place
+    Export(Export),
+    /// Take in a session from a file; it is only read here until it is adopted
+    Import(Import),
+    /// Take on a session that was imported or restored
+    #[command(after_help = AFTER_ADOPT)]
+    Adopt(Which),
+    /// Copy the whole journal, also while it is in use
+    #[command(after_help = AFTER_BACKUP)]
+    Backup(Backup),
     /// Compute the state of a session from its log
     Replay(Replay),
     /// Look at the journal itself, whether or not it is in use
@@ -283,6 +302,26 @@ pub(super) struct Replay {
     /// Check every session
     #[arg(long, requires = "check", conflicts_with = "id")]
     pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// Which session
+    pub(super) id: String,
+    /// Where to; it must not exist
+    pub(super) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// What `longhaul export` wrote
+    pub(super) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// Where to; it must not exist
+    pub(super) dir: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -21,6 +21,7 @@ mod doctor;
 mod fold;
 mod guests;
 mod journal;
+mod moving;
 mod patch;
 mod replay;
 mod run;
@@ -94,6 +95,10 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Resume(args) => wishes::resume(args, &place, ui).await,
         Verb::Cancel(args) => wishes::cancel(args, &place, ui).await,
         Verb::Archive(args) => wishes::archive(args, &place, ui).await,
+        Verb::Export(args) => moving::export(&args, &place, ui),
+        Verb::Import(args) => moving::import(&args, &place, ui).await,
+        Verb::Adopt(args) => moving::adopt(args, &place, ui).await,
+        Verb::Backup(args) => moving::backup(&args, &place, ui),
         Verb::Replay(args) => replay::replay(&args, guests, &place, ui),
         Verb::Journal(args) => journal::journal(args, &place, ui).await,
         Verb::Doctor(args) => doctor::doctor(args, &place, ui).await,

@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::Entity;
 use longhaul_actors::session::{Session, State};
-use longhaul_journal::{Damage, Entry, Frame, Offline, Seq, StreamId, verify};
+use longhaul_journal::{Damage, Entry, Frame, Offline, Seq, StreamId, inert_streams, verify};
 
 use super::fold::{Unfoldable, fold_frame};
 use super::joints;
@@ -306,6 +306,10 @@ fn resolve(id: &str, known: &[StreamId]) -> Result<StreamId, Problem> {
 /// A session as it is shown, up to where its log can be read.
 fn view(data: &Path, stream: StreamId, folding: Folding) -> SessionView {
     let mut shown = joints::view(data, stream, &folding.state);
+    // A file that cannot be read makes no copy one's own: opening the directory is refused.
+    if inert_streams(data).is_ok_and(|inert| inert.contains(&stream)) {
+        shown.state = "inert".into();
+    }
     if let Some(why) = folding.broken {
         shown.state = "quarantined".into();
         shown.quarantined = Some(why.to_string());

@@ -82,7 +82,7 @@ pub(super) async fn repair(args: args::Which, place: &Place, ui: &Ui) -> Outcome
 }
 
 /// Says what became of a wish.
-async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach: Reach, ui: &Ui) -> Outcome {
+pub(super) async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach: Reach, ui: &Ui) -> Outcome {
     let waits = reach.is_here();
     let accepted = accepted.map_err(|problem| reach.explained(problem));
     reach.close().await;

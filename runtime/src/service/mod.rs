@@ -34,8 +34,8 @@ pub(crate) use self::address::keyed;
 use self::address::resolve;
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
-use self::view::quarantined;
 pub(crate) use self::view::view;
+use self::view::{quarantined, shown};
 
 /// Whom sessions belong to until there are several owners.
 const OWNER: &str = "local";
@@ -146,7 +146,7 @@ impl Service {
             let mut sessions = Vec::with_capacity(heads.len());
             for head in heads {
                 let view = match folds.at_head(journal, head.stream) {
-                    Ok(state) => view(&data, head.stream, &state),
+                    Ok(state) => shown(&data, journal, head.stream, &state),
                     Err(RecoverError::Quarantined(quarantine)) => {
                         quarantined(&data, journal, head.seq, &quarantine)
                     }
@@ -211,7 +211,7 @@ impl Control for Service {
             let stream = self.resolve(id).await?;
             let (data, folds) = (self.data.clone(), Arc::clone(&self.folds));
             self.blocking(move |journal| match folds.at_head(journal, stream) {
-                Ok(state) => Ok(view(&data, stream, &state)),
+                Ok(state) => Ok(shown(&data, journal, stream, &state)),
                 Err(RecoverError::Quarantined(quarantine)) => {
                     let head = journal
                         .head(stream)

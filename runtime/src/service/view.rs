@@ -46,6 +46,15 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
     }
 }
 
+/// As [`view`], of a session in this journal: one that nobody has adopted is `inert`.
+pub(crate) fn shown(data: &Path, journal: &dyn Journal, stream: StreamId, state: &State) -> SessionView {
+    let mut shown = view(data, stream, state);
+    if journal.is_inert(stream) {
+        shown.state = "inert".into();
+    }
+    shown
+}
+
 fn workspace(data: &Path, stream: StreamId) -> Option<String> {
     let workspace = SessionFolder::new(data, stream).workspace();
     workspace.is_dir().then(|| workspace.display().to_string())

@@ -6,6 +6,7 @@
 mod desk;
 
 mod damage;
+mod moving;
 mod reading;
 mod running;
 mod serving;
