@@ -114,6 +114,12 @@ pub(super) enum Verb {
     /// Copy the whole journal, also while it is in use
     #[command(after_help = AFTER_BACKUP)]
     Backup(Backup),
+    /// Show what takes room
+    Du(Du),
+    /// Remove the files of a session that has ended; its log stays
+    Rm(Rm),
+    /// Remove what no record names any more
+    Gc(Gc),
     /// Compute the state of a session from its log
     Replay(Replay),
     /// Look at the journal itself, whether or not it is in use
@@ -302,6 +308,28 @@ pub(super) struct Replay {
     /// Check every session
     #[arg(long, requires = "check", conflicts_with = "id")]
     pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Du {
+    /// Only this session
+    pub(super) id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rm {
+    /// Which session
+    pub(super) id: String,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Gc {
+    /// Keep what is younger than this, named or not
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    pub(super) grace_hours: u64,
 }
 
 #[derive(Debug, Args)]

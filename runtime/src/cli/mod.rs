@@ -24,6 +24,7 @@ mod journal;
 mod moving;
 mod patch;
 mod replay;
+mod room;
 mod run;
 mod serve;
 mod sessions;
@@ -95,6 +96,9 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Resume(args) => wishes::resume(args, &place, ui).await,
         Verb::Cancel(args) => wishes::cancel(args, &place, ui).await,
         Verb::Archive(args) => wishes::archive(args, &place, ui).await,
+        Verb::Du(args) => room::du(&args, &place, ui),
+        Verb::Rm(args) => room::rm(args, &place, ui).await,
+        Verb::Gc(args) => room::gc(args, &place, ui).await,
         Verb::Export(args) => moving::export(&args, &place, ui),
         Verb::Import(args) => moving::import(&args, &place, ui).await,
         Verb::Adopt(args) => moving::adopt(args, &place, ui).await,

@@ -27,7 +27,7 @@ fn marks(desk: &Desk) -> String {
 }
 
 /// Flips a bit of the last place in the log that holds this text.
-fn flip(desk: &Desk, text: &str) {
+pub(crate) fn flip(desk: &Desk, text: &str) {
     let folder = fs::read_dir(desk.data().join("journal")).expect("a journal");
     let mut segments: Vec<PathBuf> = folder.map(|entry| entry.expect("an entry").path()).collect();
     segments.sort();

@@ -8,6 +8,7 @@ mod desk;
 mod damage;
 mod moving;
 mod reading;
+mod room;
 mod running;
 mod serving;
 mod wrong;
