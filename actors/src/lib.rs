@@ -35,6 +35,6 @@ pub use answer::{Quarantine, QueryError, SendError};
 pub use clock::{ManualClock, SystemClock};
 pub use effects::{EffectContext, NoWorld, World};
 pub use entity::{Decision, DecodeError, EffectId, Entity, Moment, Owed, Placed, Recovery, RecoveryCause};
-pub use recover::{Folded, RecoverError, catch_up, fold, recover};
+pub use recover::{Folded, RecoverError, catch_up, fold, fold_to, recover};
 pub use registry::{Mode, Options, Ports, Registry};
 pub use supervisor::{System, SystemError, SystemOptions};

@@ -141,7 +141,28 @@ fn unread(stream: StreamId, error: ReadError) -> RecoverError {
 pub fn catch_up<E: Entity>(
     journal: &dyn Journal,
     stream: StreamId,
+    folded: Folded<E>,
+) -> Result<Folded<E>, RecoverError> {
+    catch_up_to(journal, stream, folded, Seq(u64::MAX))
+}
+
+/// As [`fold`], no further than the last whole frame that ends at or below `most`: what stands of a quarantined stream.
+///
+/// # Errors
+/// As [`fold`].
+pub fn fold_to<E: Entity>(
+    journal: &dyn Journal,
+    stream: StreamId,
+    most: Seq,
+) -> Result<Folded<E>, RecoverError> {
+    catch_up_to(journal, stream, nothing(), most)
+}
+
+fn catch_up_to<E: Entity>(
+    journal: &dyn Journal,
+    stream: StreamId,
     mut folded: Folded<E>,
+    most: Seq,
 ) -> Result<Folded<E>, RecoverError> {
     let quarantine = |readable_to, reason| Quarantine {
         stream,
@@ -149,6 +170,9 @@ pub fn catch_up<E: Entity>(
         reason,
     };
     loop {
+        if folded.head >= most {
+            return Ok(folded);
+        }
         let page = journal
             .read(stream, folded.head, Limit::default())
             .map_err(|error| unread(stream, error))?;
@@ -156,12 +180,25 @@ pub fn catch_up<E: Entity>(
             return Ok(folded);
         }
         for frame in page {
+            if frame.last_seq() > most {
+                return Ok(folded);
+            }
             if frame.kind != E::KIND {
                 let reason = format!("it is of kind {:?}, not {:?}", frame.kind, E::KIND);
                 return Err(quarantine(folded.head, reason).into());
             }
             // The first frame may begin at or below the head.
             let known = frame.records.partition_point(|record| record.seq <= folded.head);
+            if let Some(stands) = frame.resumes_after {
+                if stands < folded.head && known == 0 {
+                    // Folded before the stream was repaired, and further than what stands.
+                    return catch_up_to(journal, stream, nothing(), most);
+                }
+                if stands == folded.head {
+                    // The records in between are lost, which the first one behind them says.
+                    folded.head = Seq(frame.first_seq().0 - 1);
+                }
+            }
             for record in &frame.records[known..] {
                 if record.seq != folded.head.next() {
                     let reason = format!("seq {} is followed by {}", folded.head, record.seq);

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 /// Name of a blob: the sha256 of its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobId(pub [u8; 32]);
 
 /// What was stored.

@@ -12,7 +12,8 @@
 //! k kind 00 stream              streams by kind
 //! o stream                      streams that owe work
 //! u time stream                 streams that wait for a time
-//! q stream                      streams that lost a frame: last readable seq, reason
+//! d stream                      streams that lost a frame: last readable seq, kind, reason
+//! g stream first_seq            frames over a gap: last seq that stands before it
 //! m                             everything below this position is indexed; and the journal's id
 //! ```
 //!
@@ -26,7 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::codec;
-use crate::damage::Damage;
+use crate::damage::{Damage, SetAside};
 use crate::id::{ChainHash, Position, Seq, StreamId};
 use crate::record::{Head, Standing};
 use crate::segment::JournalId;
@@ -70,6 +71,8 @@ pub(crate) struct Addition {
 pub(crate) struct Additions {
     pub(crate) streams: BTreeMap<StreamId, Addition>,
     pub(crate) damaged: BTreeMap<StreamId, Damage>,
+    /// Gaps that streams were continued over, in order.
+    pub(crate) gaps: Vec<(StreamId, SetAside)>,
 }
 
 /// The index of the sealed segments.
@@ -95,8 +98,12 @@ impl Catalogue {
             db,
         };
         match catalogue.get(META)? {
-            Some(meta) if meta.get(8..) == Some(&journal[..]) => {}
-            Some(_) => return Err(Broken("it belongs to another journal".into())),
+            Some(meta) if meta.get(8..) == Some(&identity(journal)[..]) => {}
+            Some(_) => {
+                return Err(Broken(
+                    "it belongs to another journal, or another version wrote it".into(),
+                ));
+            }
             None => catalogue.put_meta(Position::default(), journal)?,
         }
         Ok(catalogue)
@@ -127,10 +134,20 @@ impl Catalogue {
             }
             guard(|| self.db.apply_batch(batch))?;
         }
+        for (stream, aside) in &additions.gaps {
+            let healed = key(b'd', *stream, &[]);
+            guard(|| self.db.remove(healed))?;
+            let key = key(b'g', *stream, &aside.first_seq.0.to_be_bytes());
+            let value = aside.resumes_after.0.to_le_bytes().to_vec();
+            guard(|| self.db.insert(&key, summed(&key, value)))?;
+        }
         for damage in additions.damaged.values() {
             let mut value = damage.readable_to.0.to_le_bytes().to_vec();
+            // Kinds are printable, so that the zero ends them.
+            value.extend_from_slice(damage.kind.as_bytes());
+            value.push(0);
             value.extend_from_slice(damage.reason.as_bytes());
-            let key = key(b'q', damage.stream, &[]);
+            let key = key(b'd', damage.stream, &[]);
             guard(|| self.db.insert(&key, summed(&key, value)))?;
         }
         self.sync()?;
@@ -204,15 +221,37 @@ impl Catalogue {
     /// Streams known to have lost a frame.
     pub(crate) fn damaged(&self) -> Result<Vec<Damage>, Broken> {
         let mut damaged = Vec::new();
-        self.each(vec![b'q']..vec![b'q' + 1], |key, value| {
+        self.each(vec![b'd']..vec![b'd' + 1], |key, value| {
+            let readable_to = Seq(read_u64(&value, 0)?);
+            let words = String::from_utf8_lossy(&value[8..]).into_owned();
+            let (kind, reason) = words.split_once('\0').unwrap_or(("", &words));
             damaged.push(Damage {
                 stream: StreamId::from_bytes(tail(key)?),
-                readable_to: Seq(read_u64(&value, 0)?),
-                reason: String::from_utf8_lossy(&value[8..]).into_owned(),
+                kind: kind.to_owned(),
+                readable_to,
+                reason: reason.to_owned(),
             });
             Ok(true)
         })?;
         Ok(damaged)
+    }
+
+    /// Gaps that streams were continued over.
+    pub(crate) fn gaps(&self) -> Result<Vec<(StreamId, SetAside)>, Broken> {
+        let mut gaps = Vec::new();
+        self.each(vec![b'g']..vec![b'g' + 1], |key, value| {
+            let stream: [u8; 16] = key
+                .get(1..17)
+                .and_then(|stream| stream.try_into().ok())
+                .ok_or_else(odd_key)?;
+            let aside = SetAside {
+                resumes_after: Seq(read_u64(&value, 0)?),
+                first_seq: Seq(u64::from_be_bytes(tail(key)?)),
+            };
+            gaps.push((StreamId::from_bytes(stream), aside));
+            Ok(true)
+        })?;
+        Ok(gaps)
     }
 
     /// The stream whose head has this hash. Looks at every head: only for tracing damage.
@@ -295,7 +334,7 @@ impl Catalogue {
     }
 
     fn put_meta(&self, through: Position, journal: JournalId) -> Result<(), Broken> {
-        let value = [&through.0.to_le_bytes()[..], &journal].concat();
+        let value = [&through.0.to_le_bytes()[..], &identity(journal)].concat();
         guard(|| self.db.insert(META, summed(META, value)))?;
         Ok(())
     }
@@ -309,6 +348,11 @@ impl Catalogue {
 }
 
 const META: &[u8] = b"m";
+
+/// Whose catalogue it is, and of which version: another one is built again.
+fn identity(journal: JournalId) -> Vec<u8> {
+    [&journal[..], &[2]].concat()
+}
 
 /// Adds the entries of one stream, and removes those that they replace.
 fn add(batch: &mut sled::Batch, stream: StreamId, addition: &Addition) {
@@ -328,7 +372,12 @@ fn add(batch: &mut sled::Batch, stream: StreamId, addition: &Addition) {
     let head_key = key(b'h', stream, &[]);
     let value = summed(&head_key, codec::encode_head(head));
     batch.insert(head_key, value);
-    for spans in spans.chunks(FRAMES_PER_VALUE) {
+    // Within one value each frame begins where the one before ends, which a frame over a gap does not.
+    let follows = |one: &Span, next: &Span| next.first_seq == one.last_seq.next();
+    for spans in spans
+        .chunk_by(follows)
+        .flat_map(|run| run.chunks(FRAMES_PER_VALUE))
+    {
         let key = key(b'f', stream, &spans[0].first_seq.0.to_be_bytes());
         let value = summed(&key, encode_spans(spans));
         batch.insert(key, value);

@@ -4,7 +4,7 @@
 //! that a codec byte stands before everything it wrote, and nothing is decoded without a limit or with bytes left over.
 //!
 //! ```text
-//! sealed part:  codec u8 | header | record * count | crc32c u32 of everything before it
+//! sealed part:  codec u8 | header | (codec 2: last seq that stands) | record * count | crc32c u32 of everything before it
 //! ```
 
 use std::borrow::Cow;
@@ -18,8 +18,10 @@ use crate::sabotage;
 
 /// Codec 1: bincode 2.0.1, standard configuration (little endian, variable-length integers).
 const CODEC_BINCODE_2: u8 = 1;
+/// Codec 2: as codec 1, with the last seq that stands between header and records. A frame that continues over a gap.
+const CODEC_OVER_GAP: u8 = 2;
 /// Upper bound of an encoded header: ids and hashes, five integers of at most nine bytes, two names.
-pub(crate) const MAX_HEADER: usize = 1 + 16 + 16 + 5 * 9 + (3 + MAX_KIND) + (1 + 3 + MAX_WAIT_NAME);
+pub(crate) const MAX_HEADER: usize = 1 + 16 + 16 + 6 * 9 + (3 + MAX_KIND) + (1 + 3 + MAX_WAIT_NAME);
 const MAX_RECORD_HEADER: usize = (3 + MAX_TYPE_NAME) + 3 + 10 + 1 + 9;
 /// Longest sealed part that can exist; a longer length in an envelope is damage.
 pub(crate) const MAX_SEALED: usize =
@@ -119,6 +121,8 @@ pub(crate) struct Summary {
     pub(crate) previous: ChainHash,
     pub(crate) first_seq: Seq,
     pub(crate) count: u32,
+    /// The last seq that stands before a gap, for a frame that continues over one.
+    pub(crate) resumes_after: Option<Seq>,
 }
 
 impl Summary {
@@ -152,6 +156,7 @@ pub(crate) fn encode_records(records: &[NewRecord]) -> Vec<u8> {
 
 /// Appends the sealed part of an admitted frame to `out` and returns its chain hash.
 pub(crate) fn seal(intent: &Intent, previous: ChainHash, out: &mut Vec<u8>) -> ChainHash {
+    let gap = intent.over_gap.map(|gap| gap.resumes_after);
     seal_parts(
         &StoredHeader {
             stream: *intent.stream.as_bytes(),
@@ -164,6 +169,7 @@ pub(crate) fn seal(intent: &Intent, previous: ChainHash, out: &mut Vec<u8>) -> C
             time_ms: intent.time_ms,
             standing: stored_standing(&intent.standing),
         },
+        gap,
         &intent.encoded,
         out,
     )
@@ -182,13 +188,24 @@ pub(crate) fn seal_marker(out: &mut Vec<u8>) {
         time_ms: 0,
         standing: StoredStanding::Done,
     };
-    seal_parts(&header, &[], out);
+    seal_parts(&header, None, &[], out);
 }
 
-fn seal_parts(header: &StoredHeader<'_>, records: &[u8], out: &mut Vec<u8>) -> ChainHash {
+fn seal_parts(
+    header: &StoredHeader<'_>,
+    resumes_after: Option<Seq>,
+    records: &[u8],
+    out: &mut Vec<u8>,
+) -> ChainHash {
     let start = out.len();
-    out.push(CODEC_BINCODE_2);
+    out.push(match resumes_after {
+        None => CODEC_BINCODE_2,
+        Some(_) => CODEC_OVER_GAP,
+    });
     put(out, header);
+    if let Some(seq) = resumes_after {
+        put(out, &seq.0);
+    }
     out.extend_from_slice(records);
     let crc = crc32c::crc32c(&out[start..]);
     out.extend_from_slice(&crc.to_le_bytes());
@@ -197,20 +214,25 @@ fn seal_parts(header: &StoredHeader<'_>, records: &[u8], out: &mut Vec<u8>) -> C
 
 /// Checks a sealed part and reads its header.
 pub(crate) fn summarize(sealed: &[u8]) -> Result<Summary, Flaw> {
-    let (summary, _) = summarize_body(checked_body(sealed)?, sealed)?;
+    let (codec, body) = checked_body(sealed)?;
+    let (summary, _) = summarize_body(codec, body, sealed)?;
     Ok(summary)
 }
 
 /// Reads the header of a sealed part whose checksum does not hold, to guess which stream has lost a frame.
 pub(crate) fn guess(damaged: &[u8]) -> Option<Summary> {
-    let body = damaged.get(1..)?;
-    summarize_body(body, damaged).ok().map(|(summary, _)| summary)
+    let (codec, body) = damaged.split_first()?;
+    // The codec byte may be what is damaged: the plain one is by far the likelier.
+    summarize_body(*codec, body, damaged)
+        .or_else(|_| summarize_body(CODEC_BINCODE_2, body, damaged))
+        .ok()
+        .map(|(summary, _)| summary)
 }
 
 /// Checks a sealed part and decodes all of it.
 pub(crate) fn open(sealed: &[u8], position: Position) -> Result<Frame, Flaw> {
-    let body = checked_body(sealed)?;
-    let (summary, used) = summarize_body(body, sealed)?;
+    let (codec, body) = checked_body(sealed)?;
+    let (summary, used) = summarize_body(codec, body, sealed)?;
     let mut rest = &body[used..];
     // Each record takes at least five bytes: a hostile count cannot make us reserve more than what is there.
     let mut records = Vec::with_capacity((summary.count as usize).min(rest.len() / 5));
@@ -250,6 +272,7 @@ pub(crate) fn open(sealed: &[u8], position: Position) -> Result<Frame, Flaw> {
         epoch,
         standing,
         previous: summary.previous,
+        resumes_after: summary.resumes_after,
         hash,
         position,
         records,
@@ -295,7 +318,7 @@ pub(crate) fn decode_head(stream: StreamId, bytes: &[u8]) -> Result<Head, Flaw> 
     })
 }
 
-fn checked_body(sealed: &[u8]) -> Result<&[u8], Flaw> {
+fn checked_body(sealed: &[u8]) -> Result<(u8, &[u8]), Flaw> {
     let Some(split) = sealed.len().checked_sub(CRC_LEN).filter(|split| *split > 0) else {
         return Err(Flaw::Short);
     };
@@ -304,13 +327,25 @@ fn checked_body(sealed: &[u8]) -> Result<&[u8], Flaw> {
         return Err(Flaw::Checksum);
     }
     match checked[0] {
-        CODEC_BINCODE_2 => Ok(&checked[1..]),
+        codec @ (CODEC_BINCODE_2 | CODEC_OVER_GAP) => Ok((codec, &checked[1..])),
         codec => Err(Flaw::Codec(codec)),
     }
 }
 
-fn summarize_body(body: &[u8], sealed: &[u8]) -> Result<(Summary, usize), Flaw> {
-    let (stored, used) = take::<StoredHeader<'_>>(body)?;
+fn summarize_body(codec: u8, body: &[u8], sealed: &[u8]) -> Result<(Summary, usize), Flaw> {
+    let (stored, mut used) = take::<StoredHeader<'_>>(body)?;
+    let mut resumes_after = None;
+    if codec == CODEC_OVER_GAP {
+        let (seq, more) = take::<u64>(&body[used..])?;
+        if seq >= stored.first_seq {
+            return Err(Flaw::Malformed(format!(
+                "seq {} continues after seq {seq}",
+                stored.first_seq
+            )));
+        }
+        used += more;
+        resumes_after = Some(Seq(seq));
+    }
     let marker = stored.stream == *StreamId::MARKER.as_bytes();
     if marker != (stored.count == 0) || marker != (stored.first_seq == 0) {
         return Err(Flaw::Malformed(
@@ -337,6 +372,7 @@ fn summarize_body(body: &[u8], sealed: &[u8]) -> Result<(Summary, usize), Flaw> 
         previous: ChainHash(stored.previous),
         first_seq: Seq(stored.first_seq),
         count: stored.count,
+        resumes_after,
     };
     Ok((summary, used))
 }

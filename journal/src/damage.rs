@@ -10,10 +10,41 @@ use crate::scan::Bad;
 pub struct Damage {
     /// The stream.
     pub stream: StreamId,
+    /// What kind of stream it is; empty when nothing that is left tells.
+    pub kind: String,
     /// The last seq that can be read; the first bad one follows.
     pub readable_to: Seq,
     /// What is wrong.
     pub reason: String,
+}
+
+/// Seqs of one stream that a frame over a gap has set aside: those above `resumes_after` and below `first_seq`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SetAside {
+    pub(crate) resumes_after: Seq,
+    /// First seq of the frame over the gap.
+    pub(crate) first_seq: Seq,
+}
+
+impl SetAside {
+    /// What this frame sets aside, if it continues over a gap.
+    pub(crate) fn by(frame: &Summary) -> Option<Self> {
+        let resumes_after = frame.resumes_after?;
+        Some(Self {
+            resumes_after,
+            first_seq: frame.first_seq,
+        })
+    }
+
+    /// Whether the record of this seq no longer counts.
+    pub(crate) fn covers(&self, seq: Seq) -> bool {
+        seq > self.resumes_after && seq < self.first_seq
+    }
+
+    /// Whether damage right after this seq is what was continued over.
+    pub(crate) fn heals(&self, readable_to: Seq) -> bool {
+        readable_to >= self.resumes_after && readable_to < self.first_seq
+    }
 }
 
 /// Bytes below the durable position that hold no readable frame, and whose stream nothing else tells.
@@ -49,8 +80,9 @@ pub(crate) fn blame<E>(
     let Some(suspect) = &bad.suspect else {
         return Ok(None);
     };
-    let damage = |stream, readable_to| Damage {
+    let damage = |stream, kind: &str, readable_to: Seq| Damage {
         stream,
+        kind: kind.to_owned(),
         readable_to,
         reason: format!(
             "the frame of seq {} at position {}: {}",
@@ -67,13 +99,13 @@ pub(crate) fn blame<E>(
     } = suspect;
     if let Some(head) = head(claimed.stream)? {
         if head.hash == *previous || head.seq.next() == *first_seq {
-            return Ok(Some(damage(head.stream, head.seq)));
+            return Ok(Some(damage(head.stream, &head.kind, head.seq)));
         }
     } else if *previous == ChainHash::ZERO || *first_seq == Seq(1) {
-        return Ok(Some(damage(claimed.stream, Seq::ZERO)));
+        return Ok(Some(damage(claimed.stream, &claimed.kind, Seq::ZERO)));
     }
     if *previous == ChainHash::ZERO {
         return Ok(None);
     }
-    Ok(by_hash(*previous)?.map(|head| damage(head.stream, head.seq)))
+    Ok(by_hash(*previous)?.map(|head| damage(head.stream, &head.kind, head.seq)))
 }

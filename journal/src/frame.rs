@@ -237,6 +237,31 @@ mod tests {
         }
     }
 
+    /// B-LOG-8, B-LOG-10
+    #[test]
+    fn a_frame_over_a_gap_is_read_and_written_as_it_was() {
+        let golden = include_str!("../tests/golden/v1-over-a-gap.hex");
+        let golden: String = golden.split_whitespace().collect();
+        let intent = Intent {
+            over_gap: Some(crate::Gap {
+                resumes_after: Seq(36),
+                hash: ChainHash([0xab; 16]),
+            }),
+            ..Intent::new(golden_draft("one record").unwrap()).unwrap()
+        };
+        let mut bytes = Vec::new();
+        write(
+            &intent,
+            ChainHash([0xab; 16]),
+            Position(4_096),
+            Position(4_000),
+            &mut bytes,
+        );
+        assert_eq!(hex::encode(&bytes), golden);
+        let frame = read(&bytes).unwrap();
+        assert_eq!((frame.resumes_after, frame.first_seq()), (Some(Seq(36)), Seq(42)));
+    }
+
     #[test]
     fn one_record_costs_at_most_120_bytes_more_than_its_payload() {
         let bytes = bytes_of(draft(

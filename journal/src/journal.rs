@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 
 use crate::blobs::Blobs;
+use crate::damage::Damage;
 use crate::id::{ChainHash, Epoch, Position, Seq, StreamId};
 use crate::record::{Frame, Head, NewRecord, Standing};
 
@@ -26,6 +27,15 @@ pub struct Draft {
     pub standing: Standing,
     /// At least one.
     pub records: Vec<NewRecord>,
+}
+
+/// Where a stream continues after it lost an acknowledged frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The last seq that stands; the end of a frame.
+    pub resumes_after: Seq,
+    /// Chain hash of that frame.
+    pub hash: ChainHash,
 }
 
 /// What a submitted frame became, once it is on disk.
@@ -84,6 +94,12 @@ pub enum SubmitError {
         readable_to: Seq,
         /// What is damaged.
         reason: String,
+    },
+    /// Not written: the stream was imported or restored, and is to be adopted first.
+    #[error("stream {stream} was imported or restored, and belongs to nobody here until it is adopted")]
+    Inert {
+        /// The stream.
+        stream: StreamId,
     },
     /// Not written: an earlier write or sync failed. Reopen the journal.
     #[error("the journal refuses work after a failed write or sync ({reason}); reopen it")]
@@ -238,6 +254,57 @@ pub trait Journal: Send + Sync + std::fmt::Debug + 'static {
     /// # Errors
     /// The receipt resolves to a [`SubmitError`]; only [`SubmitError::OutcomeUnknown`] leaves open whether it was written.
     fn submit(&self, draft: Draft) -> Receipt;
+
+    /// As [`Journal::submit`], for a frame that continues a stream over what it lost: it names the last frame that stands
+    /// as its predecessor, and `draft.expected` is the highest seq that may ever have been given
+    /// ([`Journal::highest_seen`]), so that no seq is given twice. Frames in between are set aside: they stay on disk, and
+    /// are read no more. History is not edited.
+    ///
+    /// # Errors
+    /// As [`Journal::submit`]. A journal that loses nothing refuses it as invalid.
+    fn submit_over_gap(&self, draft: Draft, gap: Gap) -> Receipt {
+        let (answer, receipt) = Receipt::pair();
+        let stream = draft.stream;
+        // A dropped receipt does not want to know.
+        let _ = answer.send(Err(SubmitError::Invalid {
+            reason: format!(
+                "stream {stream} has nothing to continue over after seq {}",
+                gap.resumes_after
+            ),
+        }));
+        receipt
+    }
+
+    /// The highest seq of a stream that was, or may have been, given to a record: lost ones included. May read the whole
+    /// journal.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] when it cannot be read.
+    fn highest_seen(&self, stream: StreamId) -> Result<Seq, ReadError> {
+        Ok(self.head(stream)?.map_or(Seq::ZERO, |head| head.seq))
+    }
+
+    /// Streams that are known to have lost an acknowledged frame, by id. What was never read since this journal was opened
+    /// may be damaged all the same; `verify` looks at everything.
+    fn damaged(&self) -> Vec<Damage> {
+        Vec::new()
+    }
+
+    /// Whether this is a copy that was imported or restored and that nobody has adopted: it is read like any other, and
+    /// takes no frames but that of its adoption.
+    fn is_inert(&self, stream: StreamId) -> bool {
+        let _ = stream;
+        false
+    }
+
+    /// As [`Journal::submit`], for the frame by which an inert stream comes to belong to this journal. Once it is durable
+    /// the stream is inert no more.
+    ///
+    /// # Errors
+    /// As [`Journal::submit`].
+    fn adopt(&self, draft: Draft) -> Result<Durable, SubmitError> {
+        self.submit(draft).wait()
+    }
 
     /// Reads durable frames of a stream that hold records with a seq above `after`, in order.
     ///

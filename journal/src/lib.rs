@@ -77,7 +77,9 @@ mod memory;
 mod watches;
 
 // Reading beside them.
+mod backup;
 mod offline;
+mod portable;
 mod tail;
 mod verify;
 
@@ -91,16 +93,21 @@ pub mod files;
 #[doc(hidden)]
 pub mod sabotage;
 
+pub use backup::{BackupReport, backup};
 pub use blobs::{BlobError, BlobId, BlobRef, Blobs};
 pub use codec::Flaw;
 pub use damage::{Damage, Lost};
 pub use frame::{ENVELOPE_LEN, FORMAT};
 pub use id::{ChainHash, Epoch, ParseStreamIdError, Position, Seq, StreamId};
-pub use journal::{Draft, Durable, Journal, Limit, ReadError, Receipt, SubmitError};
-pub use local::{CatalogueState, CopiedTail, Holder, LocalJournal, OpenError, OpenReport, Options, TornTail};
+pub use journal::{Draft, Durable, Gap, Journal, Limit, ReadError, Receipt, SubmitError};
+pub use local::{
+    CatalogueState, CopiedTail, Holder, ImportError, Imported, LocalJournal, OpenError, OpenReport, Options,
+    TornTail,
+};
 pub use memory::MemoryJournal;
-pub use offline::{Entry, Offline, Stats, stats};
+pub use offline::{Entry, Offline, Stats, inert_streams, stats};
+pub use portable::{Portable, PortableError, blobs_named_in};
 pub use record::{Frame, Head, Level, NewRecord, Record, Standing};
 pub use rules::{MAX_FRAME_PAYLOAD, MAX_FRAME_RECORDS, MAX_KIND, MAX_TYPE_NAME, MAX_WAIT_NAME};
 pub use tail::{Tail, TailAll, tail, tail_all};
-pub use verify::{HeadCheck, VerifyReport, verify};
+pub use verify::{HeadCheck, Repaired, VerifyReport, verify};

@@ -15,7 +15,7 @@ use crate::frame::ENVELOPE_LEN;
 use crate::id::{Position, StreamId};
 use crate::record::Frame;
 use crate::scan::{self, Bad, Found};
-use crate::segment::{HEADER_LEN, Segments};
+use crate::segment::{HEADER_LEN, Segments, file_name, offset_of};
 
 /// The segments of a journal as they were when it was looked at.
 #[derive(Debug)]
@@ -149,6 +149,16 @@ impl Offline {
         Ok(stats)
     }
 
+    /// The segment files by name, and how many bytes of each hold what is durable.
+    pub(crate) fn extents(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut extents = Vec::new();
+        for first in self.segments.firsts() {
+            let end = self.segments.get(first)?.end.unwrap_or(self.durable);
+            extents.push((file_name(first), offset_of(first, end.max(first))));
+        }
+        Ok(extents)
+    }
+
     /// Shows everything below the durable position.
     pub(crate) fn scan(
         &self,
@@ -190,4 +200,12 @@ impl Offline {
 /// When there is no journal, or it cannot be read.
 pub fn stats(folder: &Path) -> io::Result<Stats> {
     Offline::open(folder)?.stats()
+}
+
+/// Streams of a data directory that were imported or restored and not adopted; it may be in use.
+///
+/// # Errors
+/// When the file that says so cannot be read, or is not what was written.
+pub fn inert_streams(folder: &Path) -> io::Result<std::collections::BTreeSet<StreamId>> {
+    crate::local::inert::read(&RealDisk, folder)
 }

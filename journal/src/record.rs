@@ -102,6 +102,9 @@ pub struct Frame {
     pub standing: Standing,
     /// Hash of the stream's frame before this one.
     pub previous: ChainHash,
+    /// For a frame that continues over a gap: the last seq that stands before it. Whatever lies between was lost, or
+    /// can no longer be folded, and is set aside.
+    pub resumes_after: Option<Seq>,
     /// Hash of this frame's sealed part.
     pub hash: ChainHash,
     /// Where it lies. Physical: another journal holding the same frame gives it another position.

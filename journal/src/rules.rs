@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::codec::{self, Summary};
 use crate::id::{ChainHash, Epoch, Seq, StreamId};
-use crate::journal::{Draft, SubmitError};
+use crate::journal::{Draft, Gap, SubmitError};
 use crate::record::{Head, NewRecord, Standing};
 use crate::sabotage;
 
@@ -32,6 +32,10 @@ pub(crate) struct Intent {
     pub(crate) standing: Standing,
     pub(crate) count: u32,
     pub(crate) encoded: Vec<u8>,
+    /// Set when the stream continues over a gap.
+    pub(crate) over_gap: Option<Gap>,
+    /// Whether it comes from another place, with the epoch it was written under there.
+    pub(crate) imported: bool,
 }
 
 impl Intent {
@@ -48,6 +52,8 @@ impl Intent {
             standing: draft.standing,
             count: u32::try_from(draft.records.len()).expect("check_shape bounds the number of records"),
             encoded,
+            over_gap: None,
+            imported: false,
         })
     }
 
@@ -55,6 +61,8 @@ impl Intent {
     ///
     /// A stale writer is told so even when its `expected` is wrong as well: it must stop, not reload.
     pub(crate) fn admit(&self, head: Option<&Head>, fence: Epoch) -> Result<(), SubmitError> {
+        // Nobody here writes to a stream that is being imported, so only its own epochs count.
+        let fence = if self.imported { Epoch::default() } else { fence };
         let holder = head.map_or(fence, |head| head.epoch.max(fence));
         if self.epoch < holder && !sabotage::is_on("skip-the-epoch-check") {
             return Err(SubmitError::Fenced {
@@ -64,7 +72,10 @@ impl Intent {
             });
         }
         let at = head.map_or(Seq::ZERO, |head| head.seq);
-        if self.expected != at && !sabotage::is_on("skip-the-expected-check") {
+        let beyond_the_gap = self
+            .over_gap
+            .is_some_and(|gap| self.expected >= at && gap.resumes_after <= at);
+        if self.expected != at && !beyond_the_gap && !sabotage::is_on("skip-the-expected-check") {
             return Err(SubmitError::Conflict {
                 stream: self.stream,
                 expected: self.expected,
@@ -159,6 +170,9 @@ fn check_name(what: &str, name: &str, most: usize) -> Result<(), String> {
 /// Checks that a frame read back is the one right after `head`: what [`Intent::admit`] checked before the write.
 pub(crate) fn follows(head: Option<&Head>, frame: &Summary) -> Result<(), String> {
     let (seq, hash) = head.map_or((Seq::ZERO, ChainHash::ZERO), |head| (head.seq, head.hash));
+    if let Some(resumes_after) = frame.resumes_after {
+        return follows_over_gap(seq, hash, resumes_after, frame).and_then(|()| never_falls(head, frame));
+    }
     if frame.first_seq != seq.next() {
         return Err(format!("seq {} follows seq {seq}", frame.first_seq));
     }
@@ -168,6 +182,30 @@ pub(crate) fn follows(head: Option<&Head>, frame: &Summary) -> Result<(), String
             frame.first_seq, frame.previous
         ));
     }
+    never_falls(head, frame)
+}
+
+/// A frame over a gap names the last frame that stands, and a seq above all that were ever given.
+///
+/// What is known here ends either with that frame (the next one was lost), or beyond it (the next one is there and cannot
+/// be folded); in the second case whoever reads the stream compares the hashes.
+fn follows_over_gap(seq: Seq, hash: ChainHash, resumes_after: Seq, frame: &Summary) -> Result<(), String> {
+    if resumes_after > seq || frame.first_seq <= seq {
+        return Err(format!(
+            "seq {} continues after seq {resumes_after}, the last one is {seq}",
+            frame.first_seq
+        ));
+    }
+    if resumes_after == seq && frame.previous != hash {
+        return Err(format!(
+            "seq {} names {} as its predecessor, which is {hash}",
+            frame.first_seq, frame.previous
+        ));
+    }
+    Ok(())
+}
+
+fn never_falls(head: Option<&Head>, frame: &Summary) -> Result<(), String> {
     let Some(head) = head else { return Ok(()) };
     if frame.head.time_ms < head.time_ms {
         return Err(format!("time falls at seq {}", frame.first_seq));
@@ -209,6 +247,7 @@ mod tests {
             previous: ChainHash([1; 16]),
             first_seq: Seq(8),
             count: 2,
+            resumes_after: None,
         };
         assert_eq!(follows(Some(&head), &sound), Ok(()));
         let with = |change: fn(&mut Summary)| {

@@ -5,8 +5,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::codec;
-use crate::damage::{Damage, Lost, blame};
+use crate::codec::{self, Summary};
+use crate::damage::{Damage, Lost, SetAside, blame};
 use crate::id::{ChainHash, Position, Seq, StreamId};
 use crate::offline::Offline;
 use crate::record::Head;
@@ -27,6 +27,8 @@ pub struct VerifyReport {
     pub durable_below: Position,
     /// Streams that lost a frame; the first bad seq is the one after `readable_to`.
     pub damaged: Vec<Damage>,
+    /// Gaps that streams were continued over; what lies in them is lost, or set aside, and is no damage any more.
+    pub repaired: Vec<Repaired>,
     /// Damaged bytes that no stream could be blamed for.
     pub lost: Vec<Lost>,
     /// Whole frames that are not known to be durable yet.
@@ -37,6 +39,17 @@ pub struct VerifyReport {
     pub heads: BTreeMap<StreamId, (Seq, ChainHash)>,
     /// Whether the expected head was found; `None` when none was given.
     pub head: Option<HeadCheck>,
+}
+
+/// A gap that a stream was continued over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repaired {
+    /// The stream.
+    pub stream: StreamId,
+    /// The last seq that stands before the gap.
+    pub resumes_after: Seq,
+    /// The seq it goes on with.
+    pub first_seq: Seq,
 }
 
 /// What became of a head that was noted elsewhere.
@@ -89,6 +102,8 @@ struct Walk {
     heads: HashMap<StreamId, Head>,
     damaged: BTreeMap<StreamId, Damage>,
     bads: Vec<Bad>,
+    /// With the hash of the last frame that stands.
+    repaired: Vec<(StreamId, SetAside, ChainHash)>,
     report: VerifyReport,
 }
 
@@ -104,7 +119,7 @@ impl Walk {
             } => (envelope, summary, sealed),
         };
         let stream = summary.head.stream;
-        if self.damaged.contains_key(&stream) {
+        if self.damaged.contains_key(&stream) && summary.resumes_after.is_none() {
             return;
         }
         let before = self.heads.get(&stream);
@@ -112,15 +127,18 @@ impl Walk {
             .and_then(|()| codec::open(sealed, envelope.position).map_err(|flaw| flaw.to_string()));
         if let Err(reason) = sound {
             let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
-            self.damaged.insert(
+            let kind = summary.head.kind.to_string();
+            self.damaged.entry(stream).or_insert(Damage {
                 stream,
-                Damage {
-                    stream,
-                    readable_to,
-                    reason,
-                },
-            );
+                kind,
+                readable_to,
+                reason,
+            });
             return;
+        }
+        if let Some(aside) = SetAside::by(&summary) {
+            self.damaged.remove(&stream);
+            self.repaired.push((stream, aside, summary.previous));
         }
         self.report.frames += 1;
         self.report.records += u64::from(summary.count);
@@ -134,6 +152,15 @@ impl Walk {
 
     fn finish(mut self) -> VerifyReport {
         for bad in &self.bads {
+            let in_a_gap = |suspect: &Summary| {
+                self.repaired.iter().any(|(stream, aside, previous)| {
+                    *stream == suspect.head.stream && aside.covers(suspect.first_seq)
+                        || suspect.previous == *previous && aside.resumes_after > Seq::ZERO
+                })
+            };
+            if bad.suspect.as_ref().is_some_and(in_a_gap) {
+                continue;
+            }
             let heads = &self.heads;
             let blamed = blame(
                 bad,
@@ -146,6 +173,12 @@ impl Walk {
                 Err(never) => match never {},
             }
         }
+        let repaired = self.repaired.iter().map(|(stream, aside, _)| Repaired {
+            stream: *stream,
+            resumes_after: aside.resumes_after,
+            first_seq: aside.first_seq,
+        });
+        self.report.repaired = repaired.collect();
         self.report.streams = self.heads.len() as u64;
         self.report.heads = self
             .heads

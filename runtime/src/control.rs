@@ -3,11 +3,12 @@
 //! [`crate::Runtime::control`] answers in process, [`crate::client::SocketClient`] over the unix socket; the command line
 //! and the HTTP routes are written against this trait and cannot tell the two apart.
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 
 use crate::api::{
-    Accepted, Cancel, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Send as SendMessage,
-    SessionView, Start, Started,
+    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
+    Send as SendMessage, SessionView, Start, Started,
 };
 
 /// What every call answers.
@@ -47,6 +48,30 @@ pub trait Control: Send + Sync + 'static {
     /// Makes it read-only.
     fn archive<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted>;
 
+    /// Makes a quarantined session writable again, behind what it lost (B-LOG-10). Nothing that may have been done is done
+    /// again; it is paused for a human to look at.
+    fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        not_here(id)
+    }
+
+    /// Takes on a session that was imported or restored (B-LOG-12).
+    fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        not_here(id)
+    }
+
+    /// Sessions known to be quarantined.
+    fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {
+        ready(Ok(Vec::new())).boxed()
+    }
+
     /// The bytes of a body that was too large for a record, or of an artifact, by sha256 (hex).
     fn blob<'a>(&'a self, sha256: &'a str) -> Answer<'a, Vec<u8>>;
+}
+
+fn not_here<'a, T: Send + 'a>(id: &'a str) -> Answer<'a, T> {
+    let detail = format!("nobody here can take this wish for {id}");
+    ready(Err(
+        Problem::new(Code::NotServing, detail).next("serve the directory", "longhaul serve")
+    ))
+    .boxed()
 }

@@ -44,6 +44,11 @@ impl Folds {
         Ok(state)
     }
 
+    /// Forgets a fold whose history was continued from an earlier point.
+    pub(crate) fn forget(&self, stream: StreamId) {
+        self.lock().remove(&stream);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StreamId, Arc<Folded<Session>>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -130,6 +130,7 @@ impl Runtime {
             data: directory.clone(),
             limits: options.limits,
             folds: Arc::new(Folds::new(snapshots)),
+            clock: Arc::clone(&clock),
             runtime: tokio::runtime::Handle::current(),
         });
         let mode = options.mode;
@@ -229,7 +230,11 @@ async fn open_snapshots(directory: PathBuf) -> Result<Arc<SnapshotStore>, Proble
         .map_err(|error| Problem::new(Code::Internal, error.to_string()))
 }
 
-async fn open_journal(directory: PathBuf, socket: Option<String>) -> Result<LocalJournal, Problem> {
+/// The journal in a directory, or the problem that stands in the way of opening it.
+pub(crate) async fn open_journal(
+    directory: PathBuf,
+    socket: Option<String>,
+) -> Result<LocalJournal, Problem> {
     let mut options = JournalOptions::default();
     options.socket = socket;
     let opened = tokio::task::spawn_blocking(move || LocalJournal::open(&directory, options)).await;

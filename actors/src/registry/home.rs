@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use actix::Addr;
 use actix::prelude::SendError as MailboxError;
 use futures_util::future::BoxFuture;
-use longhaul_journal::{Journal, Seq, StreamId};
+use longhaul_journal::{Epoch, Journal, Seq, StreamId};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
@@ -244,6 +244,12 @@ impl<E: Entity> Home<E> {
             let permit = Arc::clone(home.system.recoveries()).acquire_owned().await;
             let (journal, snapshots) = (Arc::clone(&home.journal), Arc::clone(&home.options.snapshots));
             let folding = tokio::task::spawn_blocking(move || {
+                if journal.is_inert(stream) {
+                    return (
+                        Epoch::default(),
+                        Err(RecoverError::Quarantined(inert(&*journal, stream))),
+                    );
+                }
                 // Claimed first: nobody else can move the stream while it is folded.
                 let epoch = journal.claim(stream);
                 (epoch, recover::recover::<E>(&*journal, &snapshots, stream))
@@ -508,6 +514,16 @@ impl<E: Entity> Deliver<E> for Home<E> {
                 Err(_) => Err(SendError::Closed),
             }
         })
+    }
+}
+
+/// A copy that nobody has adopted has no actor.
+fn inert(journal: &dyn Journal, stream: StreamId) -> Quarantine {
+    let head = journal.head(stream).ok().flatten();
+    Quarantine {
+        stream,
+        readable_to: head.map_or(Seq::ZERO, |head| head.seq),
+        reason: "it was imported or restored, and is to be adopted first".into(),
     }
 }
 

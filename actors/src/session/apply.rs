@@ -203,6 +203,16 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
         }
         Body::Canceled(_) => state.phase = Phase::Canceled,
         Body::Archived(_) => state.archived = true,
+        Body::Adopted(_) => {
+            if matches!(
+                state.phase,
+                Phase::Starting | Phase::Running | Phase::Recovering { .. }
+            ) {
+                // Nothing is held for it here: its workspace is made ready first.
+                state.phase = Phase::Queued;
+            }
+        }
+        Body::JournalGap(gap) => state.steps = gap.steps_to,
         Body::RuntimeCrashed(crashed) => {
             let server = crashed.cause == CrashCause::Server;
             let open = state.open.as_ref().map(|open| open.step);

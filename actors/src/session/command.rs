@@ -49,6 +49,11 @@ pub enum Command {
         /// Who asks.
         by: Actor,
     },
+    /// Belong to this directory from here on, after an import or a restore.
+    Adopt {
+        /// Who asks.
+        by: Actor,
+    },
     /// Outcome of [`Effect::Slot`].
     SlotGranted,
     /// Outcome of [`Effect::Prepare`].

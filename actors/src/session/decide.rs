@@ -11,8 +11,8 @@ use super::event::{
     StopRequested, UserMessage, Woken,
 };
 use super::meter::key_is_remembered;
-use super::outcome;
 use super::state::{Phase, Rest, State};
+use super::{mend, outcome};
 use crate::entity::{Decision, Moment};
 
 /// Longest message, bytes.
@@ -44,6 +44,7 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
         Command::Resume { by } => resume(draft, by),
         Command::Cancel { by, force } => cancel(draft, by, force),
         Command::Archive { by } => archive(draft, by),
+        Command::Adopt { by } => Ok(mend::adopt(draft, by)),
         // The world may be late: a session that has ended hears nothing any more.
         _ if !draft.state.phase.is_live() => Ok(already(&draft)),
         Command::SlotGranted => Ok(outcome::slot_granted(draft)),

@@ -12,6 +12,7 @@ mod decide;
 mod draft;
 mod event;
 mod follow;
+mod mend;
 mod meter;
 mod outcome;
 mod perform;
@@ -25,6 +26,7 @@ pub use answer::{ANSWER_TEXT_LIMIT, CALLS_AT_ONCE, CALLS_LIMIT, DEPTH_LIMIT, TOO
 pub use command::{Command, Effect, Refusal, Reply, Start};
 pub use decide::{KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
 pub use event::*;
+pub use mend::over_gap;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
 pub use perform::{SessionWorld, brain_name};
 pub use state::{

@@ -285,13 +285,17 @@ fn restarted(draft: &mut Draft, cause: Seq) {
 
 /// What ends an open step that does not end by itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum SettledBy {
+pub(super) enum SettledBy {
     /// A stop, once every process of the act is gone.
     Stop(StopKind),
     /// A stop by force: what is not confirmed gone may still act.
     Force,
     /// The rest after a crash loop.
     CrashLoop,
+    /// The repair of a log that lost records.
+    Repair,
+    /// The adoption of a copy, whose processes are elsewhere.
+    Adoption,
     /// Nobody can.
     Nobody,
 }
@@ -303,13 +307,15 @@ impl SettledBy {
             Self::Stop(StopKind::Interrupt) => "interrupt",
             Self::Force => "force",
             Self::CrashLoop => "crash_loop",
+            Self::Repair => "repair",
+            Self::Adoption => "adoption",
             Self::Nobody => "nobody",
         }
     }
 }
 
 /// Settles the open step, if there is one, by something other than itself.
-fn close_open_step(draft: &mut Draft, by: SettledBy, detail: &str) {
+pub(super) fn close_open_step(draft: &mut Draft, by: SettledBy, detail: &str) {
     let Some(OpenStep { step, seq, work }) = draft.state.open.clone() else {
         return;
     };

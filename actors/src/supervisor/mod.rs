@@ -63,6 +63,7 @@ pub(crate) fn judge(ending: &Ending, failures: u32, durable: Seq) -> Verdict {
             SubmitError::Fenced { .. }
             | SubmitError::Poisoned { .. }
             | SubmitError::OutcomeUnknown { .. }
+            | SubmitError::Inert { .. }
             | SubmitError::Closed => {
                 return Verdict::GiveUp {
                     reason: error.to_string(),

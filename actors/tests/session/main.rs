@@ -6,6 +6,7 @@ mod bounds;
 mod crash;
 mod ending;
 mod golden;
+mod mend;
 mod moves;
 mod random;
 mod rest;

@@ -165,7 +165,10 @@ fn the_random_worlds_reach_every_record_type_and_every_phase() {
                 .map(|record| record.event.type_name.to_string()),
         );
     }
-    let all: BTreeSet<String> = Body::TYPES.iter().map(ToString::to_string).collect();
+    // Repair and adoption come from outside of the rules' ordinary life; `mend` tells of them.
+    let mended = ["journal.gap", "session.adopted"];
+    let ordinary = Body::TYPES.iter().filter(|name| !mended.contains(name));
+    let all: BTreeSet<String> = ordinary.map(ToString::to_string).collect();
     assert_eq!(types, all);
     assert_eq!(phases.len(), 12, "{phases:?}");
 }

@@ -43,6 +43,15 @@ impl LocalBlobs {
         })
     }
 
+    /// Blobs below a folder that others may be at work in; only to be read.
+    pub(crate) fn of(disk: Arc<dyn Disk>, folder: &Path) -> Self {
+        Self {
+            disk,
+            folder: folder.to_owned(),
+            serial: AtomicU64::new(0),
+        }
+    }
+
     fn place(&self, id: BlobId) -> (PathBuf, PathBuf) {
         let name = id.to_string();
         let folder = self.folder.join(&name[..2]);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::catalogue::Span;
+use crate::damage::SetAside;
 use crate::files;
 use crate::frame;
 use crate::id::{ChainHash, Epoch, Position, StreamId};
@@ -144,6 +145,7 @@ struct Batch {
     answers: Vec<(StreamId, Answer, Result<Durable, SubmitError>)>,
     frames: Vec<(Head, Span)>,
     heads: HashMap<StreamId, Head>,
+    gaps: Vec<(StreamId, SetAside)>,
 }
 
 impl Committer {
@@ -243,7 +245,8 @@ impl Committer {
     /// Checks one frame and adds it to the batch.
     fn admit(&self, intent: Intent, batch: &mut Batch) -> Result<Durable, SubmitError> {
         let stream = intent.stream;
-        if let Some(damage) = self.index.damage(stream) {
+        let damage = self.index.damage(stream);
+        if let Some(damage) = damage.filter(|_| intent.over_gap.is_none()) {
             let (readable_to, reason) = (damage.readable_to, damage.reason);
             return Err(SubmitError::Quarantined {
                 stream,
@@ -259,7 +262,10 @@ impl Committer {
             })?,
         };
         intent.admit(head.as_ref(), self.inbox.fence(stream))?;
-        let previous = head.map_or(ChainHash::ZERO, |head| head.hash);
+        let previous = match intent.over_gap {
+            Some(gap) => gap.hash,
+            None => head.map_or(ChainHash::ZERO, |head| head.hash),
+        };
         let position = Position(self.head.0 + batch.bytes.len() as u64);
         let hash = frame::write(&intent, previous, position, self.durable, &mut batch.bytes);
         let span = Span {
@@ -267,6 +273,13 @@ impl Committer {
             first_seq: intent.expected.next(),
             last_seq: intent.last_seq(),
         };
+        if let Some(gap) = intent.over_gap {
+            let aside = SetAside {
+                resumes_after: gap.resumes_after,
+                first_seq: span.first_seq,
+            };
+            batch.gaps.push((stream, aside));
+        }
         let head = intent.into_head(hash);
         batch.heads.insert(stream, head.clone());
         batch.frames.push((head, span));
@@ -291,6 +304,9 @@ impl Committer {
         self.durable = self.head;
         self.marked = false;
         self.index.publish(batch.frames.drain(..), self.durable);
+        for (stream, aside) in batch.gaps.drain(..) {
+            self.index.continue_over(stream, aside);
+        }
         let moved = batch.heads.values().map(|head| (head.stream, head.seq));
         self.watches.publish(moved, self.durable);
         self.filler
@@ -376,6 +392,7 @@ impl Batch {
         self.answers.clear();
         self.frames.clear();
         self.heads.clear();
+        self.gaps.clear();
     }
 
     /// Takes back every acceptance. A conflict with a frame that is taken back was no conflict.

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::catalogue::{Broken, Catalogue, Span};
 use crate::codec;
-use crate::damage::Damage;
+use crate::damage::{Damage, SetAside};
 use crate::files;
 use crate::frame::{ENVELOPE_LEN, Envelope};
-use crate::id::{Position, Seq, StreamId};
+use crate::id::{ChainHash, Epoch, Position, Seq, StreamId};
 use crate::journal::{Limit, ReadError};
 use crate::local::fresh::Fresh;
 use crate::local::indexer::{self, IndexError};
-use crate::record::{Frame, Head};
+use crate::record::{Frame, Head, Standing};
 use crate::segment::{JournalId, Segment, Segments};
 
 /// Bytes fetched at once when the frames of a stream lie close together.
@@ -33,6 +33,7 @@ pub(crate) struct Index {
     fresh: Mutex<Fresh>,
     catalogue: RwLock<Shelf>,
     damaged: RwLock<HashMap<StreamId, Damage>>,
+    gaps: RwLock<HashMap<StreamId, Vec<SetAside>>>,
     durable: Mutex<Position>,
     closing: AtomicBool,
 }
@@ -55,14 +56,20 @@ impl Index {
         fresh: Fresh,
         shelf: Shelf,
         damaged: HashMap<StreamId, Damage>,
+        gaps: Vec<(StreamId, SetAside)>,
         durable: Position,
     ) -> Self {
+        let mut by_stream: HashMap<StreamId, Vec<SetAside>> = HashMap::new();
+        for (stream, aside) in gaps {
+            by_stream.entry(stream).or_default().push(aside);
+        }
         Self {
             journal,
             segments,
             fresh: Mutex::new(fresh),
             catalogue: RwLock::new(shelf),
             damaged: RwLock::new(damaged),
+            gaps: RwLock::new(by_stream),
             durable: Mutex::new(durable),
             closing: AtomicBool::new(false),
         }
@@ -156,7 +163,8 @@ impl Index {
         if let Some(head) = self.fresh().head(stream) {
             return Ok(Some(head.clone()));
         }
-        self.with_catalogue(|catalogue| catalogue.head(stream))
+        let settled = self.with_catalogue(|catalogue| catalogue.head(stream))?;
+        Ok(settled.or_else(|| self.damage(stream).and_then(headless)))
     }
 
     /// What is known to be wrong with a stream.
@@ -168,16 +176,58 @@ impl Index {
             .cloned()
     }
 
+    /// Every stream that is known to be damaged.
+    pub(crate) fn all_damage(&self) -> Vec<Damage> {
+        let damaged = self.damaged.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Damage> = damaged.values().cloned().collect();
+        all.sort_unstable_by_key(|damage| damage.stream);
+        all
+    }
+
     /// Remembers that a stream is damaged; of two findings the earlier seq counts.
     pub(crate) fn quarantine(&self, damage: Damage) {
         let mut damaged = self.damaged.write().unwrap_or_else(PoisonError::into_inner);
         if damaged
             .get(&damage.stream)
             .is_none_or(|known| damage.readable_to < known.readable_to)
+            && !self
+                .gaps_of(damage.stream)
+                .iter()
+                .any(|aside| aside.heals(damage.readable_to))
         {
             tracing::warn!(stream = %damage.stream, readable_to = %damage.readable_to, reason = damage.reason, "stream quarantined");
             damaged.insert(damage.stream, damage);
         }
+    }
+
+    /// A frame over a gap is durable: what it sets aside is read no more, and what was lost there is no hindrance.
+    pub(crate) fn continue_over(&self, stream: StreamId, aside: SetAside) {
+        self.gaps
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(stream)
+            .or_default()
+            .push(aside);
+        self.damaged
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&stream);
+    }
+
+    fn gaps_of(&self, stream: StreamId) -> Vec<SetAside> {
+        let gaps = self.gaps.read().unwrap_or_else(PoisonError::into_inner);
+        gaps.get(&stream).cloned().unwrap_or_default()
+    }
+
+    /// Streams of a kind that lost their very first frame, so that nothing but their damage is known.
+    fn headless(&self, kind: &str, after: Option<StreamId>) -> Result<Vec<StreamId>, ReadError> {
+        let damaged = self.damaged.read().unwrap_or_else(PoisonError::into_inner);
+        let suspects = damaged.values().filter(|damage| {
+            damage.readable_to == Seq::ZERO
+                && damage.kind == kind
+                && after.is_none_or(|after| damage.stream > after)
+        });
+        Ok(suspects.map(|damage| damage.stream).collect())
     }
 
     pub(crate) fn list(
@@ -188,7 +238,8 @@ impl Index {
     ) -> Result<Vec<Head>, ReadError> {
         // Fresh first: a stream that leaves it meanwhile is already in the catalogue.
         let fresh = self.fresh().of_kind(kind, after, limit);
-        let settled = self.with_catalogue(|catalogue| catalogue.of_kind(kind, after, limit))?;
+        let mut settled = self.with_catalogue(|catalogue| catalogue.of_kind(kind, after, limit))?;
+        settled.extend(self.headless(kind, after)?);
         self.merge(fresh, settled, limit, |_| true)
     }
 
@@ -287,7 +338,17 @@ impl Index {
         limit: Limit,
     ) -> Result<Vec<Arc<Frame>>, ReadError> {
         let damage = self.damage(stream);
+        let gaps = self.gaps_of(stream);
+        // Whoever stands at a gap goes on behind it.
+        let after = gaps.iter().fold(after, |after, aside| {
+            if aside.heals(after) {
+                Seq(aside.first_seq.0 - 1)
+            } else {
+                after
+            }
+        });
         let mut spans = self.spans(stream, after, limit.records.max(1))?;
+        spans.retain(|span| !gaps.iter().any(|aside| aside.covers(span.first_seq)));
         if let Some(damage) = &damage {
             spans.retain(|span| span.last_seq <= damage.readable_to);
             if spans.is_empty() {
@@ -344,8 +405,12 @@ impl Index {
                         readable_to.next(),
                         span.position
                     );
+                    let kind = self
+                        .head(stream)?
+                        .map_or_else(String::new, |head| head.kind.into_owned());
                     let damage = Damage {
                         stream,
+                        kind,
                         readable_to,
                         reason,
                     };
@@ -554,17 +619,32 @@ fn check_link(
         return Err(Trouble::Damage(found));
     }
     match before {
-        Some(before) if frame.first_seq() != expected => Err(Trouble::Damage(format!(
-            "seq {} follows seq {}",
-            frame.first_seq(),
-            before.last_seq()
-        ))),
+        Some(before) if frame.first_seq() != expected && frame.resumes_after != Some(before.last_seq()) => {
+            Err(Trouble::Damage(format!(
+                "seq {} follows seq {}",
+                frame.first_seq(),
+                before.last_seq()
+            )))
+        }
         Some(before) if frame.previous != before.hash => Err(Trouble::Damage(
             "it does not name the frame before it as its predecessor".into(),
         )),
         None if frame.first_seq() > expected => Err(Trouble::Damage(format!("seq {} is missing", expected))),
         _ => Ok(()),
     }
+}
+
+/// What stands for the head of a stream that lost its first frame: it is listed, and waits for nobody.
+fn headless(damage: Damage) -> Option<Head> {
+    (damage.readable_to == Seq::ZERO && !damage.kind.is_empty()).then(|| Head {
+        stream: damage.stream,
+        kind: damage.kind.into(),
+        seq: Seq::ZERO,
+        hash: ChainHash::ZERO,
+        epoch: Epoch::default(),
+        time_ms: 0,
+        standing: Standing::Done,
+    })
 }
 
 pub(crate) fn read_error(damage: Damage) -> ReadError {

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 
 use crate::catalogue::{Addition, Additions, Broken, Catalogue, Span};
 use crate::codec::Summary;
-use crate::damage::{Damage, Lost, blame};
+use crate::damage::{Damage, Lost, SetAside, blame};
 use crate::id::{Position, Seq, StreamId};
 use crate::local::index::{Index, Shelf};
 use crate::record::Head;
@@ -72,7 +72,11 @@ pub(crate) fn additions(
         match found {
             Found::Bad(bad) => bads.push(bad),
             Found::Frame { summary, .. } if summary.is_marker() => {}
-            Found::Frame { summary, .. } if known_damaged.contains(&summary.head.stream) => {}
+            // Only a frame that continues over the gap brings a damaged stream back.
+            Found::Frame { summary, .. }
+                if known_damaged.contains(&summary.head.stream)
+                    && summary.resumes_after.is_none()
+                    && !gathered.contains_key(&summary.head.stream) => {}
             Found::Frame {
                 envelope, summary, ..
             } => match gathered.entry(summary.head.stream) {
@@ -91,10 +95,12 @@ pub(crate) fn additions(
             .is_some_and(|before| before.seq >= gathered.first.head.seq);
         if !repeated && let Err(reason) = rules::follows(before.as_ref(), &gathered.first) {
             let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
+            let kind = gathered.head.kind.to_string();
             added.damaged.insert(
                 stream,
                 Damage {
                     stream,
+                    kind,
                     readable_to,
                     reason,
                 },
@@ -104,6 +110,9 @@ pub(crate) fn additions(
         if let Some(damage) = gathered.damage {
             added.damaged.insert(stream, damage);
         }
+        added
+            .gaps
+            .extend(gathered.gaps.iter().map(|aside| (stream, *aside)));
         let Gathered { head, spans, .. } = gathered;
         added.streams.insert(stream, Addition { before, head, spans });
     }
@@ -116,6 +125,7 @@ struct Gathered {
     first: Summary,
     head: Head,
     spans: Vec<Span>,
+    gaps: Vec<SetAside>,
     damage: Option<Damage>,
 }
 
@@ -124,6 +134,7 @@ impl Gathered {
         let spans = vec![span(position, &summary)];
         Self {
             head: summary.head.clone(),
+            gaps: SetAside::by(&summary).into_iter().collect(),
             first: summary,
             spans,
             damage: None,
@@ -131,18 +142,23 @@ impl Gathered {
     }
 
     fn extend(&mut self, position: Position, summary: Summary) {
-        if self.damage.is_some() {
+        if self.damage.is_some() && summary.resumes_after.is_none() {
             return;
         }
         match rules::follows(Some(&self.head), &summary) {
             Ok(()) => {
                 self.spans.push(span(position, &summary));
+                if let Some(aside) = SetAside::by(&summary) {
+                    self.gaps.push(aside);
+                    self.damage = None;
+                }
                 self.head = summary.head;
             }
             Err(reason) => {
                 let (stream, readable_to) = (self.head.stream, self.head.seq);
-                self.damage = Some(Damage {
+                self.damage.get_or_insert(Damage {
                     stream,
+                    kind: self.head.kind.to_string(),
                     readable_to,
                     reason,
                 });
@@ -205,6 +221,9 @@ pub(crate) fn rebuild(
         };
         let (added, lost) = additions(&catalogue, &segment)?;
         catalogue.absorb(journal, &added, end)?;
+        rebuilt
+            .damaged
+            .retain(|damage| added.gaps.iter().all(|(stream, _)| *stream != damage.stream));
         rebuilt.damaged.extend(added.damaged.into_values());
         rebuilt.lost.extend(lost);
     }

@@ -24,16 +24,19 @@
 //! Three of its own: the committer (writes), the filler (zero-fills ahead of it), the indexer (catalogues sealed
 //! segments). Reading happens on the caller's thread.
 
-mod blobs;
+pub(crate) mod blobs;
 mod committer;
 mod fresh;
 mod identity;
+mod import;
 pub(crate) mod index;
 pub(crate) mod indexer;
+pub(crate) mod inert;
 mod lock;
 mod open;
 mod recover;
 mod room;
+mod survey;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,18 +46,21 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::blobs::Blobs;
+use crate::damage::Damage;
 use crate::id::{Epoch, Position, Seq, StreamId};
-use crate::journal::{Draft, Journal, Limit, ReadError, Receipt};
+use crate::journal::{Draft, Durable, Gap, Journal, Limit, ReadError, Receipt, SubmitError};
 use crate::record::{Frame, Head};
 use crate::rules::Intent;
 use crate::watches::Watches;
 
+pub use import::{ImportError, Imported};
 pub use lock::Holder;
 pub use open::{CatalogueState, CopiedTail, OpenError, OpenReport, TornTail};
 
 use blobs::LocalBlobs;
 use committer::Inbox;
 use index::Index;
+use inert::Inert;
 use lock::Lock;
 use room::Filler;
 
@@ -91,6 +97,8 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct LocalJournal {
     folder: PathBuf,
+    disk: Arc<dyn crate::files::Disk>,
+    inert: Inert,
     inbox: Arc<Inbox>,
     index: Arc<Index>,
     watches: Arc<Watches>,
@@ -141,6 +149,18 @@ impl LocalJournal {
     }
 }
 
+impl LocalJournal {
+    fn hand_in(&self, intent: Result<Intent, SubmitError>) -> Receipt {
+        let (answer, receipt) = Receipt::pair();
+        match intent {
+            Ok(intent) => self.inbox.push(intent, answer),
+            // A dropped receipt does not want to know.
+            Err(error) => drop(answer.send(Err(error))),
+        }
+        receipt
+    }
+}
+
 impl Journal for LocalJournal {
     fn boot(&self) -> u32 {
         self.inbox.boot()
@@ -151,13 +171,49 @@ impl Journal for LocalJournal {
     }
 
     fn submit(&self, draft: Draft) -> Receipt {
-        let (answer, receipt) = Receipt::pair();
-        match Intent::new(draft) {
-            Ok(intent) => self.inbox.push(intent, answer),
-            // A dropped receipt does not want to know.
-            Err(error) => drop(answer.send(Err(error))),
+        let stream = draft.stream;
+        self.hand_in(if self.inert.holds(stream) {
+            Err(SubmitError::Inert { stream })
+        } else {
+            Intent::new(draft)
+        })
+    }
+
+    fn is_inert(&self, stream: StreamId) -> bool {
+        self.inert.holds(stream)
+    }
+
+    fn adopt(&self, draft: Draft) -> Result<Durable, SubmitError> {
+        let stream = draft.stream;
+        let durable = self.hand_in(Intent::new(draft)).wait()?;
+        // Only now: a crash before this leaves it inert, and it is adopted once more.
+        match self.inert.remove(stream) {
+            Ok(()) => Ok(durable),
+            Err(error) => Err(SubmitError::OutcomeUnknown {
+                reason: format!("the adoption is written, and the stream is still inert: {error}"),
+            }),
         }
-        receipt
+    }
+
+    fn submit_over_gap(&self, draft: Draft, gap: Gap) -> Receipt {
+        self.hand_in(Intent::new(draft).map(|intent| Intent {
+            over_gap: Some(gap),
+            ..intent
+        }))
+    }
+
+    fn highest_seen(&self, stream: StreamId) -> Result<Seq, ReadError> {
+        let head = self.index.head(stream)?.map_or(Seq::ZERO, |head| head.seq);
+        let seen = survey::highest_seen(&self.index.segments, stream, self.index.durable());
+        let seen = seen.map_err(|error| ReadError::Io {
+            what: "the segments".into(),
+            reason: error.to_string(),
+        })?;
+        Ok(seen.max(head))
+    }
+
+    fn damaged(&self) -> Vec<Damage> {
+        self.index.all_damage()
     }
 
     fn read(&self, stream: StreamId, after: Seq, limit: Limit) -> Result<Vec<Arc<Frame>>, ReadError> {
@@ -197,7 +253,18 @@ impl Journal for LocalJournal {
     }
 
     fn due(&self, until_ms: u64, after: Option<StreamId>, limit: usize) -> Result<Vec<Head>, ReadError> {
-        self.index.due(until_ms, after, limit)
+        // What is inert waits for nobody, whatever its frames say.
+        let (mut due, mut from) = (Vec::new(), after);
+        loop {
+            let page = self.index.due(until_ms, from, limit)?;
+            let is_full = page.len() >= limit;
+            from = page.last().map(|head| head.stream);
+            due.extend(page.into_iter().filter(|head| !self.inert.holds(head.stream)));
+            if !is_full || due.len() >= limit {
+                due.truncate(limit);
+                return Ok(due);
+            }
+        }
     }
 
     fn next_due(&self, after_ms: u64) -> Result<Option<u64>, ReadError> {

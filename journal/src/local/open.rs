@@ -15,6 +15,7 @@ use crate::local::committer::{Committer, Inbox};
 use crate::local::identity::{self, DIRECTORY_FORMAT, Format};
 use crate::local::index::{Index, Shelf};
 use crate::local::indexer;
+use crate::local::inert::Inert;
 use crate::local::lock::{Holder, Lock, LockError};
 use crate::local::recover::{Findings, Tail};
 use crate::local::room::Filler;
@@ -143,6 +144,8 @@ pub(super) fn open(
     })?;
     check_format(&*disk, folder)?;
 
+    let inert =
+        Inert::open(Arc::clone(&disk), folder).map_err(doing("tell copies from what belongs here"))?;
     let segments_folder = folder.join("journal");
     disk.create_dir(&segments_folder)
         .map_err(|error| not_writable(folder, &error))?;
@@ -176,6 +179,7 @@ pub(super) fn open(
         findings.fresh,
         shelf,
         findings.damaged,
+        findings.gaps,
         tail.durable,
     ));
     let boot = next_boot(&*disk, folder, &index)?;
@@ -189,8 +193,24 @@ pub(super) fn open(
         catalogue: findings.catalogue,
         frames_scanned: findings.frames,
     };
-    let journal = start(folder, options, lock, boot, index, blobs, tail)?;
+    let parts = Parts {
+        disk,
+        inert,
+        index,
+        blobs,
+        tail,
+    };
+    let journal = start(folder, options, lock, boot, parts)?;
     Ok((journal, report))
+}
+
+/// What was found, to be set in motion.
+struct Parts {
+    disk: Arc<dyn Disk>,
+    inert: Inert,
+    index: Arc<Index>,
+    blobs: LocalBlobs,
+    tail: Tail,
 }
 
 fn start(
@@ -198,10 +218,15 @@ fn start(
     options: Options,
     lock: Lock,
     boot: u32,
-    index: Arc<Index>,
-    blobs: LocalBlobs,
-    tail: Tail,
+    parts: Parts,
 ) -> Result<LocalJournal, OpenError> {
+    let Parts {
+        disk,
+        inert,
+        index,
+        blobs,
+        tail,
+    } = parts;
     let inbox = Arc::new(Inbox::new(boot));
     let watches = Arc::new(Watches::new(tail.durable));
     let filler = Arc::new(Filler::new(options.fill_ahead, options.segment_bytes));
@@ -250,6 +275,8 @@ fn start(
     };
     Ok(LocalJournal {
         folder: folder.to_owned(),
+        disk,
+        inert,
         inbox,
         index,
         watches,

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::catalogue::{Broken, Catalogue, Span};
-use crate::damage::{Damage, Lost, blame};
+use crate::damage::{Damage, Lost, SetAside, blame};
 use crate::files::{self, DiskFile};
 use crate::id::{Position, Seq, StreamId};
 use crate::local::fresh::Fresh;
@@ -25,6 +25,7 @@ use crate::segment::{FIRST_POSITION, HEADER_LEN, JournalId, Segment, Segments, o
 pub(super) struct Findings {
     pub(super) fresh: Fresh,
     pub(super) damaged: HashMap<StreamId, Damage>,
+    pub(super) gaps: Vec<(StreamId, SetAside)>,
     pub(super) lost: Vec<Lost>,
     pub(super) catalogue: CatalogueState,
     pub(super) frames: u64,
@@ -42,6 +43,7 @@ impl Default for Findings {
         Self {
             fresh: Fresh::default(),
             damaged: HashMap::new(),
+            gaps: Vec::new(),
             lost: Vec::new(),
             catalogue: CatalogueState::Created,
             frames: 0,
@@ -66,6 +68,9 @@ impl Findings {
             .catalogue
             .as_ref()
             .ok_or_else(|| scanning(io::Error::other("no catalogue")))?;
+        self.gaps = catalogue
+            .gaps()
+            .map_err(|broken| scanning(io::Error::other(broken.0)))?;
         for first in segments
             .firsts()
             .into_iter()
@@ -92,7 +97,8 @@ impl Findings {
                     self.frames += 1;
                     self.doubtful += u64::from(envelope.position >= self.durable);
                     let stream = summary.head.stream;
-                    if self.damaged.contains_key(&stream) {
+                    let aside = SetAside::by(&summary);
+                    if self.damaged.contains_key(&stream) && aside.is_none() {
                         return Ok(());
                     }
                     let before = self
@@ -106,16 +112,19 @@ impl Findings {
                                 .is_some_and(|before| before.seq >= summary.head.seq);
                         if !repeated {
                             let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
-                            self.damaged.insert(
+                            let kind = summary.head.kind.to_string();
+                            self.damaged.entry(stream).or_insert(Damage {
                                 stream,
-                                Damage {
-                                    stream,
-                                    readable_to,
-                                    reason,
-                                },
-                            );
+                                kind,
+                                readable_to,
+                                reason,
+                            });
                             return Ok(());
                         }
+                    }
+                    if let Some(aside) = aside {
+                        self.damaged.remove(&stream);
+                        self.gaps.push((stream, aside));
                     }
                     let (first_seq, last_seq) = (summary.first_seq, summary.head.seq);
                     self.fresh.push(

@@ -106,6 +106,16 @@ pub struct Accepted {
     pub state: String,
 }
 
+/// A session that can only be read, up to what is wrong with its log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quarantined {
+    /// Its id.
+    pub id: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
 /// Which sessions are wanted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]

@@ -63,6 +63,20 @@ directory, this command does the work itself.
 Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
 canceled, 6 out of credits or budget, 7 it waits for a human.";
 
+const AFTER_ADOPT: &str = "\
+Adopt a session only where it is to live from now on: nobody can see from here whether another copy still runs. What was \
+under way when the copy was made counts as unknown and is not done again; its workspace is made anew.";
+
+const AFTER_BACKUP: &str = "\
+DIR must not exist; it becomes a data directory of its own, with the log and the bodies that were on disk when the backup \
+began. Not in it: workspaces and evidence of steps, and what is made anew (catalogue, snapshots). Every session in it is \
+only read until it is adopted: longhaul --data DIR adopt ID";
+
+const AFTER_REPAIR: &str = "\
+History is not edited: `journal.gap` is appended behind everything that was ever numbered, and says what is lost. Whatever \
+may have been done in the gap counts as unknown and is not done again. The session is paused (damaged); `longhaul resume ID` \
+lets it go on once you have looked.";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Start a session towards a goal, and watch it
@@ -90,6 +104,22 @@ pub(super) enum Verb {
     Cancel(Cancel),
     /// Make a session that has ended read-only
     Archive(Which),
+    /// Write a session to one file, for another place
+    Export(Export),
+    /// Take in a session from a file; it is only read here until it is adopted
+    Import(Import),
+    /// Take on a session that was imported or restored
+    #[command(after_help = AFTER_ADOPT)]
+    Adopt(Which),
+    /// Copy the whole journal, also while it is in use
+    #[command(after_help = AFTER_BACKUP)]
+    Backup(Backup),
+    /// Show what takes room
+    Du(Du),
+    /// Remove the files of a session that has ended; its log stays
+    Rm(Rm),
+    /// Remove what no record names any more
+    Gc(Gc),
     /// Compute the state of a session from its log
     Replay(Replay),
     /// Look at the journal itself, whether or not it is in use
@@ -281,6 +311,48 @@ pub(super) struct Replay {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Du {
+    /// Only this session
+    pub(super) id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Rm {
+    /// Which session
+    pub(super) id: String,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Gc {
+    /// Keep what is younger than this, named or not
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    pub(super) grace_hours: u64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// Which session
+    pub(super) id: String,
+    /// Where to; it must not exist
+    pub(super) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// What `longhaul export` wrote
+    pub(super) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// Where to; it must not exist
+    pub(super) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Journal {
     #[command(subcommand)]
     pub(super) verb: JournalVerb,
@@ -292,6 +364,9 @@ pub(super) enum JournalVerb {
     Inspect(Inspect),
     /// Check every frame and the chain of hashes
     Verify(Verify),
+    /// Make a quarantined session writable again, behind what it lost
+    #[command(after_help = AFTER_REPAIR)]
+    Repair(Which),
     /// Count what is there
     Stats,
 }

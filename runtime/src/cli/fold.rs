@@ -39,6 +39,10 @@ pub(super) fn fold<'a>(frames: impl IntoIterator<Item = &'a Frame>, to: Seq) -> 
 
 /// Folds one more frame in, up to `to`. After an error the state is not to be used any more.
 pub(super) fn fold_frame(state: &mut State, frame: &Frame, to: Seq) -> Result<(), Unfoldable> {
+    if frame.resumes_after.is_some_and(|stands| stands == state.head) && frame.first_seq() <= to {
+        // What lies in between is lost, as the first record behind it says.
+        state.head = Seq(frame.first_seq().0 - 1);
+    }
     let wanted = frame.records.iter().take_while(|record| record.seq <= to);
     wanted.into_iter().try_for_each(|record| step(state, record))
 }
@@ -168,6 +172,7 @@ pub(super) mod tests {
                 epoch: Epoch::new(1, 1),
                 standing: Session::standing(&state),
                 previous: ChainHash::ZERO,
+                resumes_after: None,
                 hash: ChainHash::ZERO,
                 position: Position(0),
                 records,

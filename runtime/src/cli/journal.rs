@@ -17,13 +17,15 @@ use super::render::{count, escaped, heading, size};
 use super::shelf::{self, Shelf};
 use super::tail::print;
 use super::ui::{Failure, Ui};
+use super::wishes;
 use crate::api::{Code, Problem, RecordView, rfc3339, session_id};
 
-pub(super) fn journal(args: Journal, place: &Place, ui: &Ui) -> Outcome {
+pub(super) async fn journal(args: Journal, place: &Place, ui: &Ui) -> Outcome {
     match args.verb {
         JournalVerb::Inspect(Inspect { id: Some(id), from }) => records(&id, from, place, ui),
         JournalVerb::Inspect(Inspect { id: None, .. }) => streams(place, ui),
         JournalVerb::Verify(args) => verified(&args, place, ui),
+        JournalVerb::Repair(args) => wishes::repair(args, place, ui).await,
         JournalVerb::Stats => counted(place, ui),
     }
 }
@@ -108,7 +110,12 @@ fn bare_records(journal: &Offline, stream: StreamId, from: u64, place: &Place, u
 
 /// Prints a frame, after saying whether records before it are missing.
 fn show(frame: &Frame, from: u64, next: Seq, ui: &Ui) -> Result<(), Failure> {
-    if frame.first_seq() != next {
+    if let Some(stands) = frame.resumes_after {
+        ui.note(&format!(
+            "the session goes on behind a gap: what comes after seq {stands} and before {} is set aside",
+            frame.first_seq()
+        ));
+    } else if frame.first_seq() != next {
         ui.note(&format!(
             "seq {next} cannot be read; the next one that can is {}",
             frame.first_seq()
@@ -257,6 +264,14 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
             damage.reason
         ));
     }
+    for repaired in &report.repaired {
+        lines.push(format!(
+            "{}  goes on with seq {} after seq {}: repaired",
+            session_id(repaired.stream),
+            repaired.first_seq,
+            repaired.resumes_after
+        ));
+    }
     for lost in &report.lost {
         lines.push(format!("damaged bytes that belong to no stream: {lost:?}"));
     }
@@ -289,6 +304,11 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
 fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value {
     let of_stream = |damage: &Damage| json!({ "id": session_id(damage.stream), "seq": damage.readable_to.next(), "reason": damage.reason });
     let damaged: Vec<_> = report.damaged.iter().map(of_stream).collect();
+    let repaired: Vec<_> = report
+        .repaired
+        .iter()
+        .map(|it| json!({ "id": session_id(it.stream), "after": it.resumes_after, "seq": it.first_seq }))
+        .collect();
     let heads: BTreeMap<String, _> = report
         .heads
         .iter()
@@ -308,7 +328,7 @@ fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value
     });
     json!({
         "ok": report.is_sound(), "streams": report.streams, "frames": report.frames, "records": report.records,
-        "damaged": damaged, "lost": report.lost.len(), "unconfirmedFrames": report.unconfirmed_frames,
+        "damaged": damaged, "repaired": repaired, "lost": report.lost.len(), "unconfirmedFrames": report.unconfirmed_frames,
         "tornBytes": report.torn_bytes, "heads": heads, "expected": expected,
     })
 }
@@ -350,6 +370,7 @@ mod tests {
         let mut report = VerifyReport::default();
         report.damaged.push(Damage {
             stream,
+            kind: "session".into(),
             readable_to: Seq(11),
             reason: "checksum differs".into(),
         });

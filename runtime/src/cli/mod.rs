@@ -21,8 +21,10 @@ mod doctor;
 mod fold;
 mod guests;
 mod journal;
+mod moving;
 mod patch;
 mod replay;
+mod room;
 mod run;
 mod serve;
 mod sessions;
@@ -94,8 +96,15 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Resume(args) => wishes::resume(args, &place, ui).await,
         Verb::Cancel(args) => wishes::cancel(args, &place, ui).await,
         Verb::Archive(args) => wishes::archive(args, &place, ui).await,
+        Verb::Du(args) => room::du(&args, &place, ui),
+        Verb::Rm(args) => room::rm(args, &place, ui).await,
+        Verb::Gc(args) => room::gc(args, &place, ui).await,
+        Verb::Export(args) => moving::export(&args, &place, ui),
+        Verb::Import(args) => moving::import(&args, &place, ui).await,
+        Verb::Adopt(args) => moving::adopt(args, &place, ui).await,
+        Verb::Backup(args) => moving::backup(&args, &place, ui),
         Verb::Replay(args) => replay::replay(&args, guests, &place, ui),
-        Verb::Journal(args) => journal::journal(args, &place, ui),
+        Verb::Journal(args) => journal::journal(args, &place, ui).await,
         Verb::Doctor(args) => doctor::doctor(args, &place, ui).await,
         Verb::Demo(args) => demo::demo(args, &place, ui).await,
         Verb::Completions(_) => unreachable!("answered before a place was looked for"),

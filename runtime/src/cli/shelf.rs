@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::Entity;
 use longhaul_actors::session::{Session, State};
-use longhaul_journal::{Damage, Entry, Frame, Offline, Seq, StreamId, verify};
+use longhaul_journal::{Damage, Entry, Frame, Offline, Seq, StreamId, inert_streams, verify};
 
 use super::fold::{Unfoldable, fold_frame};
 use super::joints;
@@ -53,6 +53,10 @@ struct Folding {
 
 impl Folding {
     fn add(&mut self, frame: &Frame) {
+        if frame.resumes_after == Some(self.state.head) {
+            // The session was taken up again behind what is broken.
+            self.broken = None;
+        }
         if self.broken.is_none() {
             let before = self.state.clone();
             if let Err(why) = fold_frame(&mut self.state, frame, Seq(u64::MAX)) {
@@ -74,19 +78,20 @@ impl Shelf {
     /// The stream that an id, an unambiguous beginning of one, or a key means.
     pub(super) fn find(&self, id: &str) -> Result<StreamId, Problem> {
         let mut known = Vec::new();
-        self.walk(None, |frame| {
-            if frame.first_seq() == Seq(1) {
-                known.push(frame.stream);
-            }
+        let damaged = self.walk(None, |frame| {
+            known.push(frame.stream);
         })?;
+        // The first frame, or every one, may be lost; the session is meant all the same.
+        known.extend(damaged.into_keys());
         known.sort_unstable();
+        known.dedup();
         resolve(id, &known)
     }
 
     /// The whole log of a stream.
     pub(super) fn log(&self, stream: StreamId) -> Result<Log, Problem> {
         let mut frames = Vec::new();
-        let mut damage = self.walk(Some(stream), |frame| frames.push(frame))?;
+        let mut damage = self.walk(Some(stream), |frame| put(&mut frames, frame))?;
         Ok(Log {
             stream,
             frames,
@@ -97,7 +102,11 @@ impl Shelf {
     /// The logs of all sessions.
     pub(super) fn logs(&self) -> Result<Vec<Log>, Problem> {
         let mut logs: BTreeMap<StreamId, Vec<Arc<Frame>>> = BTreeMap::new();
-        let mut damage = self.walk(None, |frame| logs.entry(frame.stream).or_default().push(frame))?;
+        let mut damage = self.walk(None, |frame| put(logs.entry(frame.stream).or_default(), frame))?;
+        // A session that lost every frame is still one.
+        for stream in damage.keys() {
+            logs.entry(*stream).or_default();
+        }
         let log = |(stream, frames)| Log {
             stream,
             frames,
@@ -155,6 +164,7 @@ impl Shelf {
         Ok(report
             .into_iter()
             .flat_map(|report| report.damaged)
+            .filter(|damage| damage.kind == Session::KIND)
             .map(of_stream)
             .collect())
     }
@@ -220,6 +230,14 @@ impl Shelf {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
+}
+
+/// Adds a frame to a log; one over a gap takes the place of those it sets aside.
+fn put(frames: &mut Vec<Arc<Frame>>, frame: Arc<Frame>) {
+    if let Some(stands) = frame.resumes_after {
+        frames.retain(|earlier| earlier.last_seq() <= stands);
+    }
+    frames.push(frame);
 }
 
 impl Log {
@@ -288,6 +306,10 @@ fn resolve(id: &str, known: &[StreamId]) -> Result<StreamId, Problem> {
 /// A session as it is shown, up to where its log can be read.
 fn view(data: &Path, stream: StreamId, folding: Folding) -> SessionView {
     let mut shown = joints::view(data, stream, &folding.state);
+    // A file that cannot be read makes no copy one's own: opening the directory is refused.
+    if inert_streams(data).is_ok_and(|inert| inert.contains(&stream)) {
+        shown.state = "inert".into();
+    }
     if let Some(why) = folding.broken {
         shown.state = "quarantined".into();
         shown.quarantined = Some(why.to_string());

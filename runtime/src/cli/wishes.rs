@@ -8,7 +8,7 @@ use super::attend::rests;
 use super::reach::{Place, Reach};
 use super::render::{cut, escaped, first_line};
 use super::ui::{Failure, Ui};
-use crate::api::{Accepted, Cancel, Code, Pause, Problem, Send};
+use crate::api::{Accepted, Cancel, Code, Pause, Problem, Send, SessionView};
 
 pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
     let message = Send {
@@ -75,8 +75,14 @@ pub(super) async fn archive(args: args::Which, place: &Place, ui: &Ui) -> Outcom
     told(accepted, "archive", reach, ui).await
 }
 
+pub(super) async fn repair(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
+    let reach = place.to_wish().await?;
+    let accepted = reach.control().repair(&args.id).await;
+    told(accepted, "repair", reach, ui).await
+}
+
 /// Says what became of a wish.
-async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach: Reach, ui: &Ui) -> Outcome {
+pub(super) async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach: Reach, ui: &Ui) -> Outcome {
     let waits = reach.is_here();
     let accepted = accepted.map_err(|problem| reach.explained(problem));
     reach.close().await;
@@ -107,17 +113,29 @@ async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach: Reach, ui:
 /// Asks whether a session is really to end. Without a person to ask, it is not.
 async fn ask(id: &str, reach: &Reach, ui: &Ui) -> Result<bool, Failure> {
     let session = reach.control().show(id).await?;
+    agreed(&session, "cancel", "end it for good?", ui)
+}
+
+/// Asks before something is destroyed; `verb` takes `--yes` where there is nobody to ask.
+pub(super) fn agreed(session: &SessionView, verb: &str, question: &str, ui: &Ui) -> Result<bool, Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        let detail = format!(
-            "cancel ends {} for good, and there is no terminal to ask on",
-            session.id
-        );
+        let detail = if verb == "cancel" {
+            format!(
+                "cancel ends {} for good, and there is no terminal to ask on",
+                session.id
+            )
+        } else {
+            format!(
+                "{verb} cannot be undone for {}, and there is no terminal to ask on",
+                session.id
+            )
+        };
         let problem = Problem::new(Code::InvalidRequest, detail);
         return Err(problem
             .next(
                 "answer beforehand",
-                format!("longhaul cancel {} --yes", session.id),
+                format!("longhaul {verb} {} --yes", session.id),
             )
             .into());
     }
@@ -127,7 +145,7 @@ async fn ask(id: &str, reach: &Reach, ui: &Ui) -> Result<bool, Failure> {
         cut(first_line(&session.goal), 100)
     ));
     let mut stderr = std::io::stderr().lock();
-    let _ = write!(stderr, "end it for good? [y/N] ").and_then(|()| stderr.flush());
+    let _ = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
     let mut answer = String::new();
     let read = stdin.lock().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))

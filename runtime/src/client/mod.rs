@@ -219,6 +219,14 @@ impl Control for SocketClient {
         async move { self.wish(&session(id, "/archive"), &Nothing {}).await }.boxed()
     }
 
+    fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        async move { self.wish(&session(id, "/repair"), &Nothing {}).await }.boxed()
+    }
+
+    fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        async move { self.wish(&session(id, "/adopt"), &Nothing {}).await }.boxed()
+    }
+
     fn blob<'a>(&'a self, sha256: &'a str) -> Answer<'a, Vec<u8>> {
         async move {
             let path = format!("/v1/blobs/{}", escaped(sha256));

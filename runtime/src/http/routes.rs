@@ -31,6 +31,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/sessions/{id}/resume", "POST").route(web::post().to(resume)))
         .service(at("/v1/sessions/{id}/cancel", "POST").route(web::post().to(cancel)))
         .service(at("/v1/sessions/{id}/archive", "POST").route(web::post().to(archive)))
+        .service(at("/v1/sessions/{id}/repair", "POST").route(web::post().to(repair)))
+        .service(at("/v1/sessions/{id}/adopt", "POST").route(web::post().to(adopt)))
         .service(at("/v1/blobs/{sha256}", "GET").route(web::get().to(blob)))
         .default_service(web::to(no_such_route));
 }
@@ -61,7 +63,15 @@ async fn ready(edge: web::Data<Edge>) -> Answer {
         ..ListQuery::default()
     };
     edge.ask(|control| async move { control.list(one).await }).await?;
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "ok": true })))
+    let quarantined = edge
+        .ask(|control| async move { control.quarantined().await })
+        .await?;
+    // One damaged session does not make the others wait, so it is named and no more.
+    Ok(HttpResponse::Ok().json(if quarantined.is_empty() {
+        serde_json::json!({ "ok": true })
+    } else {
+        serde_json::json!({ "ok": true, "quarantined": quarantined })
+    }))
 }
 
 async fn start(edge: web::Data<Edge>, request: HttpRequest, Body(mut wish): Body<Start>) -> Answer {
@@ -169,6 +179,20 @@ async fn cancel(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<C
 async fn archive(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
     let accepted = edge
         .wish(|control| async move { control.archive(&id).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn repair(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
+    let accepted = edge
+        .wish(|control| async move { control.repair(&id).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn adopt(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
+    let accepted = edge
+        .wish(|control| async move { control.adopt(&id).await })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
 }

@@ -4,6 +4,7 @@
 //! actor, and each is on disk before it is answered.
 
 mod address;
+mod mend;
 mod problems;
 mod records;
 mod view;
@@ -13,12 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::ready;
+use longhaul_actors::ports::Clock;
 use longhaul_actors::session::{Actor, Command, Limits, PauseReason, Reply, Session, State};
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
 
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem,
+    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
     Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
 };
 use crate::brains;
@@ -31,8 +34,8 @@ pub(crate) use self::address::keyed;
 use self::address::resolve;
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
-use self::view::quarantined;
 pub(crate) use self::view::view;
+use self::view::{quarantined, shown};
 
 /// Whom sessions belong to until there are several owners.
 const OWNER: &str = "local";
@@ -49,6 +52,7 @@ pub(crate) struct Service {
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
     pub(crate) folds: Arc<Folds>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
@@ -76,6 +80,9 @@ impl Service {
 
     async fn wish(&self, id: &str, command: Command) -> Result<Accepted, Problem> {
         let stream = self.resolve(id).await?;
+        if self.journal.is_inert(stream) {
+            return Err(mend::inert(stream));
+        }
         let Reply { seq, repeated } = self.sessions.send(stream, command).await.map_err(send_problem)?;
         let state = self.folded(stream).await?.phase.name().to_owned();
         Ok(Accepted {
@@ -139,9 +146,9 @@ impl Service {
             let mut sessions = Vec::with_capacity(heads.len());
             for head in heads {
                 let view = match folds.at_head(journal, head.stream) {
-                    Ok(state) => view(&data, head.stream, &state),
+                    Ok(state) => shown(&data, journal, head.stream, &state),
                     Err(RecoverError::Quarantined(quarantine)) => {
-                        quarantined(head.stream, head.seq, &quarantine.reason)
+                        quarantined(&data, journal, head.seq, &quarantine)
                     }
                     Err(error) => return Err(recover_problem(error)),
                 };
@@ -204,13 +211,13 @@ impl Control for Service {
             let stream = self.resolve(id).await?;
             let (data, folds) = (self.data.clone(), Arc::clone(&self.folds));
             self.blocking(move |journal| match folds.at_head(journal, stream) {
-                Ok(state) => Ok(view(&data, stream, &state)),
+                Ok(state) => Ok(shown(&data, journal, stream, &state)),
                 Err(RecoverError::Quarantined(quarantine)) => {
                     let head = journal
                         .head(stream)
                         .map_err(read_problem)?
                         .map_or(Seq::ZERO, |head| head.seq);
-                    Ok(quarantined(stream, head, &quarantine.reason))
+                    Ok(quarantined(&data, journal, head, &quarantine))
                 }
                 Err(error) => Err(recover_problem(error)),
             })
@@ -275,6 +282,18 @@ impl Control for Service {
             },
         )
         .boxed()
+    }
+
+    fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        self.mend(id).boxed()
+    }
+
+    fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        self.take_on(id).boxed()
+    }
+
+    fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {
+        ready(Ok(self.all_quarantined())).boxed()
     }
 
     fn blob<'a>(&'a self, sha256: &'a str) -> Answer<'a, Vec<u8>> {

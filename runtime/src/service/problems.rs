@@ -9,7 +9,8 @@ use crate::api::{Code, Problem};
 pub(super) fn read_problem(error: ReadError) -> Problem {
     match error {
         ReadError::Damaged { .. } => Problem::new(Code::StreamQuarantined, error.to_string())
-            .next("see what is damaged", "longhaul journal verify"),
+            .next("see what is damaged", "longhaul journal verify")
+            .next("take it up again behind the damage", "longhaul journal repair ID"),
         other => Problem::new(Code::StorageUnavailable, other.to_string()),
     }
 }
@@ -19,6 +20,7 @@ pub(super) fn recover_problem(error: RecoverError) -> Problem {
         RecoverError::Quarantined(quarantine) => {
             Problem::new(Code::StreamQuarantined, quarantine.to_string())
                 .next("see what is damaged", "longhaul journal verify")
+                .next("take it up again behind the damage", "longhaul journal repair ID")
         }
         other => Problem::new(Code::StorageUnavailable, other.to_string()),
     }
@@ -29,7 +31,8 @@ pub(super) fn send_problem(error: SendError<Refusal>) -> Problem {
         SendError::Refused(refusal) => refusal_problem(&refusal),
         SendError::OutcomeUnknown { .. } => Problem::new(Code::OutcomeUnknown, error.to_string()),
         SendError::Quarantined(quarantine) => Problem::new(Code::StreamQuarantined, quarantine.to_string())
-            .next("see what is damaged", "longhaul journal verify"),
+            .next("see what is damaged", "longhaul journal verify")
+            .next("take it up again behind the damage", "longhaul journal repair ID"),
         SendError::NotHosted => {
             Problem::new(Code::NotServing, error.to_string()).next("serve all sessions", "longhaul serve")
         }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use longhaul_actors::session::{Mode, Origin, Phase, State, Usage, Work, brain_name};
-use longhaul_journal::{Seq, StreamId};
+use longhaul_actors::session::{Origin, Phase, Session, State, Work, brain_name};
+use longhaul_actors::{Quarantine, fold_to};
+use longhaul_journal::{Journal, Seq, StreamId};
 
 use super::OWNER;
 use crate::api::{SessionView, StepView, rfc3339, session_id};
@@ -45,6 +46,15 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
     }
 }
 
+/// As [`view`], of a session in this journal: one that nobody has adopted is `inert`.
+pub(crate) fn shown(data: &Path, journal: &dyn Journal, stream: StreamId, state: &State) -> SessionView {
+    let mut shown = view(data, stream, state);
+    if journal.is_inert(stream) {
+        shown.state = "inert".into();
+    }
+    shown
+}
+
 fn workspace(data: &Path, stream: StreamId) -> Option<String> {
     let workspace = SessionFolder::new(data, stream).workspace();
     workspace.is_dir().then(|| workspace.display().to_string())
@@ -57,29 +67,21 @@ fn paused_reason(state: &State) -> Option<String> {
     serde_json::to_value(reason).ok()?.as_str().map(str::to_owned)
 }
 
-/// What can be shown of a session whose log is damaged.
-pub(crate) fn quarantined(stream: StreamId, head: Seq, reason: &str) -> SessionView {
+/// What can be shown of a session whose log is damaged: what stands of it, and that it is quarantined.
+pub(crate) fn quarantined(
+    data: &Path,
+    journal: &dyn Journal,
+    head: Seq,
+    quarantine: &Quarantine,
+) -> SessionView {
+    let stands = fold_to::<Session>(journal, quarantine.stream, quarantine.readable_to);
+    let state = stands.map_or_else(|_| State::default(), |folded| folded.state);
     SessionView {
-        id: session_id(stream),
         state: "quarantined".into(),
-        paused_reason: None,
-        mode: Mode::Interactive,
-        goal: String::new(),
-        brain: String::new(),
         owner: OWNER.into(),
-        key: None,
-        head: head.0,
-        started_at: rfc3339(0),
-        updated_at: rfc3339(0),
-        turns: 0,
+        head: head.0.max(state.head.0),
         step: None,
-        unread: 0,
-        archived: false,
-        isolation: None,
-        usage: Usage::default(),
-        outcome: String::new(),
-        workspace: None,
-        quarantined: Some(reason.to_owned()),
-        metadata: None,
+        quarantined: Some(quarantine.reason.clone()),
+        ..view(data, quarantine.stream, &state)
     }
 }

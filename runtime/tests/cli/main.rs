@@ -5,7 +5,10 @@
 
 mod desk;
 
+mod damage;
+mod moving;
 mod reading;
+mod room;
 mod running;
 mod serving;
 mod wrong;

@@ -1,5 +1,6 @@
 //! Facts of a session as a whole: what it was started with, its rests, its end.
 
+use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
 /// How a run ends: by its turns, or only by the brain, its budget or a human.
@@ -224,6 +225,24 @@ pub struct Failed {
 /// `session.canceled`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Canceled {}
+
+/// `session.adopted`: a copy that was imported or restored belongs to this directory from here on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adopted {}
+
+/// `journal.gap`: acknowledged records of the session are lost, or can no longer be folded. It goes on behind them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JournalGap {
+    /// The first seq that is lost.
+    pub from_seq: Seq,
+    /// The last seq that is lost, or may be.
+    pub to_seq: Seq,
+    /// What happened to them.
+    pub reason: String,
+    /// No step up to this number is begun any more: each may have been begun in the gap.
+    pub steps_to: u64,
+}
 
 /// `session.archived`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -154,6 +154,8 @@ bodies! {
     "session.failed"           1 User     Failed,
     "session.canceled"         1 User     Canceled,
     "session.archived"         1 User     Archived,
+    "session.adopted"          1 User     Adopted,
+    "journal.gap"              1 User     JournalGap,
     "user.message"             1 User     UserMessage,
     "agent.message"            1 User     AgentMessage,
     "agent.question"           1 User     AgentQuestion,

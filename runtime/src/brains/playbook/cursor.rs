@@ -26,6 +26,8 @@ pub(super) struct Cursor {
     inbox: Vec<Message>,
     /// Where the runtime told of a loop, and how often it had gone round.
     looped: Option<(Seq, u32)>,
+    /// Records were lost, and with them perhaps that the next act was done: what is to be said of it.
+    lost: Option<String>,
     /// How the run ended; said again when the brain is asked again.
     ended: Option<AnswerEnd>,
     /// The seq of the last answer: what is said after it may be the reply to its question.
@@ -82,6 +84,7 @@ impl Default for Cursor {
             used: HashMap::new(),
             inbox: Vec::new(),
             looped: None,
+            lost: None,
             ended: None,
             answered_at: Seq::ZERO,
         }
@@ -121,6 +124,11 @@ impl Cursor {
     /// Takes in that the runtime saw a loop.
     pub(super) fn looped(&mut self, seq: Seq, times: u32) {
         self.looped = Some((seq, times));
+    }
+
+    /// Takes in that records are lost: whatever comes next may have been done already.
+    pub(super) fn lost(&mut self, why: String) {
+        self.lost = Some(why);
     }
 
     /// Notes where the answer just given was recorded.
@@ -339,6 +347,10 @@ impl Cursor {
                 Flow::Go
             }
             Act::Call { call, .. } => {
+                if let Some(why) = self.lost.take() {
+                    self.doubt(step, why);
+                    return Flow::Go;
+                }
                 self.phase(Phase::Called);
                 Flow::Answer {
                     call: Some(call.clone()),

@@ -55,6 +55,7 @@ enum News {
     Message(String),
     Settled(Outcome),
     Looped(u32),
+    Lost(String),
 }
 
 impl Fold {
@@ -84,6 +85,14 @@ impl Fold {
                     let news = News::Looped(times);
                     self.pending.push_back(Input { seq, news });
                 }
+            }
+            Body::JournalGap(gap) => {
+                let why = format!(
+                    "records {} to {} of the log are lost, so it, and what follows it, may have been done",
+                    gap.from_seq, gap.to_seq
+                );
+                let news = News::Lost(why);
+                self.pending.push_back(Input { seq, news });
             }
             Body::TurnCompleted(_) => {
                 self.turn_open = false;
@@ -128,6 +137,7 @@ impl Fold {
             match input.news {
                 News::Message(text) => self.cursor.hear(input.seq, text),
                 News::Settled(outcome) => self.cursor.settle(outcome),
+                News::Lost(why) => self.cursor.lost(why),
                 News::Looped(times) => self.cursor.looped(input.seq, times),
             }
         }

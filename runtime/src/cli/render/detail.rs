@@ -2,7 +2,7 @@
 
 use longhaul_actors::session::{
     AgentMessage, AgentQuestion, AnswerEnd, ArtifactCreated, CommandRun, Completed, Failed, FileWasRead,
-    FileWritten, ModelCompleted, ModelStarted, PauseRequested, Paused, Resumed, RuntimeCrashed,
+    FileWritten, JournalGap, ModelCompleted, ModelStarted, PauseRequested, Paused, Resumed, RuntimeCrashed,
     RuntimeRestarted, SandboxReady, SandboxSetupFailed, SandboxStarting, SendMode, SessionStarted,
     StopRequested, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown,
     ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage, UserMessage, Verdict,
@@ -32,7 +32,7 @@ fn known(record: &RecordView) -> Option<String> {
         "session.paused" => say(data, |it: Paused| word(&it.reason)),
         "session.resumed" => say(data, |it: Resumed| format!("after {}", span(it.paused_ms))),
         "session.hibernated" | "session.woken" | "session.canceled" | "session.archived"
-        | "runtime.stopped" => Some(String::new()),
+        | "session.adopted" | "runtime.stopped" => Some(String::new()),
         "session.stop_requested" => say(data, |it: StopRequested| word(&it.stop)),
         "session.stop_unconfirmed" => say(data, |it: StopUnconfirmed| {
             let pids: Vec<String> = it.pids.iter().map(u32::to_string).collect();
@@ -40,6 +40,9 @@ fn known(record: &RecordView) -> Option<String> {
         }),
         "session.completed" => say(data, |it: Completed| colon(&word(&it.outcome), &it.summary)),
         "session.failed" => say(data, |it: Failed| colon(&it.code, &it.detail)),
+        "journal.gap" => say(data, |it: JournalGap| {
+            format!("{} to {} are lost: {}", it.from_seq, it.to_seq, it.reason)
+        }),
         "user.message" => say(data, |it: UserMessage| match it.mode {
             SendMode::Interrupt => format!("(interrupts) {}", it.text),
             SendMode::Steer | SendMode::Queue => it.text,
@@ -311,6 +314,12 @@ mod tests {
             ),
             ("session.canceled", json!({}), ""),
             ("session.archived", json!({}), ""),
+            ("session.adopted", json!({}), ""),
+            (
+                "journal.gap",
+                json!({ "fromSeq": 12, "toSeq": 14, "reason": "a sector went bad", "stepsTo": 7 }),
+                "12 to 14 are lost: a sector went bad",
+            ),
             (
                 "user.message",
                 json!({ "text": "also bump it", "mode": "interrupt" }),

@@ -196,6 +196,16 @@ async fn health_is_the_process_and_readiness_is_the_journal() {
     assert_eq!(served.get("/readyz").await.json(), json!({"ok": true}));
 }
 
+/// B-LOG-10: one damaged session is named, and holds up nobody else.
+#[tokio::test]
+async fn readiness_names_quarantined_sessions() {
+    let served = Served::with(&LOG).await;
+    served.desk.lose_a_record();
+    let ready = served.get("/readyz").await.json();
+    assert_eq!(ready["ok"], true);
+    assert_eq!(ready["quarantined"][0]["reason"], "a byte went bad");
+}
+
 /// B section 13: one envelope, and the router's problem arrives unchanged, whichever code it has.
 #[tokio::test]
 async fn every_problem_of_the_router_arrives_whole() {

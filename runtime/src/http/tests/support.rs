@@ -57,6 +57,8 @@ struct World {
     wishes: Vec<String>,
     /// What the next call is refused with.
     refusal: Option<Problem>,
+    /// Whether its session is quarantined.
+    quarantined: bool,
 }
 
 impl Desk {
@@ -101,6 +103,11 @@ impl Desk {
     /// Refuses the next call.
     pub(crate) fn refuse_next(&self, problem: Problem) {
         self.world().refusal = Some(problem);
+    }
+
+    /// From here on its session is quarantined.
+    pub(crate) fn lose_a_record(&self) {
+        self.world().quarantined = true;
     }
 
     /// The wishes so far.
@@ -314,6 +321,38 @@ impl Control for Desk {
         async move {
             self.admit(id)?;
             Ok(self.wished("archive".to_owned()))
+        }
+        .boxed()
+    }
+
+    fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        async move {
+            self.admit(id)?;
+            Ok(self.wished("repair".to_owned()))
+        }
+        .boxed()
+    }
+
+    fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        async move {
+            self.admit(id)?;
+            Ok(self.wished("adopt".to_owned()))
+        }
+        .boxed()
+    }
+
+    fn quarantined(&self) -> Answer<'_, Vec<crate::api::Quarantined>> {
+        async move {
+            let quarantined = crate::api::Quarantined {
+                id: ID.to_owned(),
+                reason: "a byte went bad".to_owned(),
+            };
+            Ok(self
+                .world()
+                .quarantined
+                .then_some(quarantined)
+                .into_iter()
+                .collect())
         }
         .boxed()
     }

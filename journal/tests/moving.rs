@@ -1,0 +1,173 @@
+//! Streams on their way to another place: the same bytes there, nobody's until they are adopted, never two histories of one.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Dice, draft, open, payloads, small, stream, write};
+use longhaul_journal::{
+    ImportError, Imported, Journal, Limit, LocalJournal, Portable, Seq, SubmitError, backup, inert_streams,
+    verify,
+};
+
+/// B-LOG-12: sealed parts verbatim, the same file from either place, and nothing of it due or writable.
+#[test]
+fn an_imported_stream_is_the_same_and_belongs_to_nobody_until_it_is_adopted() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (there, _) = LocalJournal::open(from.path(), small()).unwrap();
+    write(&there, 3, 20);
+    let body = there.blobs().put(&mut &b"a body"[..]).unwrap();
+    let named = draft(stream(1), there.claim(stream(1)), 20, &body.id.to_string());
+    there.submit(named).wait().unwrap();
+    let written = there.read(stream(1), Seq::ZERO, common::ALL).unwrap();
+    there.close();
+    let file = Portable::of(from.path(), stream(1)).unwrap().to_bytes();
+
+    let (here, _) = open(to.path());
+    write(&here, 1, 2);
+    let portable = Portable::parse(&file).unwrap();
+    let imported = here.import(&portable).unwrap();
+    assert_eq!(
+        imported,
+        Imported {
+            frames: 21,
+            head: Seq(21)
+        }
+    );
+    assert_eq!(here.import(&portable).unwrap().frames, 0, "twice is once");
+    here.close();
+
+    let (here, _) = open(to.path());
+    let read = here.read(stream(1), Seq::ZERO, Limit::default()).unwrap();
+    assert_eq!(payloads(&read), payloads(&written));
+    assert_eq!(read.last().unwrap().hash, written.last().unwrap().hash);
+    assert_eq!(here.blobs().get(body.id).unwrap(), b"a body");
+    assert!(here.is_inert(stream(1)));
+    let due = here.due(u64::MAX, None, 10).unwrap();
+    assert_eq!(
+        due.iter().map(|head| head.stream).collect::<Vec<_>>(),
+        [stream(0)]
+    );
+    let refused = here
+        .submit(draft(stream(1), here.claim(stream(1)), 21, "mine?"))
+        .wait();
+    assert!(matches!(refused, Err(SubmitError::Inert { .. })), "{refused:?}");
+    assert_eq!(Portable::of(to.path(), stream(1)).unwrap().to_bytes(), file);
+
+    here.adopt(draft(stream(1), here.claim(stream(1)), 21, "mine"))
+        .unwrap();
+    assert!(!here.is_inert(stream(1)));
+    assert_eq!(here.due(u64::MAX, None, 10).unwrap().len(), 2);
+    here.close();
+
+    let (here, _) = open(to.path());
+    assert!(!here.is_inert(stream(1)), "adopted is adopted");
+    here.submit(draft(stream(1), here.claim(stream(1)), 22, "on"))
+        .wait()
+        .unwrap();
+    drop(here);
+    assert!(verify(to.path(), None).unwrap().is_sound());
+}
+
+/// B-LOG-12
+#[test]
+fn a_longer_history_extends_a_shorter_one_and_another_one_is_a_conflict() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (there, _) = open(from.path());
+    write(&there, 2, 3);
+    there.close();
+    let short = Portable::of(from.path(), stream(1)).unwrap();
+    let (here, _) = open(to.path());
+    here.import(&short).unwrap();
+    let (there, _) = open(from.path());
+    write(&there, 2, 2);
+    there.close();
+    let long = Portable::of(from.path(), stream(1)).unwrap();
+    assert_eq!(
+        here.import(&long).unwrap(),
+        Imported {
+            frames: 2,
+            head: Seq(5)
+        }
+    );
+    assert_eq!(
+        here.import(&short).unwrap(),
+        Imported {
+            frames: 0,
+            head: Seq(5)
+        },
+        "what is here is longer"
+    );
+    here.close();
+    // Both places go on by themselves.
+    let (here, _) = open(to.path());
+    here.adopt(draft(stream(1), here.claim(stream(1)), 5, "here"))
+        .unwrap();
+    let (there, _) = open(from.path());
+    write(&there, 2, 1);
+    there.close();
+    let other = Portable::of(from.path(), stream(1)).unwrap();
+    let refused = here.import(&other);
+    assert!(
+        matches!(
+            refused,
+            Err(ImportError::Conflict {
+                differs_at: Seq(6),
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert!(!here.is_inert(stream(1)), "a refusal changes nothing");
+}
+
+/// B-LOG-12: whatever happened to the file on its way, no wrong history is taken in.
+#[test]
+fn a_file_with_a_flipped_bit_or_a_lost_end_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = open(folder.path());
+    write(&journal, 1, 4);
+    journal.close();
+    let file = Portable::of(folder.path(), stream(0)).unwrap().to_bytes();
+    assert!(Portable::parse(&file).is_ok());
+    let mut dice = Dice::seeded("flipped bits of an export");
+    for _ in 0..400 {
+        let mut bytes = file.clone();
+        let bit = usize::try_from(dice.below(file.len() as u64 * 8)).unwrap();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(Portable::parse(&bytes).is_err(), "bit {bit}");
+        let cut = usize::try_from(dice.below(file.len() as u64)).unwrap();
+        assert!(Portable::parse(&file[..cut]).is_err(), "cut at {cut}");
+    }
+}
+
+/// B-LOG-12: a backup of a journal in full flow is a journal as it was at one moment, and all of it is inert.
+#[test]
+fn a_backup_of_a_live_journal_is_whole_and_belongs_to_nobody() {
+    let (folder, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (journal, _) = LocalJournal::open(folder.path(), small()).unwrap();
+    write(&journal, 3, 10);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| write(&journal, 3, 200));
+        for round in 0..5 {
+            let target = copies.path().join(round.to_string());
+            let report = backup(folder.path(), &target).unwrap();
+            assert_eq!(report.streams, 3);
+            let proof = verify(&target, None).unwrap();
+            assert!(proof.is_sound() && proof.torn_bytes == 0, "{proof:?}");
+            assert!(proof.records + proof.unconfirmed_frames > 20, "{proof:?}");
+            assert_eq!(inert_streams(&target).unwrap().len(), 3);
+            assert!(backup(folder.path(), &target).is_err(), "it is there already");
+        }
+        writing.join().unwrap();
+    });
+    let (restored, report) = open(&copies.path().join("4"));
+    assert_eq!(report.damaged, []);
+    assert_eq!(restored.due(u64::MAX, None, 10).unwrap(), []);
+    let head = restored.head(stream(2)).unwrap().unwrap();
+    restored
+        .adopt(draft(stream(2), restored.claim(stream(2)), head.seq.0, "mine"))
+        .unwrap();
+    assert_eq!(restored.due(u64::MAX, None, 10).unwrap().len(), 1);
+    assert_eq!(journal.damage(stream(2)), None);
+}

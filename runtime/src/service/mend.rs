@@ -1,0 +1,192 @@
+//! Repair and adoption: the two wishes that no actor can take, because the session has none until they are granted.
+
+use std::collections::BTreeMap;
+
+use longhaul_actors::session::{Actor, Command, Event, Session, State, over_gap};
+use longhaul_actors::{Decision, Entity, Folded, Moment, Placed, RecoverError, fold, fold_to};
+use longhaul_journal::{Draft, Gap, Journal, Seq, StreamId, SubmitError};
+
+use super::problems::{read_problem, recover_problem};
+use super::{OWNER, Service};
+use crate::api::{Accepted, Code, Problem, Quarantined, session_id};
+
+impl Service {
+    /// Continues a quarantined session behind what it lost (B-LOG-10).
+    pub(super) async fn mend(&self, id: &str) -> Result<Accepted, Problem> {
+        let stream = self.resolve(id).await?;
+        let now_ms = self.clock.now_ms();
+        let mended = self
+            .blocking(move |journal| repair(journal, stream, now_ms))
+            .await?;
+        // What was folded before may reach further than what stands now.
+        self.folds.forget(stream);
+        // A stream that failed over and over is given another chance even though nothing of it is lost.
+        let lifted = self.sessions.lift_quarantine(stream);
+        self.accepted(stream, mended, !lifted).await
+    }
+
+    /// Takes on a session that was imported or restored (B-LOG-12).
+    pub(super) async fn take_on(&self, id: &str) -> Result<Accepted, Problem> {
+        let stream = self.resolve(id).await?;
+        let now_ms = self.clock.now_ms();
+        let adopted = self
+            .blocking(move |journal| adopt(journal, stream, now_ms))
+            .await?;
+        self.sessions.lift_quarantine(stream);
+        // It may owe work; whoever serves begins at once. Where nobody may, it waits.
+        if adopted.is_some()
+            && let Err(error) = self.sessions.wake(stream).await
+        {
+            tracing::debug!(%stream, %error, "an adopted session waits for somebody who serves");
+        }
+        self.accepted(stream, adopted, true).await
+    }
+
+    async fn accepted(
+        &self,
+        stream: StreamId,
+        written: Option<Seq>,
+        repeated: bool,
+    ) -> Result<Accepted, Problem> {
+        let state = self.folded(stream).await?;
+        Ok(Accepted {
+            id: session_id(stream),
+            seq: written.unwrap_or(state.head).0,
+            repeated: written.is_none() && repeated,
+            state: state.phase.name().to_owned(),
+        })
+    }
+
+    /// Every session that is known to be quarantined, by the journal or by its actor.
+    pub(super) fn all_quarantined(&self) -> Vec<Quarantined> {
+        let by_journal = self.journal.damaged().into_iter();
+        let mut found: BTreeMap<StreamId, String> = by_journal
+            .filter(|damage| damage.kind == Session::KIND)
+            .map(|damage| (damage.stream, damage.reason))
+            .collect();
+        for quarantine in self.sessions.quarantined() {
+            if !self.journal.is_inert(quarantine.stream) {
+                found
+                    .entry(quarantine.stream)
+                    .or_insert_with(|| quarantine.reason.clone());
+            }
+        }
+        let shown = found.into_iter().map(|(stream, reason)| Quarantined {
+            id: session_id(stream),
+            reason,
+        });
+        shown.collect()
+    }
+}
+
+/// The session belongs to nobody here.
+pub(super) fn inert(stream: StreamId) -> Problem {
+    let id = session_id(stream);
+    let detail = format!("{id} was imported or restored; it is only read here until it is adopted");
+    Problem::new(Code::SessionInert, detail).next(
+        "take it on, once it runs nowhere else",
+        format!("longhaul adopt {id}"),
+    )
+}
+
+/// Writes what is written over a gap; returns the seq of `journal.gap`, or nothing when the session is sound.
+fn repair(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Result<Option<Seq>, Problem> {
+    let quarantine = match fold::<Session>(journal, stream) {
+        Ok(_) => return Ok(None),
+        Err(RecoverError::Quarantined(quarantine)) => quarantine,
+        Err(error) => return Err(recover_problem(error)),
+    };
+    let stands = fold_to::<Session>(journal, stream, quarantine.readable_to).map_err(recover_problem)?;
+    if stands.state.origin.is_none() {
+        let id = session_id(stream);
+        let detail = format!(
+            "the beginning of {id} is lost ({}), so there is nothing to take up",
+            quarantine.reason
+        );
+        return Err(Problem::new(Code::StreamQuarantined, detail)
+            .next("read what is left", format!("longhaul journal inspect {id}")));
+    }
+    let highest = journal.highest_seen(stream).map_err(read_problem)?;
+    let moment = at(journal, stream, now_ms)?;
+    let events = over_gap(
+        &stands.state,
+        highest,
+        quarantine.reason,
+        Actor::human(OWNER),
+        moment,
+    );
+    let gap = Gap {
+        resumes_after: stands.head,
+        hash: stands.hash,
+    };
+    let draft = draft(journal, stream, &stands.state, highest, &events, moment);
+    let written = journal.submit_over_gap(draft, gap).wait();
+    written.map_err(not_submitted)?;
+    Ok(Some(highest.next()))
+}
+
+/// Writes that an inert session belongs to this directory; returns the seq, or nothing when it did already.
+fn adopt(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Result<Option<Seq>, Problem> {
+    if !journal.is_inert(stream) {
+        return Ok(None);
+    }
+    let Folded { state, head, .. } = fold::<Session>(journal, stream).map_err(recover_problem)?;
+    let moment = at(journal, stream, now_ms)?;
+    let by = Actor::human(OWNER);
+    let Decision { events, .. } = Session::decide(&state, Command::Adopt { by }, moment)
+        .map_err(|refusal| Problem::new(Code::InvalidRequest, refusal.to_string()))?;
+    let draft = draft(journal, stream, &state, head, &events, moment);
+    journal.adopt(draft).map_err(not_submitted)?;
+    Ok(Some(head.next()))
+}
+
+/// Now, but not before anything that is known of the stream.
+fn at(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Result<Moment, Problem> {
+    let head = journal.head(stream).map_err(read_problem)?;
+    let now_ms = head.map_or(now_ms, |head| now_ms.max(head.time_ms));
+    Ok(Moment { now_ms })
+}
+
+/// The frame of these events, the first of which gets the seq after `expected`.
+fn draft(
+    journal: &dyn Journal,
+    stream: StreamId,
+    before: &State,
+    expected: Seq,
+    events: &[Event],
+    moment: Moment,
+) -> Draft {
+    let (mut state, mut seq) = (before.clone(), expected);
+    for event in events {
+        seq = seq.next();
+        Session::apply(
+            &mut state,
+            Placed {
+                seq,
+                time_ms: moment.now_ms,
+                event,
+            },
+        );
+    }
+    Draft {
+        stream,
+        kind: Session::KIND.into(),
+        epoch: journal.claim(stream),
+        expected,
+        time_ms: moment.now_ms,
+        standing: Session::standing(&state),
+        records: events.iter().map(Session::encode).collect(),
+    }
+}
+
+fn not_submitted(error: SubmitError) -> Problem {
+    let code = if error.may_have_happened() {
+        Code::OutcomeUnknown
+    } else {
+        match error {
+            SubmitError::Quarantined { .. } => Code::StreamQuarantined,
+            _ => Code::StorageUnavailable,
+        }
+    };
+    Problem::new(code, error.to_string())
+}

@@ -1,0 +1,187 @@
+//! A byte of the log goes bad: the session it hit stops and says so, the others go on, nothing runs again, and a repair takes
+//! it up behind the gap.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use crate::desk::{Desk, GREETING};
+
+/// Leaves a mark, so that it can be seen how often it ran, and then asks.
+const MARKS: &str =
+    "[[step]]\nrun = \"echo ran >> marks\"\n\n[[step]]\nask = \"and now?\"\n\n[[step]]\nfinish = \"done\"\n";
+
+/// A desk with a session `hurt` that left its mark and asks, and a session `hi` that is done.
+fn asked() -> Desk {
+    let desk = Desk::new().with("marks.toml", MARKS).with("hi.toml", GREETING);
+    desk.says("run --brain playbook:hi.toml --key hi greet").ok(0);
+    desk.says("run --in-place --brain playbook:marks.toml --key hurt mark")
+        .ok(7);
+    assert_eq!(marks(&desk), "ran\n");
+    desk
+}
+
+fn marks(desk: &Desk) -> String {
+    fs::read_to_string(desk.path().join("marks")).expect("it ran once")
+}
+
+/// Flips a bit of the last place in the log that holds this text.
+pub(crate) fn flip(desk: &Desk, text: &str) {
+    let folder = fs::read_dir(desk.data().join("journal")).expect("a journal");
+    let mut segments: Vec<PathBuf> = folder.map(|entry| entry.expect("an entry").path()).collect();
+    segments.sort();
+    for path in segments.iter().rev() {
+        let mut bytes = fs::read(path).expect("readable");
+        let at = bytes
+            .windows(text.len())
+            .rposition(|window| window == text.as_bytes());
+        if let Some(at) = at {
+            bytes[at] ^= 1;
+            return fs::write(path, bytes).expect("written");
+        }
+    }
+    panic!("no segment holds {text:?}");
+}
+
+/// B-LOG-6, B-LOG-10
+#[test]
+fn a_session_that_lost_a_record_is_named_everywhere_and_takes_no_wish() {
+    let desk = asked();
+    flip(&desk, "tool.started");
+
+    let listed = desk.says("ls").ok(0);
+    assert!(
+        listed.contains("quarantined") && listed.contains("completed"),
+        "{listed}"
+    );
+    let doctor = desk.says("doctor");
+    assert!(
+        doctor
+            .stdout
+            .contains("damaged, see `longhaul journal verify`: s_ID"),
+        "{doctor:?}"
+    );
+    assert_eq!(doctor.code, Some(8), "{doctor:?}");
+    let verified = desk.says("journal verify");
+    assert!(verified.stdout.contains("s_ID  damaged at seq "), "{verified:?}");
+    assert_eq!(verified.code, Some(8), "{verified:?}");
+    for wish in ["send hurt go", "resume hurt", "cancel hurt --yes"] {
+        let refused = desk.says(wish);
+        assert_eq!(refused.code, Some(8), "{refused:?}");
+        assert!(refused.stderr.contains("is quarantined after seq"), "{refused:?}");
+        assert!(refused.stderr.contains("longhaul journal repair"), "{refused:?}");
+    }
+    let tailed = desk.says("tail hurt --level internal");
+    assert!(
+        tailed.stdout.contains("session.started"),
+        "readable up to the gap: {tailed:?}"
+    );
+    desk.says("run --brain playbook:hi.toml --key ho greet").ok(0);
+    assert_eq!(marks(&desk), "ran\n", "nothing runs again");
+}
+
+/// B-LOG-10: the frame that held `tool.started` is lost; the command is not run a second time, neither by a server nor after
+/// the repair.
+#[test]
+fn a_repaired_session_goes_on_behind_the_gap_and_runs_nothing_again() {
+    let desk = asked();
+    flip(&desk, "tool.started");
+    let mut server = desk.starts(&["serve"]);
+    server.until("control.sock");
+    assert!(desk.says("ls").ok(0).contains("quarantined"));
+
+    let repaired = desk.says("journal repair hurt");
+    assert!(
+        repaired.stdout.starts_with("repair written down as "),
+        "{repaired:?}"
+    );
+    assert!(
+        repaired.stdout.trim_end().ends_with("s_ID paused"),
+        "{repaired:?}"
+    );
+    let again = desk.says("journal repair hurt");
+    assert!(again.stdout.starts_with("repair already so"), "{again:?}");
+    let shown = desk.says("show hurt").ok(0);
+    assert!(shown.contains("paused (damaged)"), "{shown}");
+    let tailed = desk.says("tail hurt").ok(0);
+    assert!(
+        tailed.contains("journal.gap") && tailed.contains("are lost"),
+        "{tailed}"
+    );
+
+    desk.says("resume hurt").ok(0);
+    let attached = desk.says("attach hurt");
+    assert_eq!(attached.code, Some(7), "{attached:?}");
+    assert!(attached.stdout.contains("is in doubt: records "), "{attached:?}");
+    desk.says("send hurt continue").ok(0);
+    assert_eq!(
+        desk.says("attach hurt").code,
+        Some(7),
+        "it asks what it would have asked"
+    );
+    desk.says("send hurt fine").ok(0);
+    assert_eq!(desk.says("attach hurt").code, Some(0));
+    server.signal(Signal::TERM);
+    server.ends();
+    assert_eq!(marks(&desk), "ran\n", "nothing runs again");
+    let verified = desk.says("journal verify").ok(0);
+    assert!(verified.contains(": repaired\nsound: "), "{verified}");
+    let checked = desk.says("replay --check --all").ok(0);
+    assert!(checked.lines().all(|line| line.contains("  ok  ")), "{checked}");
+}
+
+/// B-LOG-10
+#[test]
+fn a_session_that_lost_its_beginning_is_listed_and_cannot_be_repaired() {
+    let desk = asked();
+    flip(&desk, "session.started");
+    let listed = desk.says("ls").ok(0);
+    assert!(listed.contains("s_ID  quarantined"), "{listed}");
+    let refused = desk.says("journal repair hurt");
+    assert_eq!(refused.code, Some(8), "{refused:?}");
+    assert!(
+        refused.stderr.contains("the beginning of s_ID is lost"),
+        "{refused:?}"
+    );
+    assert!(desk.says("ls").ok(0).contains("s_ID  quarantined"));
+}
+
+/// B-LOG-6: a history that was swapped as a whole is sound in itself; only a head noted elsewhere tells.
+#[test]
+fn a_head_noted_elsewhere_proves_the_history_or_names_what_is_wrong() {
+    let desk = asked();
+    let output = desk
+        .command(["journal", "inspect", "--json"])
+        .output()
+        .expect("it starts");
+    let heads: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .expect("text")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an object"))
+        .collect();
+    let pair = |head: &serde_json::Value| {
+        format!(
+            "{}={}",
+            head["id"].as_str().expect("an id"),
+            head["hash"].as_str().expect("a hash")
+        )
+    };
+    let said = desk.says_words(&["journal", "verify", "--head", &pair(&heads[0])]);
+    assert!(
+        said.stdout.contains("its history up to there is what it was"),
+        "{said:?}"
+    );
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let other = format!("{}={}", heads[0]["id"].as_str().expect("an id"), "ab".repeat(16));
+    let said = desk.says_words(&["journal", "verify", "--head", &other]);
+    assert!(
+        said.stdout.contains("its history was changed, or cut before it"),
+        "{said:?}"
+    );
+    assert_eq!(said.code, Some(8), "{said:?}");
+    flip(&desk, "agent.message");
+    let said = desk.says_words(&["journal", "verify", "--head", &pair(&heads[0])]);
+    assert!(said.stdout.contains("damaged at seq "), "{said:?}");
+    assert_eq!(said.code, Some(8), "{said:?}");
+}
