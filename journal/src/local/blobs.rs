@@ -35,12 +35,7 @@ impl LocalBlobs {
                 disk.remove(&folder.join(name))?;
             }
         }
-        Ok(Self {
-            disk,
-            folder: folder.to_owned(),
-            serial: AtomicU64::new(0),
-            placed: Mutex::default(),
-        })
+        Ok(Self::of(disk, folder))
     }
 
     /// Blobs below a folder that others may be at work in; only to be read.
@@ -49,6 +44,7 @@ impl LocalBlobs {
             disk,
             folder: folder.to_owned(),
             serial: AtomicU64::new(0),
+            placed: Mutex::default(),
         }
     }
 
