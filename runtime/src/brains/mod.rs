@@ -20,7 +20,9 @@ use longhaul_actors::ports::{Brain, BrainCall, BrainFailure};
 use longhaul_actors::session::Answer;
 use longhaul_journal::StreamId;
 
-pub(crate) use self::pin::{no_brain, no_brain_called, pin};
+#[cfg(feature = "cli")]
+pub(crate) use self::pin::no_brain_called;
+pub(crate) use self::pin::{no_brain, pin};
 use self::playbook::PlaybookBrain;
 use self::process::ProcessBrain;
 pub(crate) use self::source::PinnedPlaybooks;

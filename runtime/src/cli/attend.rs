@@ -50,6 +50,7 @@ pub(super) struct Watch<'a> {
     level: Level,
     // Nobody reads what we print any more; the session goes on all the same.
     muted: bool,
+    told_of_queue: bool,
     pressed: Pressed,
     seen: Seen,
 }
@@ -101,6 +102,7 @@ impl<'a> Watch<'a> {
             after,
             level,
             muted: false,
+            told_of_queue: false,
             pressed: Pressed::Never,
             seen: Seen::default(),
         }
@@ -168,6 +170,10 @@ impl<'a> Watch<'a> {
                 Err(problem) => return Err(problem.into()),
             };
             self.take(&page)?;
+            if page.events.is_empty() && page.state == "queued" && !self.told_of_queue {
+                self.ui.note("note: it still waits for its turn; whoever serves is busy, or works for another session only");
+                self.told_of_queue = true;
+            }
             if page.next_after >= page.head && (page.ended || rests(&page.state)) {
                 return Ok(Ending::Rests);
             }

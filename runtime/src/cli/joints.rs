@@ -74,6 +74,12 @@ pub(super) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
     crate::service::view(data, stream, state)
 }
 
+/// Where others will be able to talk to a process that opens this directory, to be named to whoever finds it in use.
+/// `None` when that is known only once the directory is there.
+pub(super) fn socket_of(data: &Path) -> Option<PathBuf> {
+    crate::http::inside(data)
+}
+
 /// No brain was named: three ways on.
 pub(super) fn no_brain() -> Problem {
     brains::no_brain()

@@ -41,37 +41,39 @@ fn there(place: &Place) -> Result<Offline, Problem> {
 /// Every record of a session, hidden ones too, and what cannot be read.
 fn records(id: &str, from: u64, place: &Place, ui: &Ui) -> Outcome {
     let journal = there(place)?;
-    let stream = Shelf::new(place.data()).find(id)?;
+    let shelf = Shelf::new(place.data());
+    let stream = shelf.find(id)?;
     if !ui.is_json() {
         ui.line(&heading())?;
     }
-    let (mut outcome, mut next) = (Ok(0), Seq(1));
+    let (mut shown, mut next) = (Ok(()), Seq(1));
     let walked = journal.walk(Some(stream), |entry| {
         let Entry::Frame(frame) = entry else {
             return ControlFlow::Continue(());
         };
-        match show(&frame, from, next, ui) {
-            Ok(gap) => {
-                if gap {
-                    outcome = Ok(Code::JournalDamaged.exit_code());
-                }
-                next = frame.last_seq().next();
-                ControlFlow::Continue(())
-            }
-            Err(failure) => {
-                outcome = Err(failure);
-                ControlFlow::Break(())
-            }
+        shown = show(&frame, from, next, ui);
+        next = frame.last_seq().next();
+        if shown.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
         }
     });
     walked.map_err(|error| shelf::unreadable(place.data(), &error))?;
-    outcome
+    shown?;
+    // A gap shows between two frames; that the last one is lost is known only to who walks every chain.
+    match shelf.log(stream)?.damage {
+        Some(why) => {
+            ui.note(&why.to_string());
+            Ok(Code::JournalDamaged.exit_code())
+        }
+        None => Ok(0),
+    }
 }
 
-/// Prints a frame, and says whether records before it are missing.
-fn show(frame: &Frame, from: u64, next: Seq, ui: &Ui) -> Result<bool, Failure> {
-    let gap = frame.first_seq() != next;
-    if gap {
+/// Prints a frame, after saying whether records before it are missing.
+fn show(frame: &Frame, from: u64, next: Seq, ui: &Ui) -> Result<(), Failure> {
+    if frame.first_seq() != next {
         ui.note(&format!(
             "seq {next} cannot be read; the next one that can is {}",
             frame.first_seq()
@@ -86,7 +88,7 @@ fn show(frame: &Frame, from: u64, next: Seq, ui: &Ui) -> Result<bool, Failure> {
             )),
         }
     }
-    Ok(gap)
+    Ok(())
 }
 
 /// One line per stream, whatever its kind.

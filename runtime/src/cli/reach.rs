@@ -100,7 +100,12 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        Runtime::open(&self.data, Options::of(mode)).await
+        let mut options = Options::of(mode);
+        // A dormant runtime is gone in a moment and answers nobody.
+        options.socket = (mode != Mode::Dormant)
+            .then(|| joints::socket_of(&self.data))
+            .flatten();
+        Runtime::open(&self.data, options).await
     }
 }
 
@@ -154,6 +159,24 @@ impl Reach {
     /// Whether only files are read, so that somebody might begin to serve meanwhile.
     pub(super) const fn is_files(&self) -> bool {
         matches!(self.through, Through::Files)
+    }
+
+    /// Whether a wish may be sent again over another reach: it was not granted, or nobody knows. Only for wishes that
+    /// carry a key, so that a repeat is known again.
+    pub(super) fn may_repeat(&self, problem: &Problem) -> bool {
+        matches!(self.through, Through::Socket)
+            && matches!(problem.code, Code::NotServing | Code::OutcomeUnknown)
+    }
+
+    /// Says more about a wish that nobody took: over a socket it means that a `run` has the directory for itself.
+    pub(super) fn explained(&self, problem: Problem) -> Problem {
+        if problem.code != Code::NotServing || !matches!(self.through, Through::Socket) {
+            return problem;
+        }
+        let detail = "whoever has this directory works for another session only, or has just gone";
+        Problem::new(Code::NotServing, detail)
+            .next("once it has ended, work for all sessions", "longhaul serve")
+            .next("or use another directory", "longhaul --data DIR ...")
     }
 
     /// Lets go: a runtime of our own stops in good order.

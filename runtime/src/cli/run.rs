@@ -10,10 +10,10 @@ use super::Outcome;
 use super::args::Run;
 use super::attend::Watch;
 use super::joints;
-use super::reach::Place;
+use super::reach::{Place, Reach};
 use super::serve::Stops;
 use super::ui::Ui;
-use crate::api::{Code, Problem, Start, stream_id};
+use crate::api::{Code, Problem, Start, Started, stream_id};
 use crate::brains::process::find_program;
 
 pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
@@ -27,10 +27,18 @@ pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
     // Everything that can be wrong with the wish is found before anything is made.
     let request = request(args, &here, std::env::var_os("PATH").as_deref())?;
     let mut stops = Stops::new()?;
-    let reach = place.to_work(joints::address(&request), ui).await?;
-    let started = match reach.control().start(request).await {
+    let (reach, started) = match begin(&request, place, ui).await? {
+        // The server was lost on the way: whoever answers now knows the key if the session had begun.
+        (reach, Err(problem)) if reach.may_repeat(&problem) => {
+            reach.close().await;
+            begin(&request, place, ui).await?
+        }
+        begun => begun,
+    };
+    let started = match started {
         Ok(started) => started,
         Err(problem) => {
+            let problem = reach.explained(problem);
             reach.close().await;
             return Err(problem.into());
         }
@@ -46,6 +54,16 @@ pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
     Watch::new(place, ui, started.id, stream, after, level)
         .until_it_rests(reach, &mut stops)
         .await
+}
+
+async fn begin(
+    request: &Start,
+    place: &Place,
+    ui: &Ui,
+) -> Result<(Reach, Result<Started, Problem>), Problem> {
+    let reach = place.to_work(joints::address(request), ui).await?;
+    let started = reach.control().start(request.clone()).await;
+    Ok((reach, started))
 }
 
 /// The request that these words make.
@@ -101,6 +119,7 @@ fn playbook(file: &str, here: &Path) -> Result<String, Problem> {
             format!("longhaul run --brain playbook:{file} \"GOAL\""),
         )
     })?;
+    let path = path.canonicalize().unwrap_or(path);
     Ok(format!("playbook:{}", path.display()))
 }
 
@@ -202,7 +221,8 @@ mod tests {
     #[test]
     fn a_brain_is_called_by_its_whole_path() {
         let folder = folder();
-        let root = folder.path().display();
+        let root = folder.path().canonicalize().expect("it is there");
+        let root = root.display();
         let rows = [
             ("playbook:fix.toml", format!("playbook:{root}/fix.toml")),
             (

@@ -14,11 +14,20 @@ pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
     let message = Send {
         mode: args.mode(),
         text: args.text,
-        idempotency_key: None,
+        idempotency_key: Some(uuid::Uuid::now_v7().to_string()),
     };
     let reach = place.to_wish().await?;
-    let accepted = reach.control().send(&args.id, message).await;
-    told(accepted, "message", reach, ui).await
+    let accepted = reach.control().send(&args.id, message.clone()).await;
+    match accepted {
+        // The server was lost on the way: whoever answers now knows the key if the message had arrived.
+        Err(problem) if reach.may_repeat(&problem) => {
+            reach.close().await;
+            let reach = place.to_wish().await?;
+            let accepted = reach.control().send(&args.id, message).await;
+            told(accepted, "message", reach, ui).await
+        }
+        accepted => told(accepted, "message", reach, ui).await,
+    }
 }
 
 pub(super) async fn pause(args: args::Pause, place: &Place, ui: &Ui) -> Outcome {
@@ -69,6 +78,7 @@ pub(super) async fn archive(args: args::Which, place: &Place, ui: &Ui) -> Outcom
 /// Says what became of a wish.
 async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach: Reach, ui: &Ui) -> Outcome {
     let waits = reach.is_here();
+    let accepted = accepted.map_err(|problem| reach.explained(problem));
     reach.close().await;
     let accepted = accepted?;
     if ui.is_json() {

@@ -129,6 +129,12 @@ pub(crate) fn locate(directory: &Path) -> io::Result<Option<PathBuf>> {
     }
 }
 
+/// Where the socket of a directory lies if its path there is short enough; to be told before anybody listens.
+#[cfg(feature = "cli")]
+pub(crate) fn inside(directory: &Path) -> Option<PathBuf> {
+    Some(directory.join(SOCKET)).filter(|path| fits(path))
+}
+
 fn fits(path: &Path) -> bool {
     path.as_os_str().len() <= LONGEST
 }

@@ -29,7 +29,7 @@ mod stream;
 mod tests;
 
 #[cfg(feature = "cli")]
-pub(crate) use address::locate;
+pub(crate) use address::{inside, locate};
 pub use edge::Settings;
 pub use socket::ControlSocket;
 

@@ -25,8 +25,10 @@ use crate::brains;
 use crate::control::{Answer, Control};
 use crate::folds::Folds;
 
+pub(crate) use self::address::address;
+#[cfg(feature = "cli")]
+pub(crate) use self::address::keyed;
 use self::address::resolve;
-pub(crate) use self::address::{address, keyed};
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
 use self::view::quarantined;

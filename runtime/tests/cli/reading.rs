@@ -139,6 +139,9 @@ fn a_flipped_byte_is_found_named_and_exits_with_8() {
     let tailed = desk.says("tail hi --follow");
     assert!(tailed.stdout.contains("turn.started"), "{tailed:?}");
     assert_eq!(tailed.code, Some(8), "{tailed:?}");
+    let inspected = desk.says("journal inspect hi");
+    assert!(inspected.stderr.contains(" is damaged: "), "{inspected:?}");
+    assert_eq!(inspected.code, Some(8), "{inspected:?}");
     assert_eq!(desk.says("doctor").code, Some(8));
 }
 

@@ -49,6 +49,7 @@ fn a_directory_has_one_server() {
     let server = served(&desk);
     let second = desk.says("serve");
     assert_eq!(second.code, Some(4), "{second:?}");
+    assert!(second.stderr.contains("control.sock"), "{second:?}");
     assert!(second.stderr.contains("hint: "), "{second:?}");
     drop(server);
 }
@@ -125,4 +126,35 @@ fn what_waits_while_nobody_serves_is_counted_by_the_next_run() {
             .contains("1 other session waits for somebody who serves: longhaul serve"),
         "{said:?}"
     );
+}
+
+#[test]
+fn a_run_that_has_the_directory_for_itself_can_be_talked_to_and_others_are_told() {
+    let desk = Desk::new().with("hi.toml", GREETING);
+    let go = desk.path().join("go").display().to_string();
+    let text = format!("[[step]]\nrun = \"until test -e {go}; do sleep 0.02; done\"\n");
+    let desk = desk.with("gated.toml", &text);
+    let mut run = desk.starts(&[
+        "run",
+        "--brain",
+        "playbook:gated.toml",
+        "--key",
+        "gate",
+        "--level",
+        "internal",
+        "wait",
+    ]);
+    run.until("tool.started");
+    let other = desk.says("run --brain playbook:hi.toml greet");
+    assert_eq!(other.code, Some(5), "{other:?}");
+    assert!(
+        other.stderr.contains("works for another session only"),
+        "{other:?}"
+    );
+    let sent = desk.says("send gate hurry");
+    assert_eq!((sent.code, sent.stderr.as_str()), (Some(0), ""), "{sent:?}");
+    assert!(run.until("user.message").ends_with("hurry"));
+    fs::write(&go, "").expect("written");
+    let (code, _, stderr) = run.ends();
+    assert_eq!(code, Some(0), "{stderr}");
 }
