@@ -1,21 +1,31 @@
 //! Turns sealed segments into entries of the catalogue, and builds the whole of it again when it is lost.
 
-use std::collections::btree_map::Entry;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use crate::catalogue::{Addition, Additions, Broken, Catalogue, Span};
 use crate::codec::Summary;
 use crate::damage::{Damage, Lost, blame};
-use crate::id::{Position, Seq, StreamId};
+use crate::id::{Position, Seq};
 use crate::local::index::{Index, Shelf};
 use crate::record::Head;
 use crate::rules;
 use crate::scan::{self, Bad, Found};
 use crate::segment::{JournalId, Segment, Segments};
+use crate::spread::ByStream;
+
+/// Segments of so many bytes are indexed together. An entry of the catalogue costs the same however many frames it stands
+/// for: where 100,000 streams take turns, one segment after the other is slower than the segments are written.
+const GROUP_BYTES: u64 = 512 << 20;
+
+/// How long to wait before a segment that could not be indexed is tried again, at first and at most.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_AT_MOST: Duration = Duration::from_secs(60);
 
 /// What came of building the catalogue again.
 #[derive(Debug)]
@@ -53,35 +63,40 @@ impl From<io::Error> for IndexError {
     }
 }
 
-/// Reads a sealed segment and works out what it adds. Every stream's seqs and hashes are checked on the way.
+/// Reads sealed segments that follow each other and works out what they add. Every stream's seqs and hashes are checked on
+/// the way.
 ///
-/// The segment is gathered by stream first and compared with the catalogue afterwards, in the order of its keys: looked
-/// up in the order of the frames, 100,000 streams cost seconds.
+/// They are gathered by stream first and compared with the catalogue afterwards, in the order of its keys: looked up in the
+/// order of the frames, 100,000 streams cost seconds.
 pub(crate) fn additions(
     catalogue: &Catalogue,
-    segment: &Segment,
+    sealed: &[Segment],
 ) -> Result<(Additions, Vec<Lost>), IndexError> {
     let known_damaged: HashSet<_> = catalogue
         .damaged()?
         .into_iter()
         .map(|damage| damage.stream)
         .collect();
-    let mut gathered: BTreeMap<StreamId, Gathered> = BTreeMap::new();
+    let mut gathered: ByStream<Gathered> = ByStream::default();
     let mut bads: Vec<Bad> = Vec::new();
-    scan::scan(segment, segment.first, |found| {
-        match found {
-            Found::Bad(bad) => bads.push(bad),
-            Found::Frame { summary, .. } if summary.is_marker() => {}
-            Found::Frame { summary, .. } if known_damaged.contains(&summary.head.stream) => {}
-            Found::Frame {
-                envelope, summary, ..
-            } => match gathered.entry(summary.head.stream) {
-                Entry::Occupied(mut known) => known.get_mut().extend(envelope.position, summary),
-                Entry::Vacant(place) => drop(place.insert(Gathered::new(envelope.position, summary))),
-            },
-        }
-        Ok(())
-    })?;
+    for segment in sealed {
+        scan::scan(segment, segment.first, |found| {
+            match found {
+                Found::Bad(bad) => bads.push(bad),
+                Found::Frame { summary, .. } if summary.is_marker() => {}
+                Found::Frame { summary, .. } if known_damaged.contains(&summary.head.stream) => {}
+                Found::Frame {
+                    envelope, summary, ..
+                } => match gathered.entry(summary.head.stream) {
+                    Entry::Occupied(mut known) => known.get_mut().extend(envelope.position, summary),
+                    Entry::Vacant(place) => drop(place.insert(Gathered::new(envelope.position, summary))),
+                },
+            }
+            Ok(())
+        })?;
+    }
+    // By id from here on: the catalogue's keys are sorted, and so is what is compared with them.
+    let gathered: BTreeMap<_, _> = gathered.into_iter().collect();
     let mut added = Additions::default();
     for (stream, gathered) in gathered {
         let before = catalogue.head(stream)?;
@@ -182,6 +197,30 @@ fn attribute(catalogue: &Catalogue, added: &mut Additions, bads: &[Bad]) -> Resu
     Ok(lost)
 }
 
+/// The sealed segments from `indexed` on that are indexed together, and where they end; none when none end by `through`.
+///
+/// A group that was cut short by a crash comes again, perhaps with more segments at its end and never with fewer: so what
+/// it wrote the first time is written over, value by value.
+pub(crate) fn next_sealed(
+    segments: &Segments,
+    indexed: Position,
+    through: Position,
+) -> io::Result<Option<(Vec<Segment>, Position)>> {
+    let mut group: Vec<Segment> = Vec::new();
+    for first in segments.firsts().into_iter().filter(|first| *first >= indexed) {
+        let segment = segments.get(first)?;
+        let begin = group.first().map_or(first, |segment| segment.first);
+        match segment.end {
+            Some(end) if end <= through && (group.is_empty() || end.0 - begin.0 <= GROUP_BYTES) => {
+                group.push(segment);
+            }
+            _ => break,
+        }
+    }
+    let end = group.last().and_then(|segment| segment.end);
+    Ok(end.map(|end| (group, end)))
+}
+
 /// Moves the broken catalogue aside and builds another from all segments that end at or below `through`.
 pub(crate) fn rebuild(
     shelf: &mut Shelf,
@@ -198,13 +237,9 @@ pub(crate) fn rebuild(
         damaged: Vec::new(),
         lost: Vec::new(),
     };
-    for first in segments.firsts() {
-        let segment = segments.get(first)?;
-        let Some(end) = segment.end.filter(|end| *end <= through) else {
-            break;
-        };
-        let (added, lost) = additions(&catalogue, &segment)?;
-        catalogue.absorb(journal, &added, end)?;
+    while let Some((sealed, end)) = next_sealed(segments, catalogue.indexed_through()?, through)? {
+        let (added, lost) = additions(&catalogue, &sealed)?;
+        catalogue.absorb(journal, &added, end, || true)?;
         rebuilt.damaged.extend(added.damaged.into_values());
         rebuilt.lost.extend(lost);
     }
@@ -230,10 +265,24 @@ fn move_aside(folder: &std::path::Path) -> io::Result<Option<PathBuf>> {
 
 /// Indexes sealed segments as they are finished; the body of a thread, which ends when the committer does.
 pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>) {
-    while sealed.recv().is_ok() {
-        if let Err(error) = index.settle_sealed() {
-            // Their frames stay fresh, and are found all the same; the next sealed segment tries again.
-            tracing::warn!(%error, "cannot index a sealed segment");
+    let mut retry = None;
+    loop {
+        let told = match retry {
+            None => sealed.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => sealed.recv_timeout(wait),
+        };
+        if told == Err(RecvTimeoutError::Disconnected) {
+            return;
         }
+        // Whatever else was sealed meanwhile is settled with it.
+        while sealed.try_recv().is_ok() {}
+        retry = match index.settle_sealed() {
+            Ok(()) => None,
+            Err(error) => {
+                // Their frames stay fresh, and are found all the same.
+                tracing::warn!(%error, "cannot index a sealed segment; it will be tried again");
+                Some(retry.map_or(RETRY, |wait| (wait * 2).min(RETRY_AT_MOST)))
+            }
+        };
     }
 }
