@@ -18,9 +18,10 @@ test:
 test-tools:
     cargo test --workspace --locked -- --ignored
 
-# The crash matrix from one seed.
-crash SEED="1":
-    LONGHAUL_TEST_SEED={{SEED}} cargo test -p longhaul-tests --locked crash -- --nocapture
+# The crash matrix, and SIGKILLs from one seed.
+crash SEED="1" KILLS="40":
+    cargo test -p longhaul-tests --locked --test crash_matrix -- --nocapture
+    LONGHAUL_TEST_SEED={{SEED}} LONGHAUL_TEST_KILLS={{KILLS}} cargo test -p longhaul-tests --locked --test kill -- --nocapture
 
 # Everything at full counts; takes long.
 deep:

@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 
 use crate::answer::SendError;
 use crate::entity::{EffectId, Entity, Owed};
-use crate::host::panic_message;
+use crate::panics::panic_message;
 use crate::ports::Clock;
 use crate::supervisor::backoff_ms;
 

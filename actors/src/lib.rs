@@ -23,6 +23,7 @@ mod codec;
 mod effects;
 mod entity;
 mod host;
+mod panics;
 pub mod ports;
 mod recover;
 mod registry;

@@ -10,7 +10,8 @@ use longhaul_snapshots::{FoldId, Snapshot, SnapshotStore};
 use crate::answer::Quarantine;
 use crate::codec;
 use crate::entity::{DecodeError, Entity, Placed};
-use crate::host::{Kept, panic_message};
+use crate::host::Kept;
+use crate::panics::panic_message;
 
 /// A fold of everything durable in a stream.
 #[derive(Clone, Debug)]

@@ -7,11 +7,15 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 pub struct Dice(u64);
 
 impl Dice {
-    /// From `LONGHAUL_TEST_SEED` or from the system; prints which.
+    /// From `LONGHAUL_TEST_SEED` (a number, or `0x` and hexadecimal digits) or from the system; prints which.
     pub fn thrown(what: &str) -> Self {
-        let chosen = std::env::var("LONGHAUL_TEST_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok());
+        let chosen = std::env::var("LONGHAUL_TEST_SEED").ok().map(|seed| {
+            let number = match seed.strip_prefix("0x") {
+                Some(digits) => u64::from_str_radix(digits, 16),
+                None => seed.parse(),
+            };
+            number.expect("LONGHAUL_TEST_SEED is a number")
+        });
         let seed = chosen.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         println!("{what}: LONGHAUL_TEST_SEED={seed}");
         Self(seed)

@@ -2,7 +2,7 @@
 //!
 //! The human keeps nothing but what was acknowledged: what was not is sent again, under the same key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,6 +53,8 @@ pub struct Ship {
     pub acknowledged: u64,
     /// Messages that were acknowledged, by seq.
     pub said: BTreeMap<u64, String>,
+    /// Messages that were sent, whether or not that was acknowledged.
+    pub sent: BTreeSet<String>,
     /// Where its commands leave one line each.
     pub marks: PathBuf,
     brain: String,
@@ -77,6 +79,7 @@ impl Ship {
             is_home: false,
             acknowledged: 0,
             said: BTreeMap::new(),
+            sent: BTreeSet::new(),
             marks,
             brain: format!("playbook:{}", file.display()),
             paused: false,
@@ -148,6 +151,7 @@ impl Ship {
             mode,
             idempotency_key: Some(format!("key of {text}")),
         };
+        self.sent.insert(text.to_owned());
         let accepted = control.send(id, message).await?;
         self.heard(accepted.seq);
         self.said.insert(accepted.seq, text.to_owned());

@@ -5,6 +5,7 @@ pub mod dice;
 pub mod fleet;
 pub mod invariants;
 pub mod matrix;
+pub mod trace;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,4 +86,66 @@ pub fn lines(log: &[RecordView]) -> String {
 /// The types of a log, in order.
 pub fn types(log: &[RecordView]) -> Vec<&str> {
     log.iter().map(|record| record.type_name.as_str()).collect()
+}
+
+/// Writes a brain as a shell script and returns the name by which a session is started with it. `$step` is the number
+/// of the question that a line of `answers` answers.
+pub fn shell_brain(folder: &Path, name: &str, before: &str, answers: &str) -> String {
+    let file = folder.join(format!("{name}.sh"));
+    let script = format!(
+        "{before}\nwhile read -r line; do\n  case $line in\n    *'\"type\":\"next\"'*)\n      \
+         step=${{line#*'\"step\":'}}; step=${{step%%,*}}\n      {answers}\n      ;;\n  esac\ndone\n"
+    );
+    std::fs::write(&file, script).expect("the script is written");
+    format!("process:sh {}", file.display())
+}
+
+/// The answer of a shell brain that ends its turn.
+pub const YIELDS: &str = r#"echo "{\"type\":\"answer\",\"step\":$step,\"end\":{\"kind\":\"yield\"}}""#;
+
+/// Waits until a session has written a record of this type (and whose data holds this text); gives up after a minute.
+pub async fn until_record(control: &Arc<dyn Control>, id: &str, type_name: &str, text: &str) -> RecordView {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let mut after = 0;
+    loop {
+        let query = EventsQuery {
+            after,
+            wait_ms: 500,
+            ..EventsQuery::default()
+        };
+        let page = control.events(id, query).await.expect("the log is readable");
+        after = page.next_after;
+        let mut events = page.events.into_iter();
+        let found = events
+            .find(|record| record.type_name == type_name && record.stored.data.to_string().contains(text));
+        if let Some(found) = found {
+            return found;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "no {type_name} with {text:?} after a minute; it is {}",
+            page.state
+        );
+    }
+}
+
+/// Records of one type.
+pub fn of_type<'a>(log: &'a [RecordView], type_name: &str) -> Vec<&'a RecordView> {
+    log.iter()
+        .filter(|record| record.type_name == type_name)
+        .collect()
+}
+
+/// Processes whose environment holds this text, by id.
+pub fn processes_with(environment: &str) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("there is a /proc");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        // Those of others, and those that have just ended, cannot be read.
+        let bytes = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        bytes
+            .windows(environment.len())
+            .any(|window| window == environment.as_bytes())
+    })
+    .collect()
 }

@@ -1,10 +1,12 @@
 //! A runtime inside a program of one's own.
 
-use longhaul_tests::{lines, log_until, open, playbook, start, types};
+use longhaul::api::Code;
+use longhaul::{Control, Runtime};
+use longhaul_tests::{lines, log_until, of_type, open, options, playbook, start, types};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
-/// B-EMBED-1, B-START-1, B-HANDS-1: the thinnest real path, in a plain tokio program.
+/// B-EMBED-1, B-HANDS-1: the thinnest real path, in a plain tokio program.
 #[tokio::test]
 async fn a_playbook_runs_from_start_to_finish() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -24,6 +26,112 @@ async fn a_playbook_runs_from_start_to_finish() {
     )
     .await;
     assert_eq!(types(&log).last(), Some(&"session.completed"), "{}", lines(&log));
-    println!("{}", lines(&log));
+    let run = of_type(&log, "command.run")[0];
+    assert_eq!(run.stored.data["code"], 3);
+    assert_eq!(run.stored.data["stdout"]["head"], "out\n");
+    assert_eq!(run.stored.data["stderr"]["head"], "err\n");
+    assert_eq!(
+        run.stored.data["isolation"], "process",
+        "every command says how it was walled in"
+    );
     runtime.close().await;
+}
+
+/// B-EMBED-1: two runtimes in one process, and the same directory again after `close`, in a plain tokio program.
+#[test]
+fn two_runtimes_live_in_one_process_and_a_directory_opens_again_after_close() {
+    fn may_cross_threads<T: Send + Sync + Clone + 'static>(_: &T) {}
+    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    threads.expect("threads").block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let brain = playbook(folder.path(), "[[step]]\nrun = \"echo hi\"\n");
+        let (one, other) = (folder.path().join("one"), folder.path().join("other"));
+        for round in 0..2 {
+            let (first, second) = (open(&one, SHIM).await, open(&other, SHIM).await);
+            may_cross_threads(&first);
+            may_cross_threads(&first.control());
+            let held = Runtime::open(&one, options(SHIM)).await;
+            assert_eq!(
+                held.expect_err("it is in use").code,
+                Code::DataDirInUse,
+                "round {round}"
+            );
+            for runtime in [&first, &second] {
+                let control = runtime.control();
+                let id = start(&control, brain.clone(), "say hi").await.id;
+                let log = tokio::spawn(async move { log_until(&control, &id, &["completed"]).await });
+                let log = log.await.expect("a handle works on any thread");
+                assert_eq!(of_type(&log, "command.run").len(), 1, "{}", lines(&log));
+            }
+            first.close().await;
+            second.close().await;
+        }
+        let runtime = open(&one, SHIM).await;
+        let page = runtime.control().list(Default::default()).await.expect("listed");
+        assert_eq!(page.sessions.len(), 2, "one of each round");
+        runtime.close().await;
+    });
+}
+
+/// B-EMBED-2: without a program to run commands, nothing is opened.
+#[tokio::test]
+async fn a_shim_that_is_not_there_is_said_at_open() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let opened = Runtime::open(&data, options("/nowhere/longhaul")).await;
+    let problem = opened.expect_err("there is no such program");
+    assert_eq!(problem.code, Code::ShimNotFound);
+    assert!(problem.detail.contains("longhaul::intercept()"), "{problem}");
+    assert!(!data.exists(), "nothing was made");
+}
+
+/// B-LOG-4: five megabytes of output: a small record, and a blob with every byte.
+#[tokio::test]
+async fn a_long_output_is_kept_whole_beside_a_small_record() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let brain = playbook(
+        folder.path(),
+        "[[step]]\nrun = \"echo first; head -c 5000000 /dev/zero | tr '\\\\0' x; echo last\"\n",
+    );
+    let runtime = open(&folder.path().join("data"), SHIM).await;
+    let control = runtime.control();
+    let id = start(&control, brain, "say much").await.id;
+    let log = log_until(&control, &id, &["completed", "failed", "paused"]).await;
+    let run = of_type(&log, "command.run")[0];
+    let stored = serde_json::to_vec(&run.stored).expect("it serializes");
+    assert!(stored.len() < 64 << 10, "the record has {} bytes", stored.len());
+    let stdout = &run.stored.data["stdout"];
+    assert!(
+        stdout["head"]
+            .as_str()
+            .is_some_and(|head| head.starts_with("first\nxxx"))
+    );
+    assert!(
+        stdout["tail"]
+            .as_str()
+            .is_some_and(|tail| tail.ends_with("xxxlast\n"))
+    );
+    let bytes = blob(
+        &*control,
+        stdout["sha256"].as_str().expect("it is named by its hash"),
+    )
+    .await;
+    assert_eq!(bytes.len(), 6 + 5_000_000 + 5);
+    assert_eq!(stdout["bytes"], bytes.len());
+    assert!(bytes[6..5_000_006].iter().all(|byte| *byte == b'x'));
+    let file = folder.path().join("content");
+    std::fs::write(&file, &bytes).expect("written");
+    let sum = std::process::Command::new("sha256sum").arg(&file).output();
+    if let Ok(sum) = sum {
+        let sum = String::from_utf8_lossy(&sum.stdout).into_owned();
+        assert!(
+            sum.starts_with(stdout["sha256"].as_str().expect("seen above")),
+            "{sum}"
+        );
+    }
+    runtime.close().await;
+}
+
+async fn blob(control: &dyn Control, sha256: &str) -> Vec<u8> {
+    control.blob(sha256).await.expect("it is kept")
 }

@@ -1,11 +1,12 @@
 //! A runtime that is killed with SIGKILL at random instants while it works for several sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul::Control;
+use longhaul::api::Code;
 use longhaul_actors::fold;
 use longhaul_actors::session::{Body, Phase, Session, State, Work};
 use longhaul_journal::{Frame, Journal, Limit, LocalJournal, Options, Seq, StreamId, verify};
@@ -76,29 +77,29 @@ fn kills() -> usize {
     chosen.unwrap_or(if is_deep() { 300 } else { 40 })
 }
 
-/// When the runtime is killed.
+/// What the runtime is killed after, and how long after that.
 #[derive(Clone, Copy, Debug)]
 enum Aim {
     /// So long after the process was begun, whatever it does then.
-    AfterStart(Duration),
+    Start(Duration),
     /// So long after it serves.
-    AfterReady(Duration),
+    Ready(Duration),
     /// So long after the next wish was acknowledged.
-    AfterAck(Duration),
+    Ack(Duration),
     /// So long after every step that was open at the last kill has settled.
-    AfterProgress(Duration),
+    Progress(Duration),
 }
 
 impl Aim {
     fn taken(dice: &mut Dice, is_patience_due: bool) -> Self {
         if is_patience_due {
-            return Self::AfterProgress(Duration::from_millis(dice.below(60)));
+            return Self::Progress(Duration::from_millis(dice.below(60)));
         }
         match dice.below(8) {
-            0 => Self::AfterStart(Duration::from_millis(dice.below(120))),
-            1..=3 => Self::AfterReady(Duration::from_millis(dice.below(150))),
-            4..=5 => Self::AfterAck(Duration::from_micros(dice.below(4_000))),
-            _ => Self::AfterProgress(Duration::from_millis(dice.below(60))),
+            0 => Self::Start(Duration::from_millis(dice.below(120))),
+            1..=3 => Self::Ready(Duration::from_millis(dice.below(150))),
+            4..=5 => Self::Ack(Duration::from_micros(dice.below(4_000))),
+            _ => Self::Progress(Duration::from_millis(dice.below(60))),
         }
     }
 }
@@ -121,23 +122,23 @@ impl Harbour {
 
     /// Looks after the ships until it is time to kill.
     async fn sail(&mut self, child: &mut Child, aim: Aim, dice: &mut Dice) {
-        if let Aim::AfterStart(delay) = aim {
+        if let Aim::Start(delay) = aim {
             tokio::time::sleep(delay).await;
             return;
         }
         let control = child.control().await.expect("it serves");
         match aim {
-            Aim::AfterStart(_) => unreachable!("handled above"),
-            Aim::AfterReady(delay) => {
+            Aim::Start(_) => unreachable!("handled above"),
+            Aim::Ready(delay) => {
                 let _ = tokio::time::timeout(delay, self.look_after(&control, dice, |_| false)).await;
             }
-            Aim::AfterAck(delay) => {
+            Aim::Ack(delay) => {
                 let patience = Duration::from_secs(2);
                 let _ = tokio::time::timeout(patience, self.look_after(&control, dice, |_| true)).await;
                 tokio::time::sleep(delay).await;
             }
-            Aim::AfterProgress(delay) => {
-                self.settled(&control).await;
+            Aim::Progress(delay) => {
+                self.settled(&control, dice).await;
                 let _ = tokio::time::timeout(delay, self.look_after(&control, dice, |_| false)).await;
             }
         }
@@ -147,34 +148,29 @@ impl Harbour {
     async fn look_after(&mut self, control: &Arc<dyn Control>, dice: &mut Dice, enough: fn(&str) -> bool) {
         while self.ships.iter().any(|ship| !ship.is_home) {
             for ship in self.ships.iter_mut().filter(|ship| !ship.is_home) {
-                match ship.look_after(control, dice).await {
-                    Ok(Some(wish)) if enough(wish) => return,
-                    Ok(_) => {}
-                    Err(problem) => panic!("{}: {problem}", ship.key),
+                if attend(ship, control, dice).await.is_some_and(enough) {
+                    return;
                 }
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Waits until no ship is at the step at which it is found now.
-    async fn settled(&self, control: &Arc<dyn Control>) {
-        for ship in self
-            .ships
-            .iter()
-            .filter(|ship| !ship.is_home && ship.fate != Fate::Canceled)
-        {
-            let Some(id) = &ship.id else { continue };
-            let open = |view: longhaul::api::SessionView| view.step.map(|step| step.step);
+    /// Looks after each ship until it is no longer at the step at which it is found now.
+    async fn settled(&mut self, control: &Arc<dyn Control>, dice: &mut Dice) {
+        for ship in self.ships.iter_mut().filter(|ship| !ship.is_home) {
+            let Some(id) = ship.id.clone() else { continue };
             let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-            let view = control.show(id).await.expect("it is there");
-            let Some(first) = open(view) else { continue };
-            while open(control.show(id).await.expect("it is there")) == Some(first) {
+            let Some(first) = open_step(control, &id).await else {
+                continue;
+            };
+            while open_step(control, &id).await == Some(first) {
                 assert!(
                     tokio::time::Instant::now() < deadline,
                     "{} stands still",
                     ship.key
                 );
+                attend(ship, control, dice).await;
                 tokio::time::sleep(Duration::from_millis(3)).await;
             }
         }
@@ -272,6 +268,21 @@ impl Harbour {
     }
 }
 
+/// Does the next thing for a ship; says which wish was acknowledged, if one was.
+async fn attend(ship: &mut Ship, control: &Arc<dyn Control>, dice: &mut Dice) -> Option<&'static str> {
+    match ship.look_after(control, dice).await {
+        Ok(wish) => wish,
+        // It came to its end between the look and the wish.
+        Err(problem) if problem.code == Code::SessionTerminal => None,
+        Err(problem) => panic!("{}: {problem}", ship.key),
+    }
+}
+
+async fn open_step(control: &Arc<dyn Control>, id: &str) -> Option<u64> {
+    let view = control.show(id).await.expect("it is there");
+    view.step.map(|step| step.step)
+}
+
 fn judge_ship(ship: &Ship, frames: &[Arc<Frame>]) {
     invariants::check(frames);
     let bodies = bodies(frames);
@@ -298,7 +309,23 @@ fn judge_ship(ship: &Ship, frames: &[Arc<Frame>]) {
             ship.key
         );
     }
-    assert_eq!(of_type("user.message"), ship.said.len() + 1, "{}", told());
+    let mut heard: Vec<&str> = bodies.iter().filter_map(message).collect();
+    // The first one is the goal. What was not acknowledged may be there all the same, but once.
+    heard.remove(0);
+    for text in &heard {
+        assert!(
+            ship.sent.contains(*text),
+            "{text:?} was never said to {}",
+            ship.key
+        );
+    }
+    let distinct: BTreeSet<&str> = heard.iter().copied().collect();
+    assert_eq!(
+        distinct.len(),
+        heard.len(),
+        "{} heard something twice: {heard:?}",
+        ship.key
+    );
     for mark in ship.expected_marks() {
         let lines = std::fs::read_to_string(ship.marks.join(&mark)).unwrap_or_default();
         let ran = lines.lines().count();
@@ -307,6 +334,13 @@ fn judge_ship(ship: &Ship, frames: &[Arc<Frame>]) {
         } else {
             assert_eq!(ran, 1, "{mark} of {}", ship.key);
         }
+    }
+}
+
+fn message(body: &Body) -> Option<&str> {
+    match body {
+        Body::UserMessage(message) => Some(&message.text),
+        _ => None,
     }
 }
 

@@ -1,6 +1,5 @@
 //! The line behind one fold: what was decided and is not yet shown. No actor in here, so that it is tested by hand.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -11,6 +10,7 @@ use longhaul_snapshots::Policy;
 
 use crate::answer::{Ask, Caller, Held, SendError};
 use crate::entity::{Entity, Moment, Owed, Placed};
+use crate::panics::panic_message;
 use crate::recover::Folded;
 
 /// A fold, the frames it has handed to the journal, and what waits for them.
@@ -377,15 +377,4 @@ struct Facts<E: Entity> {
     reply: E::Reply,
     due: Option<u64>,
     owed: Option<Vec<Owed<E::Effect>>>,
-}
-
-/// What a panic said, if it said anything.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&'static str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "it said nothing".to_owned()
-    }
 }

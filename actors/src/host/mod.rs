@@ -18,7 +18,6 @@ use crate::registry::Home;
 use crate::supervisor::{Ending, Place};
 
 pub(crate) use line::Kept;
-pub(crate) use line::panic_message;
 use line::{Broken, Line, Released};
 
 /// So many messages are handled between two looks at the receipts, so that a full mailbox cannot starve them.

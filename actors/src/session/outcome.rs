@@ -244,7 +244,11 @@ fn crashed(draft: &mut Draft, crash: Crash) {
         active_ms,
     };
     let seq = draft.push(Actor::RUNTIME, None, crashed);
-    if is_loop || cause == CrashCause::Hands {
+    // An act goes on under its shim whatever becomes of us: it stays open, and whoever resumes the session finds its
+    // evidence. Only the hands' own death ends it.
+    let goes_on = matches!(cause, CrashCause::Server | CrashCause::Actor)
+        && matches!(&draft.state.open, Some(open) if matches!(open.work, Work::Act { .. }));
+    if (is_loop && !goes_on) || cause == CrashCause::Hands {
         let settled_by = if is_loop {
             SettledBy::CrashLoop
         } else {

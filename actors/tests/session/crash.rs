@@ -126,14 +126,19 @@ fn a_step_that_is_open_in_one_server_crash_after_the_other_counts() {
             &format!("runtime.restarted {attempt}"),
         ]);
     }
+    // The command may still run, and its evidence is kept: nothing is owed while somebody looks, and it is found then.
     let story = story.when_the_server_crashes();
-    story
-        .then([
-            "runtime.crashed server true",
-            "tool.outcome_unknown",
-            "session.paused crash_loop",
-        ])
+    let story = story
+        .then(["runtime.crashed server true", "session.paused crash_loop"])
         .owes([]);
+    let story = story
+        .when(resume())
+        .when(Command::SlotGranted)
+        .when(ready())
+        .owes(["act"]);
+    story
+        .settles(exited("after all"))
+        .then(["command.run", "model.started"]);
 }
 
 /// B-CRASH-5

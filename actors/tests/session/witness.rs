@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use longhaul_actors::Owed;
-use longhaul_actors::session::{Body, Effect, Event, RunOutcome, State};
+use longhaul_actors::session::{Body, Effect, Event, PauseReason, RunOutcome, State};
 use longhaul_journal::Seq;
 
 /// Reads one record after the other and objects to the first that may not stand where it stands.
@@ -83,6 +83,13 @@ impl Witness {
             Body::ToolCompleted(completed) => self.close_step(completed.step, false),
             Body::ToolFailed(failed) => self.close_step(failed.step, false),
             Body::ToolOutcomeUnknown(unknown) => self.close_step(unknown.step, false),
+            // An act that goes on under its shim while a crash loop is looked at is found again by whoever resumes.
+            Body::Paused(paused) if paused.reason == PauseReason::CrashLoop => {
+                assert!(
+                    self.open.is_none_or(|(_, _, think)| !think),
+                    "rest with an open brain call"
+                );
+            }
             Body::Paused(_) | Body::Hibernated(_) => assert_eq!(self.open, None, "rest with an open step"),
             Body::Completed(completed) => {
                 self.end();

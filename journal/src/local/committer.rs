@@ -251,6 +251,9 @@ impl Committer {
             }
         }
         batch.answer();
+        // Nobody who was answered waits for this.
+        self.filler
+            .used(&self.room, offset_of(self.room.first, self.head));
         Ok(())
     }
 
@@ -266,14 +269,16 @@ impl Committer {
             });
         }
         let fence = self.inbox.fence(stream);
-        if !batch.tips.contains_key(&stream)
-            && let Some(head) = self.index.head(stream).map_err(|error| SubmitError::NotWritten {
-                reason: error.to_string(),
-            })?
-        {
-            batch.tips.insert(stream, head);
-        }
-        let tip = batch.tips.get(&stream);
+        let settled;
+        let tip = match batch.tips.get(&stream) {
+            Some(tip) => Some(tip),
+            None => {
+                settled = self.index.head(stream).map_err(|error| SubmitError::NotWritten {
+                    reason: error.to_string(),
+                })?;
+                settled.as_ref()
+            }
+        };
         intent.admit(tip, fence)?;
         let previous = tip.map_or(ChainHash::ZERO, |tip| tip.hash);
         let position = Position(self.head.0 + batch.bytes.len() as u64);
@@ -306,8 +311,6 @@ impl Committer {
         self.marked = false;
         self.index.publish(batch.frames.drain(..), self.durable);
         self.watches.publish(batch.moved.iter().copied(), self.durable);
-        self.filler
-            .used(&self.room, offset_of(self.room.first, self.head));
     }
 
     /// Goes on to the next segment once this one is long enough. `Some` when that could not be prepared.

@@ -1,7 +1,7 @@
 //! Turns sealed segments into entries of the catalogue, and builds the whole of it again when it is lost.
 
+use std::collections::HashSet;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -96,7 +96,8 @@ pub(crate) fn additions(
         })?;
     }
     // By id from here on: the catalogue's keys are sorted, and so is what is compared with them.
-    let gathered: BTreeMap<_, _> = gathered.into_iter().collect();
+    let mut gathered: Vec<_> = gathered.into_iter().collect();
+    gathered.sort_unstable_by_key(|(stream, _)| *stream);
     let mut added = Additions::default();
     for (stream, gathered) in gathered {
         let before = catalogue.head(stream)?;
@@ -265,9 +266,9 @@ fn move_aside(folder: &std::path::Path) -> io::Result<Option<PathBuf>> {
 
 /// Indexes sealed segments as they are finished; the body of a thread, which ends when the committer does.
 pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>) {
-    let mut retry = None;
+    let mut wait = None;
     loop {
-        let told = match retry {
+        let told = match wait {
             None => sealed.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(wait) => sealed.recv_timeout(wait),
         };
@@ -276,13 +277,135 @@ pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>) {
         }
         // Whatever else was sealed meanwhile is settled with it.
         while sealed.try_recv().is_ok() {}
-        retry = match index.settle_sealed() {
+        wait = match index.settle_sealed() {
             Ok(()) => None,
             Err(error) => {
                 // Their frames stay fresh, and are found all the same.
                 tracing::warn!(%error, "cannot index a sealed segment; it will be tried again");
-                Some(retry.map_or(RETRY, |wait| (wait * 2).min(RETRY_AT_MOST)))
+                // Only a wait that was to no avail makes the next one longer: many segments may be sealed in a second.
+                Some(match wait {
+                    None => RETRY,
+                    Some(wait) if told.is_ok() => wait,
+                    Some(wait) => (wait * 2).min(RETRY_AT_MOST),
+                })
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::cell::Cell;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::files::RealDisk;
+    use crate::{Draft, Journal, Level, LocalJournal, NewRecord, Options, Standing, StreamId};
+
+    const STREAMS: u64 = 300;
+
+    fn stream(number: u64) -> StreamId {
+        StreamId::named("task", "local", &number.to_string())
+    }
+
+    /// A journal of many small segments in which every stream has moved several times.
+    fn journal(folder: &Path) -> Segments {
+        let mut options = Options::default();
+        options.segment_bytes = 16 << 10;
+        options.fill_ahead = 16 << 10;
+        let (journal, _) = LocalJournal::open(folder, options).unwrap();
+        for round in 0..4 {
+            let receipts: Vec<_> = (0..STREAMS)
+                .map(|number| {
+                    journal.submit(Draft {
+                        stream: stream(number),
+                        kind: "task".into(),
+                        epoch: journal.claim(stream(number)),
+                        expected: Seq(round),
+                        time_ms: round,
+                        standing: match (number + round) % 3 {
+                            0 => Standing::Owed,
+                            1 => Standing::Until(round),
+                            _ => Standing::Done,
+                        },
+                        records: vec![NewRecord {
+                            type_name: "task.moved".into(),
+                            type_version: 1,
+                            cause: None,
+                            level: Level::User,
+                            payload: b"{}".to_vec(),
+                        }],
+                    })
+                })
+                .collect();
+            for receipt in receipts {
+                receipt.wait().unwrap();
+            }
+        }
+        journal.close();
+        Segments::open(Arc::new(RealDisk), &folder.join("journal")).unwrap()
+    }
+
+    /// Everything that a catalogue can be asked.
+    fn content(catalogue: &Catalogue) -> impl PartialEq + std::fmt::Debug + use<> {
+        let streams: Vec<_> = (0..STREAMS)
+            .map(|number| {
+                let spans = catalogue.spans(stream(number), Seq::ZERO, usize::MAX).unwrap();
+                (catalogue.head(stream(number)).unwrap(), spans)
+            })
+            .collect();
+        let mut waiting = Vec::new();
+        catalogue
+            .waiting(0, u64::MAX, |time_ms, stream| {
+                waiting.push((time_ms, stream));
+                true
+            })
+            .unwrap();
+        let owed = catalogue.owed(None, usize::MAX).unwrap();
+        let listed = catalogue.of_kind("task", None, usize::MAX).unwrap();
+        let indexed = catalogue.indexed_through().unwrap();
+        (streams, waiting, owed, listed, indexed)
+    }
+
+    /// A close does not wait for the indexer, and a crash does not ask: whatever got in by then is written over.
+    #[test]
+    fn indexing_that_is_broken_off_anywhere_and_begun_again_leads_to_the_same_catalogue() {
+        let folder = tempfile::tempdir().unwrap();
+        let segments = journal(folder.path());
+        let index = |name: &str, breaks: &[usize]| {
+            let catalogue = Catalogue::open(&folder.path().join(name), 1 << 20, [7; 16]).unwrap();
+            let all = Position(u64::MAX);
+            let mut groups = 0;
+            let mut breaks = breaks.iter();
+            while let Some((sealed, end)) =
+                next_sealed(&segments, catalogue.indexed_through().unwrap(), all).unwrap()
+            {
+                assert!(sealed.len() > 2, "several segments go in together");
+                let (added, lost) = additions(&catalogue, &sealed).unwrap();
+                assert!(lost.is_empty() && added.damaged.is_empty());
+                let left = Cell::new(breaks.next().copied().unwrap_or(usize::MAX));
+                let goes_on = || {
+                    left.set(left.get().saturating_sub(1));
+                    left.get() > 0
+                };
+                let before = catalogue.indexed_through().unwrap();
+                let whole = catalogue.absorb([7; 16], &added, end, goes_on).unwrap();
+                let after = if whole { end } else { before };
+                assert_eq!(
+                    catalogue.indexed_through().unwrap(),
+                    after,
+                    "it promises what is there"
+                );
+                groups += 1;
+            }
+            (groups, content(&catalogue))
+        };
+        let (groups, in_one_go) = index("whole", &[]);
+        let (broken_groups, broken_off) = index("broken off", &[1, 2, 3, 2]);
+        assert_eq!(broken_groups, groups + 4);
+        assert_eq!(broken_off, in_one_go);
     }
 }

@@ -52,6 +52,27 @@ pub(crate) fn rfc3339(time_ms: u64) -> String {
 }
 
 impl RecordView {
+    /// The shown form of a record of any kind of stream, its payload taken whole as the facts.
+    pub fn bare(stream: StreamId, record: &Record) -> Self {
+        let payload = &record.event.payload;
+        let text = || serde_json::Value::String(String::from_utf8_lossy(payload).into_owned());
+        let data = serde_json::from_slice(payload).unwrap_or_else(|_| text());
+        Self {
+            id: format!("{stream}.{}", record.seq),
+            seq: record.seq.0,
+            ts: rfc3339(record.time_ms),
+            session: stream.to_string(),
+            type_name: record.event.type_name.clone().into_owned(),
+            level: record.event.level,
+            stored: Stored {
+                actor: serde_json::Value::Null,
+                turn: None,
+                data,
+            },
+            cause: record.event.cause.map(|seq| seq.0),
+        }
+    }
+
     /// The shown form of a stored record.
     ///
     /// # Errors

@@ -58,23 +58,32 @@ pub(super) fn check<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Result<S
     Ok(state)
 }
 
-fn step(state: &mut State, record: &Record) -> Result<(), Unfoldable> {
+/// Folds one record of any entity in; `expected` is the seq it must have. After an error the state is torn.
+pub(super) fn apply_record<E: Entity>(
+    expected: Seq,
+    state: &mut E::State,
+    record: &Record,
+) -> Result<(), Unfoldable> {
     let seq = record.seq;
-    let expected = state.head.next();
     if seq != expected {
         return Err(Unfoldable::Gap { expected, found: seq });
     }
-    let event = Session::decode(record).map_err(|error| Unfoldable::Unreadable { seq, error })?;
+    let event = E::decode(record).map_err(|error| Unfoldable::Unreadable { seq, error })?;
     let placed = Placed {
         seq,
         time_ms: record.time_ms,
         event: &event,
     };
     // The state is dropped by the caller when this fails, so that nobody sees it half changed.
-    catch_unwind(AssertUnwindSafe(|| Session::apply(state, placed))).map_err(|panic| Unfoldable::Panics {
+    catch_unwind(AssertUnwindSafe(|| E::apply(state, placed))).map_err(|panic| Unfoldable::Panics {
         seq,
         message: said(&*panic),
-    })?;
+    })
+}
+
+fn step(state: &mut State, record: &Record) -> Result<(), Unfoldable> {
+    let seq = record.seq;
+    apply_record::<Session>(state.head.next(), state, record)?;
     if state.origin.is_none() {
         return Err(Unfoldable::Headless {
             seq,

@@ -41,6 +41,9 @@ fn there(place: &Place) -> Result<Offline, Problem> {
 /// Every record of a session, hidden ones too, and what cannot be read.
 fn records(id: &str, from: u64, place: &Place, ui: &Ui) -> Outcome {
     let journal = there(place)?;
+    if let Ok(stream) = id.parse::<StreamId>() {
+        return bare_records(&journal, stream, from, place, ui);
+    }
     let shelf = Shelf::new(place.data());
     let stream = shelf.find(id)?;
     if !ui.is_json() {
@@ -69,6 +72,38 @@ fn records(id: &str, from: u64, place: &Place, ui: &Ui) -> Outcome {
         }
         None => Ok(0),
     }
+}
+
+/// Every record of a stream of any kind, its payload as it is stored.
+fn bare_records(journal: &Offline, stream: StreamId, from: u64, place: &Place, ui: &Ui) -> Outcome {
+    if !ui.is_json() {
+        ui.line(&heading())?;
+    }
+    let (mut shown, mut seen) = (Ok(()), false);
+    let walked = journal.walk(Some(stream), |entry| {
+        if let Entry::Frame(frame) = entry {
+            seen = true;
+            let wanted = frame.records.iter().filter(|record| record.seq.0 >= from);
+            shown = wanted
+                .into_iter()
+                .try_for_each(|record| print(&RecordView::bare(stream, record), ui));
+        }
+        if shown.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    walked.map_err(|error| shelf::unreadable(place.data(), &error))?;
+    shown?;
+    if seen {
+        return Ok(0);
+    }
+    Err(
+        Problem::new(Code::NotFound, format!("there is no stream {stream}"))
+            .next("list all streams", "longhaul journal inspect")
+            .into(),
+    )
 }
 
 /// Prints a frame, after saying whether records before it are missing.

@@ -19,6 +19,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod fold;
+mod guests;
 mod journal;
 mod patch;
 mod replay;
@@ -39,10 +40,24 @@ use ui::{Failure, Ui};
 /// What a verb comes to: an exit code, or why there is none.
 type Outcome = Result<u8, Failure>;
 
+pub use guests::Guest;
+
 /// Runs the command line of this process and says with what it exits.
-///
-/// A program that brings entities of its own will call a sibling of this function that takes them.
 pub fn main() -> ExitCode {
+    main_with(&[])
+}
+
+/// As [`main`], for a program that brings entities of its own: their streams are replayed and checked with its rules
+/// (B-EMBED-3).
+///
+/// ```no_run
+/// # use longhaul::actors::session::Session as Counter;
+/// fn main() -> std::process::ExitCode {
+///     longhaul::intercept();
+///     longhaul::cli::main_with(&[longhaul::cli::Guest::of::<Counter>()])
+/// }
+/// ```
+pub fn main_with(guests: &[Guest]) -> ExitCode {
     let cli = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(code) => return ExitCode::from(code),
@@ -50,7 +65,7 @@ pub fn main() -> ExitCode {
     let ui = Ui::of_process(cli.json);
     log_to_stderr(&ui);
     let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(threads) => threads.block_on(perform(cli, &ui)),
+        Ok(threads) => threads.block_on(perform(cli, guests, &ui)),
         Err(error) => Err(Problem::new(Code::Internal, format!("cannot start threads: {error}")).into()),
     };
     ExitCode::from(match outcome {
@@ -61,7 +76,7 @@ pub fn main() -> ExitCode {
     })
 }
 
-async fn perform(cli: Cli, ui: &Ui) -> Outcome {
+async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
     if let Verb::Completions(args) = cli.verb {
         return completions::completions(args, ui);
     }
@@ -79,7 +94,7 @@ async fn perform(cli: Cli, ui: &Ui) -> Outcome {
         Verb::Resume(args) => wishes::resume(args, &place, ui).await,
         Verb::Cancel(args) => wishes::cancel(args, &place, ui).await,
         Verb::Archive(args) => wishes::archive(args, &place, ui).await,
-        Verb::Replay(args) => replay::replay(&args, &place, ui),
+        Verb::Replay(args) => replay::replay(&args, guests, &place, ui),
         Verb::Journal(args) => journal::journal(args, &place, ui),
         Verb::Doctor(args) => doctor::doctor(args, &place, ui).await,
         Verb::Demo(args) => demo::demo(args, &place, ui).await,

@@ -9,20 +9,36 @@ use serde_json::{Value, json};
 use super::Outcome;
 use super::args::Replay;
 use super::fold::{check, fold};
+use super::guests::{self, Guest};
 use super::reach::Place;
 use super::render::{escaped, escaped_json};
 use super::shelf::{Log, Shelf};
 use super::ui::{Failure, Ui};
 use crate::api::{Code, Problem, session_id};
 
-pub(super) fn replay(args: &Replay, place: &Place, ui: &Ui) -> Outcome {
+pub(super) fn replay(args: &Replay, guests: &[Guest], place: &Place, ui: &Ui) -> Outcome {
+    if let Some(id) = &args.id
+        && let Some(found) = guests::find(guests, place, id)?
+    {
+        return found.replay(args, ui);
+    }
     let shelf = Shelf::new(place.data());
     let logs = match &args.id {
         Some(id) => vec![shelf.log(shelf.find(id)?)?],
         None => shelf.logs()?,
     };
     if args.check {
-        return check_all(&logs, ui);
+        let mut sound = check_all(&logs, ui)?;
+        if args.all {
+            for found in guests::all(guests, place)? {
+                sound &= found.check(ui)?;
+            }
+        }
+        return Ok(if sound {
+            0
+        } else {
+            Code::JournalDamaged.exit_code()
+        });
     }
     let Some(log) = logs.first() else { return Ok(0) };
     match args.diff.as_deref() {
@@ -45,7 +61,7 @@ pub(super) fn replay(args: &Replay, place: &Place, ui: &Ui) -> Outcome {
 }
 
 /// Says of each log whether this version could go on from it (B-LOG-8).
-fn check_all(logs: &[Log], ui: &Ui) -> Outcome {
+fn check_all(logs: &[Log], ui: &Ui) -> Result<bool, Failure> {
     let mut sound = true;
     for log in logs {
         let id = session_id(log.stream);
@@ -64,11 +80,7 @@ fn check_all(logs: &[Log], ui: &Ui) -> Outcome {
             ui.line(&escaped(&line))?;
         }
     }
-    Ok(if sound {
-        0
-    } else {
-        Code::JournalDamaged.exit_code()
-    })
+    Ok(sound)
 }
 
 fn frames(log: &Log) -> impl Iterator<Item = &Frame> {
@@ -92,7 +104,7 @@ fn value(state: &State) -> Value {
     serde_json::to_value(state).expect("a state has text keys, so it is JSON")
 }
 
-fn escaped_pretty(value: &Value) -> String {
+pub(super) fn escaped_pretty(value: &Value) -> String {
     let pretty = serde_json::to_string_pretty(value).expect("a value is JSON");
     let lines: Vec<_> = pretty.lines().map(escaped_json).collect();
     lines.join("\n")
@@ -100,14 +112,14 @@ fn escaped_pretty(value: &Value) -> String {
 
 /// One place where two states differ.
 #[derive(Debug, PartialEq)]
-struct Change {
+pub(super) struct Change {
     path: String,
     before: Value,
     after: Value,
 }
 
 impl Change {
-    fn print(&self, ui: &Ui) -> Result<(), Failure> {
+    pub(super) fn print(&self, ui: &Ui) -> Result<(), Failure> {
         if ui.is_json() {
             ui.object(&json!({ "path": self.path, "before": self.before, "after": self.after }))
         } else {
@@ -120,7 +132,7 @@ impl Change {
 }
 
 /// Where two values differ, by path; what is not there counts as null.
-fn differences(before: &Value, after: &Value) -> Vec<Change> {
+pub(super) fn differences(before: &Value, after: &Value) -> Vec<Change> {
     let mut changes = Vec::new();
     differ("", before, after, &mut changes);
     changes

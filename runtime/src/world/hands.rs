@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Act, Hands, SetupError};
 use longhaul_actors::session::{
-    Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Read, Tool,
+    Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read, Tool,
     ToolOutcome, Verdict, WorkspaceSpec, Write,
 };
 use longhaul_hands as shim;
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::gate::Gates;
 use super::output::{Captured, keep};
 use super::workspace::{Prepared, prepare};
 use super::{SessionFolder, durable};
@@ -41,12 +42,18 @@ pub(crate) struct LocalHands {
     data: PathBuf,
     shim: PathBuf,
     journal: Arc<dyn Journal>,
+    gates: Gates,
 }
 
 impl LocalHands {
     /// Hands whose evidence lies in this data directory and whose commands run under this program.
     pub(crate) fn new(data: PathBuf, shim: PathBuf, journal: Arc<dyn Journal>) -> Self {
-        Self { data, shim, journal }
+        Self {
+            data,
+            shim,
+            journal,
+            gates: Gates::default(),
+        }
     }
 
     fn folder(&self, session: StreamId) -> SessionFolder {
@@ -85,6 +92,13 @@ impl Hands for LocalHands {
                     active_ms: 0,
                 },
                 Err(Trouble::Unknown(why)) => ToolOutcome::Unknown { why },
+                Err(Trouble::Ended) => ToolOutcome::Command(Execution {
+                    verdict: Verdict::Canceled,
+                    stdout: Output::default(),
+                    stderr: Output::default(),
+                    active_ms: 0,
+                    isolation: "process".into(),
+                }),
             }
         }
         .boxed()
@@ -92,8 +106,14 @@ impl Hands for LocalHands {
 
     fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()> {
         let directory = self.folder(session).step(step);
+        let gate = self.gates.of(session);
         async move {
-            if let Err(error) = blocking(move || shim::cancel(&directory)).await {
+            let canceled = blocking(move || {
+                gate.close().end(step);
+                until_claimed(&directory)?;
+                shim::cancel(&directory)
+            });
+            if let Err(error) = canceled.await {
                 tracing::warn!(%session, step, %error, "a command could not be asked to stop");
             }
         }
@@ -102,9 +122,14 @@ impl Hands for LocalHands {
 
     fn stop(&self, session: StreamId) -> BoxFuture<'static, Vec<u32>> {
         let steps = self.folder(session).steps();
+        let gate = self.gates.of(session);
         async move {
             let stopped = blocking(move || {
+                // A launch that is under way comes first and is found; one that comes later is refused.
+                let mut passed = gate.close();
+                passed.stop();
                 let directories = step_directories(&steps)?;
+                directories.iter().try_for_each(|directory| until_claimed(directory))?;
                 shim::kill_all(&session.to_string(), &directories, STOP_PATIENCE)
             });
             match stopped.await {
@@ -126,6 +151,8 @@ enum Trouble {
     Refused(String, String),
     /// Nobody can know whether it happened.
     Unknown(String),
+    /// It was ended before it was started.
+    Ended,
 }
 
 impl From<shim::FileError> for Trouble {
@@ -304,6 +331,7 @@ impl LocalHands {
     /// Sees a command through: starts it unless it was started before, waits for it, and collects what it left.
     async fn run(&self, act: &Act, folder: &SessionFolder, spec: shim::Spec) -> Result<Ended, Trouble> {
         let directory = folder.step(act.step);
+        let pass = self.gates.pass(act.session, act.step);
         loop {
             let looked = directory.clone();
             match blocking(move || shim::state(&looked))
@@ -321,12 +349,16 @@ impl LocalHands {
                 }
                 shim::State::NotStarted => {
                     let (program, place, wish) = (self.shim.clone(), directory.clone(), spec.clone());
+                    let pass = Arc::clone(&pass);
                     let launched = tokio::task::spawn_blocking(move || {
                         if let Some(parent) = place.parent() {
                             std::fs::create_dir_all(parent)
                                 .map_err(|error| refused("storage_unavailable", error))?;
                         }
-                        shim::launch(&program, &place, &wish).map_err(launch_trouble)
+                        match pass.launch(|| shim::launch(&program, &place, &wish)) {
+                            Some(launched) => launched.map(|_| ()).map_err(launch_trouble),
+                            None => Err(Trouble::Ended),
+                        }
                     });
                     launched
                         .await
@@ -506,6 +538,15 @@ fn apply_edit(
             "{path} was changed by somebody else meanwhile"
         ))),
     }
+}
+
+/// Waits for a shim that is about to claim its command: until then there is nobody who could be asked to end it.
+fn until_claimed(directory: &Path) -> io::Result<()> {
+    let give_up = Instant::now() + STOP_PATIENCE;
+    while matches!(shim::state(directory)?, shim::State::Starting) && Instant::now() < give_up {
+        std::thread::sleep(STARTING_PAUSE);
+    }
+    Ok(())
 }
 
 fn step_directories(steps: &Path) -> io::Result<Vec<PathBuf>> {

@@ -2,6 +2,7 @@
 
 mod durable;
 mod folders;
+mod gate;
 mod hands;
 mod output;
 mod workspace;

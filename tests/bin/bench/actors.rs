@@ -21,13 +21,12 @@ const CALLERS: usize = 64;
 
 /// Decisions of one stream.
 pub(crate) fn decide(plan: &Plan) -> Result<(), Failure> {
-    let mut runs = Vec::new();
-    for _ in 0..plan.rounds {
-        runs.push(block_on(decisions(plan))?);
-    }
-    runs.sort_by(|one, other| one.rate.total_cmp(&other.rate));
-    let yard = append::rate(plan, CALLERS)?;
-    let median = runs[runs.len() / 2];
+    let (median, yard) = in_turns(
+        plan,
+        CALLERS,
+        || block_on(decisions(plan)),
+        |measured| measured.rate,
+    )?;
     Row::new(plan)
         .measured(CALLERS, &median)
         .number("yardstick_per_s", yard.rate, 0)
@@ -35,6 +34,21 @@ pub(crate) fn decide(plan: &Plan) -> Result<(), Failure> {
         .with("yardstick", "append at 64")
         .print(plan);
     Ok(())
+}
+
+/// Takes turns with plain appends; the pair with the median ratio counts.
+fn in_turns<T>(
+    plan: &Plan,
+    waiting: usize,
+    run: impl Fn() -> Result<T, Failure>,
+    rate: impl Fn(&T) -> f64,
+) -> Result<(T, Measured), Failure> {
+    let mut pairs = Vec::new();
+    for _ in 0..plan.rounds {
+        pairs.push((run()?, append::rate(plan, waiting)?));
+    }
+    pairs.sort_by(|one, other| (rate(&one.0) / one.1.rate).total_cmp(&(rate(&other.0) / other.1.rate)));
+    Ok(pairs.swap_remove(pairs.len() / 2))
 }
 
 async fn decisions(plan: &Plan) -> Result<Measured, Failure> {
@@ -82,14 +96,9 @@ async fn call(
 /// Steps of 64 sessions whose brain and hands take no time.
 pub(crate) fn steps(plan: &Plan) -> Result<(), Failure> {
     let sessions = plan.count.unwrap_or(64);
-    let mut rates = Vec::new();
-    for _ in 0..plan.rounds {
-        rates.push(block_on(stepping(plan, sessions))?);
-    }
-    rates.sort_by(f64::total_cmp);
-    let rate = rates[rates.len() / 2];
+    let (rate, appends) = in_turns(plan, 64, || block_on(stepping(plan, sessions)), |rate| *rate)?;
     // Each step is two frames: that it begins, and what became of it.
-    let yard = append::rate(plan, 64)?.rate / 2.0;
+    let yard = appends.rate / 2.0;
     Row::new(plan)
         .with("concurrency", sessions)
         .number("rate_per_s", rate, 0)

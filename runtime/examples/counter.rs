@@ -1,24 +1,27 @@
-//! An entity of one's own: a counter that reminds, over a journal in a directory.
+//! An entity of one's own: a counter that reminds, with everything longhaul gives to sessions: durability, supervision,
+//! a durable timer, and the command line.
 //!
-//! `cargo run -p longhaul-actors --example counter [DIRECTORY]`
+//!     cargo run -p longhaul --example counter -- add 2
+//!     cargo run -p longhaul --example counter -- remind 2000
+//!     cargo run -p longhaul --example counter -- --data DIR journal inspect
+//!     cargo run -p longhaul --example counter -- --data DIR replay STREAM --to 1
 //!
-//! Run it twice in one directory: the second run goes on where the first ended, and a reminder that came due in between
-//! rings at once. Kill it while it waits: nothing that was answered is lost.
+//! Kill it while it waits and start it again: nothing that was answered is lost, and the reminder rings.
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use longhaul_actors::ports::Clock;
-use longhaul_actors::{
-    Decision, DecodeError, Entity, Moment, NoWorld, Options, Placed, Ports, Registry, System, SystemClock,
-    SystemOptions,
-};
-use longhaul_journal::{Journal, Level, LocalJournal, NewRecord, Record, Seq, Standing, StreamId};
+use longhaul::actors::{Decision, DecodeError, Entity, Moment, NoWorld, Placed};
+use longhaul::cli::Guest;
+use longhaul::journal::{Level, NewRecord, Record, Standing, StreamId};
+use longhaul::{Options, Runtime};
 use serde::{Deserialize, Serialize};
 
 /// The rules. It has no values: an entity is its functions.
+#[derive(Debug)]
 enum Counter {}
 
 /// Wishes.
@@ -135,40 +138,51 @@ impl Entity for Counter {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let folder = std::env::args()
-        .nth(1)
-        .map_or_else(|| std::env::temp_dir().join("longhaul-counter"), PathBuf::from);
-    let (journal, _report) = LocalJournal::open(&folder, longhaul_journal::Options::default())?;
-    let journal = Arc::new(journal);
-    let clock = Arc::new(SystemClock::new());
-    let system = System::start(SystemOptions::default())?;
-    let ports = Ports {
-        journal: Arc::clone(&journal) as Arc<dyn Journal>,
-        clock: Arc::clone(&clock) as Arc<dyn Clock>,
-        world: Arc::new(NoWorld),
-    };
-    let counters = Registry::<Counter>::open(&system, ports, Options::default());
+const USAGE: &str = "usage: counter [--data DIR] add N | remind MS | any verb of longhaul";
 
+fn main() -> ExitCode {
+    longhaul::intercept();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (data, verb) = match words.as_slice() {
+        [flag, data, verb @ ..] if flag == "--data" => (PathBuf::from(data), verb),
+        verb => (std::env::temp_dir().join("longhaul-counter"), verb),
+    };
+    let wish = match verb {
+        [add, by] if add == "add" => by.parse().map(Wish::Add).ok(),
+        [remind, ms] if remind == "remind" => ms.parse().map(|ms| Wish::RemindIn { ms }).ok(),
+        // Everything else is the command line of longhaul, which now knows counters too.
+        _ => return longhaul::cli::main_with(&[Guest::of::<Counter>()]),
+    };
+    match wish.map(|wish| run(&data, wish)) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+        None => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(data: &Path, wish: Wish) -> Result<(), Box<dyn Error>> {
+    // No command is run here, so any program will do as the shim; this one is.
+    let runtime = Runtime::open(data, Options::default()).await?;
+    let counters = runtime.host::<Counter>(Arc::new(NoWorld));
     // A name is an address: the same stream in every run.
     let stream = StreamId::named("counter", "local", "example");
-    let total = counters.send(stream, Wish::Add(1)).await?;
-    println!("counted to {total}; this is on disk now");
-    counters.send(stream, Wish::RemindIn { ms: 2_000 }).await?;
-    println!("a reminder is set; kill this process and start it again, if you like");
-
-    let set = counters.query(stream, |_, seq| seq).await?;
-    let mut head = journal.watch(stream);
-    head.wait_for(|head| *head > set).await?;
-    let (state, seq): (State, Seq) = counters.query(stream, |state, seq| (state.clone(), seq)).await?;
-    println!(
-        "reminded {} times so far, at record {seq}: {state:?}",
-        state.reminded
-    );
-
-    counters.close().await;
-    system.close().await;
-    journal.close();
+    let reminds = matches!(wish, Wish::RemindIn { .. });
+    let before = counters.query(stream, |state, _| state.reminded).await?;
+    let total = counters.send(stream, wish).await?;
+    println!("{total}, in stream {stream}; this is on disk now");
+    // The reminder is durable: killed while it waits, the next run rings it, at once when it has come due meanwhile.
+    while reminds && counters.query(stream, |state, _| state.reminded).await? == before {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let reminded = counters.query(stream, |state, _| state.reminded).await?;
+    println!("reminded {reminded} times so far");
+    runtime.close().await;
     Ok(())
 }
