@@ -313,9 +313,11 @@ mod tests {
 
     /// A journal of many small segments in which every stream has moved several times.
     fn journal(folder: &Path) -> Segments {
-        let mut options = Options::default();
-        options.segment_bytes = 16 << 10;
-        options.fill_ahead = 16 << 10;
+        let options = Options {
+            segment_bytes: 16 << 10,
+            fill_ahead: 16 << 10,
+            ..Options::default()
+        };
         let (journal, _) = LocalJournal::open(folder, options).unwrap();
         for round in 0..4 {
             let receipts: Vec<_> = (0..STREAMS)
