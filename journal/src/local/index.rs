@@ -167,7 +167,7 @@ impl Index {
         }
         let mut from = None;
         loop {
-            from = self.fresh().settle(through, from, 1024);
+            from = self.fresh().settle(through, from, 128);
             if from.is_none() {
                 break;
             }

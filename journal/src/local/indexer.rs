@@ -27,6 +27,10 @@ const GROUP_BYTES: u64 = 512 << 20;
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_AT_MOST: Duration = Duration::from_secs(60);
 
+/// How far the indexer steps back: a tenth of what others get on a busy core.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
 /// What came of building the catalogue again.
 #[derive(Debug)]
 pub(crate) struct Rebuilt {
@@ -266,6 +270,7 @@ fn move_aside(folder: &std::path::Path) -> io::Result<Option<PathBuf>> {
 
 /// Indexes sealed segments as they are finished; the body of a thread, which ends when the committer does.
 pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>) {
+    step_back();
     let mut wait = None;
     loop {
         let told = match wait {
@@ -291,6 +296,13 @@ pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>) {
             }
         };
     }
+}
+
+/// Lets everybody else go first: appends wait for the committer, and nobody waits for a catalogue.
+fn step_back() {
+    // Only Linux has a niceness per thread; without it the indexer is merely in the way more often.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
 }
 
 #[cfg(test)]
