@@ -23,6 +23,10 @@ crash SEED="1" KILLS="40":
     cargo test -p longhaul-tests --locked --test crash_matrix -- --nocapture
     LONGHAUL_TEST_SEED={{SEED}} LONGHAUL_TEST_KILLS={{KILLS}} cargo test -p longhaul-tests --locked --test kill -- --nocapture
 
+# Breaks one promise at a time, and requires that a named test notices.
+sabotage:
+    cargo run --locked -p longhaul-tests --bin sabotage
+
 # Everything at full counts; takes long.
 deep:
     LONGHAUL_TEST_DEEP=1 cargo test --workspace --release --locked -- --include-ignored

@@ -160,6 +160,17 @@ pub struct SetupError {
     pub code: String,
     /// What to do next, for a person.
     pub detail: String,
+    /// All that is known about it, kept as a blob.
+    pub report: Option<Report>,
+}
+
+/// A report that was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// sha256 (hex) of its bytes, which is its name in the blob store.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
 }
 
 /// One act for the hands.

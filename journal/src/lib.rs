@@ -89,6 +89,8 @@ pub mod conformance;
 pub mod faults;
 #[doc(hidden)]
 pub mod files;
+#[doc(hidden)]
+pub mod sabotage;
 
 pub use blobs::{BlobError, BlobId, BlobRef, Blobs};
 pub use codec::Flaw;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::files::{self, Disk, DiskFile};
 use crate::id::Position;
+use crate::sabotage;
 
 /// Bytes before the first frame of a segment.
 pub(crate) const HEADER_BYTES: usize = 64;
@@ -83,6 +84,30 @@ pub(crate) struct Segment {
     pub(crate) first: Position,
     pub(crate) end: Option<Position>,
     pub(crate) file: Arc<dyn DiskFile>,
+}
+
+/// Why a segment did not get its place.
+#[derive(Debug)]
+pub(crate) enum PlaceError {
+    /// It has no name yet: writing may go on in the segment before it.
+    NotPlaced(io::Error),
+    /// It may have its name. Whoever opens the journal next takes that name for the end of the segment before it, so
+    /// that frames written on there would be lost: nothing more may be written.
+    Doubtful(io::Error),
+}
+
+impl From<PlaceError> for io::Error {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::NotPlaced(error) | PlaceError::Doubtful(error) => error,
+        }
+    }
+}
+
+impl From<io::Error> for PlaceError {
+    fn from(error: io::Error) -> Self {
+        Self::NotPlaced(error)
+    }
 }
 
 impl Segments {
@@ -180,11 +205,17 @@ impl Segments {
         first: Position,
         prepared: &Path,
         file: &dyn DiskFile,
-    ) -> io::Result<()> {
-        files::write_all(file, &header(journal, first), 0)?;
-        file.sync_data()?;
-        self.disk.rename(prepared, &self.path(first))?;
-        self.disk.sync_dir(&self.folder)?;
+    ) -> Result<(), PlaceError> {
+        files::write_all(file, &header(journal, first), 0).map_err(PlaceError::NotPlaced)?;
+        file.sync_data().map_err(PlaceError::NotPlaced)?;
+        let renamed = self.disk.rename(prepared, &self.path(first));
+        renamed.map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PlaceError::NotPlaced(error),
+            _ => PlaceError::Doubtful(error),
+        })?;
+        if !sabotage::is_on("leave-a-segment-unnamed") {
+            self.disk.sync_dir(&self.folder).map_err(PlaceError::Doubtful)?;
+        }
         self.add(first);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use longhaul_journal::{ChainHash, Journal, Limit, ReadError, Seq, StreamId};
+use longhaul_journal::{ChainHash, Journal, Limit, ReadError, Seq, StreamId, sabotage};
 
 use crate::disk::DiskStore;
 
@@ -199,7 +199,7 @@ impl SnapshotStore {
     ) -> Result<Option<Snapshot>, ReadError> {
         let mut at_most = head;
         while let Some(snapshot) = self.newest(stream, fold, at_most) {
-            if Self::holds(journal, stream, &snapshot)? {
+            if sabotage::is_on("trust-a-stale-snapshot") || Self::holds(journal, stream, &snapshot)? {
                 add(&self.counts.used);
                 return Ok(Some(snapshot));
             }

@@ -100,6 +100,53 @@ fn one_of_another_history_is_reported_and_dropped_for_an_older_one() {
     });
 }
 
+/// An upgrade that changes the fold replays, and finds its own snapshots again afterwards.
+#[test]
+fn one_of_another_fold_version_or_kind_or_stream_is_not_even_looked_at() {
+    each_store(|store| {
+        let (journal, stream, hashes) = journal(30);
+        let newer = FoldId {
+            version: FOLD.version + 1,
+            ..FOLD
+        };
+        let other = FoldId {
+            kind: "other",
+            ..FOLD
+        };
+        store.put(stream, FOLD, &at(10, hashes[9]));
+        for fold in [newer, other] {
+            assert_eq!(store.recover(&journal, stream, fold, Seq(30)).unwrap(), None);
+        }
+        let neighbour = StreamId::named("counter", "local", "neighbour");
+        assert_eq!(store.newest(neighbour, FOLD, Seq(30)), None);
+        assert_eq!(store.newest(stream, FOLD, Seq(30)), Some(at(10, hashes[9])));
+    });
+}
+
+/// One that is ahead of the journal, as after a directory was restored from an older copy, waits for nobody.
+#[test]
+fn one_beyond_the_head_is_not_used() {
+    each_store(|store| {
+        let (journal, stream, hashes) = journal(30);
+        store.put(stream, FOLD, &at(20, hashes[19]));
+        // The older copy went on in its own way, up to the same seq and beyond.
+        store.put(stream, FOLD, &at(40, ChainHash([4; 16])));
+        assert_eq!(
+            store.recover(&journal, stream, FOLD, Seq(30)).unwrap(),
+            Some(at(20, hashes[19]))
+        );
+        assert_eq!(
+            store.recover(&journal, stream, FOLD, Seq(40)).unwrap(),
+            Some(at(20, hashes[19]))
+        );
+        assert_eq!(
+            store.counters().mismatched,
+            1,
+            "found once the journal has got there"
+        );
+    });
+}
+
 #[test]
 fn what_is_too_large_or_forgotten_is_replayed() {
     each_store(|store| {

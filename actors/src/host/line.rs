@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use longhaul_journal::{ChainHash, Draft, Durable, Epoch, Journal, Receipt, Seq, StreamId, SubmitError};
+use longhaul_journal::{
+    ChainHash, Draft, Durable, Epoch, Journal, Receipt, Seq, Standing, StreamId, SubmitError, sabotage,
+};
 use longhaul_snapshots::Policy;
 
 use crate::answer::{Ask, Caller, Held, SendError};
@@ -200,7 +202,11 @@ impl<E: Entity> Line<E> {
             epoch: self.epoch,
             expected: self.folded,
             time_ms,
-            standing: E::standing(&self.state),
+            standing: if sabotage::is_on("drop-the-standing") {
+                Standing::Done
+            } else {
+                E::standing(&self.state)
+            },
             records: decision.events.iter().map(E::encode).collect(),
         };
         Ruled::Facts(Facts {
@@ -264,7 +270,7 @@ impl<E: Entity> Line<E> {
                 let message = panic_message(&*panic);
                 tracing::warn!(stream = %self.stream, message, "a question about a state panicked");
             }
-            Ok(held) if self.is_settled() => held(),
+            Ok(held) if self.is_settled() || sabotage::is_on("show-before-the-receipt") => held(),
             Ok(held) => self.waiting.push_back(Step::Sight(held)),
         }
     }

@@ -8,7 +8,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Message};
 use futures_util::future::BoxFuture;
-use longhaul_journal::{Epoch, Seq, Standing, StreamId};
+use longhaul_journal::{Epoch, Seq, Standing, StreamId, sabotage};
 use tokio::task::AbortHandle;
 
 use crate::answer::{Ask, Caller, TurnedAway};
@@ -242,6 +242,10 @@ impl<E: Entity> Host<E> {
         self.set_alarm(released.due, ctx);
         // The line starts as if nothing were owed; so nothing said at first means that nothing is.
         let owed = released.owed.or_else(|| self.fresh.then(Vec::new));
+        if self.fresh && self.recovery.head > Seq::ZERO && sabotage::is_on("forget-what-is-owed") {
+            self.fresh = false;
+            return;
+        }
         if let Some(owed) = owed {
             let found = self.fresh.then_some(self.recovery.head);
             let recovered = |seq: Seq| found.is_some_and(|head| seq <= head);
@@ -345,6 +349,10 @@ impl<E: Entity> Handler<Letter<E>> for Host<E> {
             letter => {
                 if let Err(broken) = self.read(letter, ctx) {
                     self.break_down(broken, ctx);
+                } else if sabotage::is_on("begin-before-the-receipt")
+                    && let Ok(early) = self.line.survey()
+                {
+                    self.act_on(early, ctx);
                 }
             }
         }

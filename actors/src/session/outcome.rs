@@ -18,7 +18,7 @@ use super::state::{OpenStep, Phase, Work};
 use super::tool::ToolOutcome;
 use super::waits;
 use crate::entity::{Decision, Recovery, RecoveryCause};
-use crate::ports::{BrainFailure, SetupError};
+use crate::ports::{BrainFailure, Report, SetupError};
 
 pub(super) fn slot_granted(mut draft: Draft) -> Decision<Event, Reply> {
     if draft.state.phase == Phase::Queued {
@@ -35,10 +35,21 @@ pub(super) fn prepared(mut draft: Draft, result: Result<Isolation, SetupError>) 
         Ok(isolation) => {
             draft.push(Actor::RUNTIME, None, SandboxReady { isolation });
         }
-        Err(SetupError { code, detail }) => {
+        Err(SetupError { code, detail, report }) => {
             let detail = clip(detail);
             let text = format!("the workspace could not be made ready: {detail}. Say when to try again");
             let cause = draft.push(Actor::RUNTIME, None, SandboxSetupFailed { code, detail });
+            if let Some(Report { sha256, bytes }) = report {
+                let (kind, name) = ("report".into(), "setup-report.txt".into());
+                let artifact = ArtifactCreated {
+                    step: 0,
+                    kind,
+                    name,
+                    sha256,
+                    bytes,
+                };
+                draft.push(Actor::RUNTIME, Some(cause), artifact);
+            }
             draft.push(Actor::RUNTIME, Some(cause), AgentQuestion { text });
         }
     }

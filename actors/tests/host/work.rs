@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::kit::{Bench, HeldJournal, Wish, counter};
 use futures_util::FutureExt;
 use longhaul_actors::{EffectId, ManualClock, Options};
-use longhaul_journal::{MemoryJournal, Seq};
+use longhaul_journal::{MemoryJournal, Seq, SubmitError};
 
 /// B-CRASH-1: nothing is begun that a crash could take back.
 #[tokio::test]
@@ -33,6 +33,25 @@ async fn work_is_begun_only_when_it_is_durable() {
     bench.desk.finish("dig", "a hole");
     until_done(&bench, "a hole").await;
     bench.close().await;
+}
+
+/// B-CRASH-1: what was owed by a frame that is not there was never begun.
+#[tokio::test]
+async fn work_of_a_frame_that_was_not_written_is_never_begun() {
+    let held = HeldJournal::holding(MemoryJournal::new());
+    let bench = Bench::open(held.clone());
+    let a = counter("a");
+    let mut owe = bench.counters.send(a, Wish::Owe("dig".into())).boxed();
+    assert!((&mut owe).now_or_never().is_none());
+    held.until_held(1).await;
+    let reason = "the disk is full".into();
+    held.refuse_held(&SubmitError::NotWritten { reason });
+    owe.await.unwrap_err();
+    // The next actor of the stream has lived since.
+    assert_eq!(bench.counters.send(a, Wish::Add(1)).await, Ok(1));
+    let desk = Arc::clone(&bench.desk);
+    bench.close().await;
+    assert_eq!(desk.begun(), []);
 }
 
 /// B-CRASH-1: the outcome finds its stream; the work is done once though its actor died twice meanwhile.

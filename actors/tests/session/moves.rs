@@ -208,6 +208,7 @@ pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
             result: Err(SetupError {
                 code: "no_git".into(),
                 detail: "install git".into(),
+                report: None,
             }),
         },
         Effect::Prepare { .. } => ready(),

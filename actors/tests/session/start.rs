@@ -1,6 +1,6 @@
 //! How a session begins: get or create, set-up, and its first turn.
 
-use longhaul_actors::ports::SetupError;
+use longhaul_actors::ports::{Report, SetupError};
 use longhaul_actors::session::{
     Answer, Command, Limits, MESSAGE_LIMIT, METADATA_LIMIT, Refusal, SendMode, Start,
 };
@@ -121,11 +121,19 @@ fn a_set_up_that_fails_asks_the_human_and_is_tried_again_when_told() {
     let failed = SetupError {
         code: "workspace_clone_failed".into(),
         detail: "git is not installed".into(),
+        report: Some(Report {
+            sha256: "ab".repeat(32),
+            bytes: 20,
+        }),
     };
     given(interactive())
         .when(Command::SlotGranted)
         .when(Command::Prepared { result: Err(failed) })
-        .then(["sandbox.setup_failed", "agent.question"])
+        .then([
+            "sandbox.setup_failed",
+            "artifact.created report",
+            "agent.question",
+        ])
         .stands("awaiting_input")
         .owes([])
         .when(send("git is there now", SendMode::Steer))
@@ -133,7 +141,7 @@ fn a_set_up_that_fails_asks_the_human_and_is_tried_again_when_told() {
         .stands("queued")
         .when(Command::SlotGranted)
         .when(ready())
-        .then(["sandbox.ready", "turn.started input 2 6", "model.started"]);
+        .then(["sandbox.ready", "turn.started input 2 7", "model.started"]);
 }
 
 #[test]

@@ -270,8 +270,29 @@ fn check_format(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
         Format::Unreadable => Err(OpenError::Unrecognised {
             folder: folder.to_owned(),
         }),
-        Format::Absent => identity::write_format(disk, folder).map_err(|error| not_writable(folder, &error)),
+        Format::Absent => sync_ancestors(disk, folder)
+            .and_then(|()| identity::write_format(disk, folder))
+            .map_err(|error| not_writable(folder, &error)),
     }
+}
+
+/// Makes the name of a new data directory durable, and the names on the way to it: what is synced inside a folder that
+/// nobody can find after power loss is lost all the same.
+///
+/// It comes before the format file, so that whoever finds that file need not do it again.
+fn sync_ancestors(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    let folder = std::path::absolute(folder)?;
+    for (distance, ancestor) in folder.ancestors().skip(1).enumerate() {
+        match disk.sync_dir(ancestor) {
+            Ok(()) => {}
+            // Further up they were there before us, or so we hope; and a folder that one may not read cannot be synced.
+            Err(error) if distance > 0 || error.kind() == io::ErrorKind::PermissionDenied => {
+                tracing::debug!(folder = %ancestor.display(), %error, "a folder above the data directory cannot be synced");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Removes what a crash left half made; nothing under a temporary name was ever acknowledged.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::files::{self, DiskFile};
 use crate::id::Position;
-use crate::segment::{HEADER_LEN, JournalId, Segments};
+use crate::segment::{HEADER_LEN, JournalId, PlaceError, Segments};
 
 /// Zeros written, and synced, at a time: little enough that an append hardly waits behind them.
 static ZEROS: [u8; 512 << 10] = [0; 512 << 10];
@@ -126,7 +126,12 @@ impl Filler {
     }
 
     /// Gives the next segment its place at `first`; one is made on the spot if none is ready.
-    pub(crate) fn next(&self, journal: JournalId, segments: &Segments, first: Position) -> io::Result<Room> {
+    pub(crate) fn next(
+        &self,
+        journal: JournalId,
+        segments: &Segments,
+        first: Position,
+    ) -> Result<Room, PlaceError> {
         let prepared = {
             let mut wish = self.wish();
             (wish.size, wish.pace) = (0, 0);

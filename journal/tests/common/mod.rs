@@ -42,6 +42,13 @@ pub fn stream(number: u64) -> StreamId {
     StreamId::named("session", "local", &number.to_string())
 }
 
+/// A folder in memory where that is possible: for tests in which what a disk would keep is simulated.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 pub fn open(folder: &Path) -> (LocalJournal, OpenReport) {
     LocalJournal::open(folder, Options::default()).unwrap()
 }
@@ -130,11 +137,13 @@ pub fn copy_dir(from: &Path, to: &Path) {
 pub struct Dice(pub u64);
 
 impl Dice {
-    /// A seed from `JOURNAL_SEED`, or a fixed one per name; printed.
+    /// A seed from `LONGHAUL_TEST_SEED`, decimal or `0x` and hexadecimal, or from the clock; printed.
     pub fn seeded(name: &str) -> Self {
-        let given = std::env::var("JOURNAL_SEED")
-            .ok()
-            .and_then(|text| text.parse().ok());
+        let given = std::env::var("LONGHAUL_TEST_SEED").ok();
+        let given = given.and_then(|text| match text.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16).ok(),
+            None => text.parse().ok(),
+        });
         let seed = given.unwrap_or_else(|| {
             std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
@@ -142,7 +151,7 @@ impl Dice {
                 .subsec_nanos()
                 .into()
         });
-        eprintln!("{name}: JOURNAL_SEED={seed}");
+        eprintln!("{name}: LONGHAUL_TEST_SEED={seed}");
         Self(seed)
     }
 

@@ -18,6 +18,7 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::procs::{self, Process};
+use crate::sabotage;
 use crate::spec::{Claim, ExitRecord, Spec};
 
 pub(crate) const SPEC: &str = "spec.json";
@@ -84,6 +85,13 @@ impl UnknownCause {
 /// # Errors
 /// Only when the directory or `/proc` cannot be read; what is torn is an answer, not an error.
 pub fn state(dir: &Path) -> io::Result<State> {
+    match look(dir)? {
+        State::Unknown(_) if sabotage::is_on("run-an-unknown-again") => Ok(State::NotStarted),
+        found => Ok(found),
+    }
+}
+
+fn look(dir: &Path) -> io::Result<State> {
     if let Some(ended) = exit_state(dir)? {
         return Ok(ended);
     }
@@ -225,6 +233,11 @@ pub(crate) fn lock(dir: &Path) -> io::Result<Option<Lock>> {
 
 /// Whether the command was already claimed or has ended.
 pub(crate) fn is_taken(dir: &Path) -> io::Result<bool> {
+    if sabotage::is_on("launch-what-is-claimed") {
+        drop(std::fs::remove_file(dir.join(CLAIM)));
+        drop(std::fs::remove_file(dir.join(EXIT)));
+        return Ok(false);
+    }
     Ok(dir.join(EXIT).try_exists()? || dir.join(CLAIM).try_exists()?)
 }
 

@@ -47,6 +47,7 @@ mod dir;
 mod files;
 mod launcher;
 mod procs;
+mod sabotage;
 mod shim;
 mod spec;
 mod start;

@@ -1,7 +1,7 @@
 //! Records of a session as pages.
 
 use longhaul_actors::RecoverError;
-use longhaul_journal::{Journal, Limit, Seq, StreamId};
+use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
 
 use super::problems::{read_problem, recover_problem};
 use crate::api::{Code, EventsPage, EventsQuery, Problem, RecordView};
@@ -33,9 +33,12 @@ pub(super) fn records(
             records: PAGE,
             ..Limit::default()
         };
-        let frames = journal
-            .read(stream, Seq(next_after), page)
-            .map_err(read_problem)?;
+        let frames = match journal.read(stream, Seq(next_after), page) {
+            Ok(frames) => frames,
+            // Readable up to the gap: what lies before it is this page, and the next one is refused.
+            Err(ReadError::Damaged { .. }) if next_after > query.after => break,
+            Err(error) => return Err(read_problem(error)),
+        };
         if frames.is_empty() {
             break;
         }

@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{Act, Hands, SetupError};
+use longhaul_actors::ports::{Act, Hands, Report, SetupError};
 use longhaul_actors::session::{
     Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read, Tool,
     ToolOutcome, Verdict, WorkspaceSpec, Write,
 };
 use longhaul_hands as shim;
-use longhaul_journal::{Journal, StreamId};
+use longhaul_journal::{Blobs, Journal, StreamId};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::gate::Gates;
 use super::output::{Captured, keep};
-use super::workspace::{Prepared, prepare};
+use super::workspace::{Prepared, failed, prepare};
 use super::{SessionFolder, durable};
 
 /// Largest file that is read for a brain or edited, bytes.
@@ -68,12 +68,14 @@ impl Hands for LocalHands {
         spec: WorkspaceSpec,
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
         let folder = self.folder(session);
+        let journal = Arc::clone(&self.journal);
         async move {
-            let prepared = blocking(move || Ok(prepare(&folder, &spec))).await;
-            prepared.map_err(|error| SetupError {
-                code: "workspace_unwritable".into(),
-                detail: error.to_string(),
-            })??;
+            let prepared = blocking(move || {
+                let prepared = prepare(&folder, &spec);
+                Ok(prepared.map_err(|error| with_report(error, &spec, journal.blobs())))
+            });
+            let prepared = prepared.await;
+            prepared.map_err(|error| failed("workspace_unwritable", error))??;
             Ok(Isolation {
                 mode: "process".into(),
             })
@@ -143,6 +145,22 @@ impl Hands for LocalHands {
         }
         .boxed()
     }
+}
+
+/// Keeps what is known of a failed set-up where it outlives the session. Without it the error stands for itself.
+fn with_report(mut error: SetupError, spec: &WorkspaceSpec, blobs: &dyn Blobs) -> SetupError {
+    let text = format!(
+        "{}\n\n{}\n\nworkspace: {:?} of {:?}\n",
+        error.code, error.detail, spec.kind, spec.source
+    );
+    match blobs.put(&mut text.as_bytes()) {
+        Ok(blob) => {
+            let (sha256, bytes) = (blob.id.to_string(), blob.bytes);
+            error.report = Some(Report { sha256, bytes });
+        }
+        Err(trouble) => tracing::warn!(%trouble, "the report of a failed set-up could not be kept"),
+    }
+    error
 }
 
 /// Why an act has no ordinary outcome.

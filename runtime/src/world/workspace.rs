@@ -41,10 +41,11 @@ impl Prepared {
     }
 }
 
-fn failed(code: &str, detail: impl ToString) -> SetupError {
+pub(crate) fn failed(code: &str, detail: impl ToString) -> SetupError {
     SetupError {
         code: code.into(),
         detail: detail.to_string(),
+        report: None,
     }
 }
 

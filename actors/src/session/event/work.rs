@@ -115,7 +115,7 @@ pub struct ToolOutcomeUnknown {
 /// `artifact.created`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ArtifactCreated {
-    /// The step that made it.
+    /// The step that made it; 0 when none did.
     pub step: u64,
     /// `report`, `research_note`, `content_draft`, `patch`, `task_suggestion`.
     pub kind: String,

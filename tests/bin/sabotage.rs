@@ -1,0 +1,239 @@
+//! The sabotage list: breaks one promise at a time and requires that a named test notices.
+//!
+//! `just sabotage` builds the tests once, with the feature `sabotage` and in a target directory of their own, so that no
+//! sabotaged object ever lies beside a real one. Each named test must be green as it is, and red with its promise broken.
+//! A test that stays green has proved nothing so far, and fails the run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// A broken promise may show as a test that never ends.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is broken, and the test that must notice: package, test binary, test.
+type Entry = (&'static str, &'static str, &'static str, &'static str);
+
+const LIST: &[Entry] = &[
+    (
+        "acknowledge-before-sync",
+        "journal",
+        "power",
+        "whatever_a_power_loss_drops_what_was_acknowledged_is_there_and_nothing_is_half_there",
+    ),
+    (
+        "name-an-unsynced-blob",
+        "journal",
+        "power",
+        "whatever_a_power_loss_drops_what_was_acknowledged_is_there_and_nothing_is_half_there",
+    ),
+    (
+        "leave-a-segment-unnamed",
+        "journal",
+        "power",
+        "whatever_a_power_loss_drops_what_was_acknowledged_is_there_and_nothing_is_half_there",
+    ),
+    (
+        "take-a-torn-frame",
+        "journal",
+        "reopen",
+        "a_torn_tail_is_dropped_whole_and_reported",
+    ),
+    (
+        "believe-the-page-cache",
+        "journal",
+        "faults",
+        "after_a_failed_sync_the_page_cache_is_not_believed",
+    ),
+    (
+        "skip-the-epoch-check",
+        "journal",
+        "conformance",
+        "the_local_journal_keeps_every_promise",
+    ),
+    (
+        "skip-the-expected-check",
+        "journal",
+        "conformance",
+        "the_local_journal_keeps_every_promise",
+    ),
+    (
+        "trust-a-stale-snapshot",
+        "snapshots",
+        "store",
+        "one_of_another_history_is_reported_and_dropped_for_an_older_one",
+    ),
+    (
+        "trust-a-stale-snapshot",
+        "actors",
+        "host",
+        "fold::a_snapshot_of_another_history_is_not_believed",
+    ),
+    (
+        "drop-the-standing",
+        "actors",
+        "host",
+        "work::owed_work_is_found_after_a_kill",
+    ),
+    (
+        "forget-what-is-owed",
+        "actors",
+        "host",
+        "work::owed_work_is_found_after_a_kill",
+    ),
+    (
+        "show-before-the-receipt",
+        "actors",
+        "host",
+        "gate::nothing_is_shown_before_it_is_durable",
+    ),
+    (
+        "begin-before-the-receipt",
+        "actors",
+        "host",
+        "work::work_of_a_frame_that_was_not_written_is_never_begun",
+    ),
+    (
+        "launch-what-is-claimed",
+        "runtime/hands",
+        "survival",
+        "a_torn_exit_record_is_unknown_and_not_run_again",
+    ),
+    (
+        "run-an-unknown-again",
+        "runtime/hands",
+        "survival",
+        "a_torn_exit_record_is_unknown_and_not_run_again",
+    ),
+];
+
+fn main() -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("it lies in the workspace");
+    let Some(built) = build(root) else {
+        eprintln!("the sabotaged tests do not build");
+        return ExitCode::FAILURE;
+    };
+    let mut missed = 0;
+    for (breach, package, target, test) in LIST {
+        let run = |breach| run(root, &built, package, target, test, breach);
+        let begun = Instant::now();
+        // The healthy run first: a test that is red anyway notices nothing.
+        let verdict = match (run(None), run(Some(breach))) {
+            (Seen::Green, Seen::Red) => "noticed",
+            (Seen::Green, Seen::Hung) => "noticed (it never ended)",
+            (Seen::Green, Seen::Green) => "NOT NOTICED",
+            (_, _) => "RED WITHOUT IT",
+        };
+        missed += usize::from(!verdict.starts_with("noticed"));
+        println!(
+            "{breach:<26} {verdict:<25} {:>4.1}s  {package}: {test}",
+            begun.elapsed().as_secs_f64()
+        );
+    }
+    println!("{} breaches, {missed} not noticed", LIST.len());
+    if missed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Builds every test binary of the list, and says where each lies.
+fn build(root: &Path) -> Option<BTreeMap<(String, String), PathBuf>> {
+    let mut cargo = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    cargo
+        .current_dir(root)
+        .args([
+            "test",
+            "--no-run",
+            "--locked",
+            "--message-format=json-render-diagnostics",
+        ])
+        .args(["--target-dir", "target/sabotage"])
+        .args(["--features", "longhaul-journal/sabotage,longhaul-hands/sabotage"])
+        .args(["-p", "longhaul-journal", "-p", "longhaul-snapshots"])
+        .args(["-p", "longhaul-actors", "-p", "longhaul-hands"]);
+    let mut targets: Vec<&str> = LIST.iter().map(|(_, _, target, _)| *target).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    for target in targets {
+        cargo.args(["--test", target]);
+    }
+    let output = cargo.stderr(Stdio::inherit()).output().ok()?;
+    if !output.status.success() {
+        return None;
+    }
+    let mut built = BTreeMap::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
+            continue;
+        };
+        let path = |value: &serde_json::Value| value.as_str().map(PathBuf::from);
+        if let (Some(executable), Some(manifest), Some(target)) = (
+            path(&message["executable"]),
+            path(&message["manifest_path"]),
+            message["target"]["name"].as_str(),
+        ) {
+            let folder = manifest.parent()?.strip_prefix(root).ok()?;
+            built.insert((folder.display().to_string(), target.to_owned()), executable);
+        }
+    }
+    Some(built)
+}
+
+/// What a run of one test came to.
+enum Seen {
+    Green,
+    Red,
+    Hung,
+}
+
+fn run(
+    root: &Path,
+    built: &BTreeMap<(String, String), PathBuf>,
+    package: &str,
+    target: &str,
+    test: &str,
+    breach: Option<&str>,
+) -> Seen {
+    let executable = built
+        .get(&(package.to_owned(), target.to_owned()))
+        .unwrap_or_else(|| panic!("{package} has no test binary {target}"));
+    let mut command = Command::new(executable);
+    command
+        .current_dir(root.join(package))
+        .args(["--exact", test])
+        .env_remove("LONGHAUL_SABOTAGE")
+        // Whether a test can notice is asked here, not whether chance lets it.
+        .env("LONGHAUL_TEST_SEED", "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    if let Some(breach) = breach {
+        command.env("LONGHAUL_SABOTAGE", breach);
+    }
+    let mut child = command.spawn().expect("the test binary starts");
+    let begun = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("it can be waited for") {
+            Some(status) => break status,
+            None if begun.elapsed() > PATIENCE => {
+                child.kill().expect("it can be killed");
+                child.wait().expect("it can be waited for");
+                return Seen::Hung;
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let mut said = String::new();
+    let mut stdout = child.stdout.take().expect("it is piped");
+    std::io::Read::read_to_string(&mut stdout, &mut said).expect("it is text");
+    // A name that matches no test passes as well, and would prove nothing.
+    assert!(
+        said.contains("running 1 test"),
+        "{package} has no test {test} in {target}"
+    );
+    if status.success() { Seen::Green } else { Seen::Red }
+}
