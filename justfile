@@ -31,9 +31,9 @@ sabotage:
 deep:
     LONGHAUL_TEST_DEEP=1 cargo test --workspace --release --locked -- --include-ignored
 
-# Durable appends against the yardstick of the same run.
-bench:
-    cargo run --release -p longhaul-journal --example append_rate
+# One bench by name (`just bench list`), beside its yardstick; docs/performance.md has the table.
+bench NAME="append" *FLAGS:
+    cargo run --release --locked -p longhaul-tests --bin bench -- {{NAME}} {{FLAGS}}
 
 # The whole story with real processes.
 demo:

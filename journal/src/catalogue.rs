@@ -117,17 +117,22 @@ impl Catalogue {
         Ok(Position(read_u64(&meta, 0)?))
     }
 
-    /// Adds one segment, whose frames end at `through`. Doing it twice changes nothing.
+    /// Adds sealed segments, whose frames end at `through`. Doing it twice changes nothing.
     ///
-    /// `indexed_through` moves last, after everything before it was synced, so that it never promises what is not there.
+    /// `indexed_through` moves last, after everything before it was synced, so that it never promises what is not there. It
+    /// does not move at all, and `false` is returned, when `goes_on` says no in between: a close must not wait.
     pub(crate) fn absorb(
         &self,
         journal: JournalId,
         additions: &Additions,
         through: Position,
-    ) -> Result<(), Broken> {
+        goes_on: impl Fn() -> bool,
+    ) -> Result<bool, Broken> {
         let streams: Vec<_> = additions.streams.iter().collect();
         for some in streams.chunks(STREAMS_PER_BATCH) {
+            if !goes_on() {
+                return Ok(false);
+            }
             let mut batch = sled::Batch::default();
             for (stream, addition) in some {
                 add(&mut batch, **stream, addition);
@@ -151,7 +156,8 @@ impl Catalogue {
             guard(|| self.db.insert(&key, summed(&key, value)))?;
         }
         self.sync()?;
-        self.put_meta(through, journal)
+        self.put_meta(through, journal)?;
+        Ok(true)
     }
 
     /// The head of a stream as of the last indexed segment.

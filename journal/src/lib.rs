@@ -74,6 +74,7 @@ mod sequence;
 mod catalogue;
 mod local;
 mod memory;
+mod spread;
 mod watches;
 
 // Reading beside them.

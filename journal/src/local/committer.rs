@@ -5,7 +5,7 @@
 //! knows what is on disk (the kernel may have dropped the pages and call them clean), so nothing is ever
 //! acknowledged again until the journal is opened anew.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::catalogue::Span;
 use crate::damage::SetAside;
 use crate::files;
 use crate::frame;
-use crate::id::{ChainHash, Epoch, Position, StreamId};
+use crate::id::{ChainHash, Epoch, Position, Seq, StreamId};
 use crate::journal::{Durable, SubmitError};
 use crate::local::index::Index;
 use crate::local::room::{Filler, Room};
@@ -24,10 +24,18 @@ use crate::record::Head;
 use crate::rules::Intent;
 use crate::sabotage;
 use crate::segment::{PlaceError, offset_of};
+use crate::spread::ByStream;
 use crate::watches::Watches;
 
 /// Bytes after which a batch is closed; a sync of this size takes about as long as two empty ones.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// Sealed bytes that may wait for the indexer; beyond that the committer waits for it at each new segment, a little.
+const UNINDEXED: u64 = 1 << 30;
+const INDEXING: Duration = Duration::from_secs(1);
+
+/// Heads remembered from one batch to the next, so that a busy stream is not looked up again in the index.
+const TIPS: usize = 1 << 17;
 
 /// Room that is not worth staying for, when a whole segment is ready.
 const LITTLE_ROOM: u64 = 64 << 10;
@@ -45,7 +53,9 @@ pub(crate) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    items: Vec<(Intent, Answer)>,
+    items: VecDeque<(Intent, Answer)>,
+    /// Whether the committer sleeps until something arrives: waking it costs a system call, which nobody makes for nothing.
+    sleeps: bool,
     /// Set once no more work is taken.
     refuses: Option<SubmitError>,
     closing: bool,
@@ -54,7 +64,7 @@ struct Waiting {
 #[derive(Debug, Default)]
 struct Claims {
     count: u32,
-    by_stream: HashMap<StreamId, Epoch>,
+    by_stream: ByStream<Epoch>,
 }
 
 impl Inbox {
@@ -86,10 +96,10 @@ impl Inbox {
             let _ = answer.send(Err(refusal.clone()));
             return;
         }
-        state.items.push((intent, answer));
-        let first = state.items.len() == 1;
+        state.items.push_back((intent, answer));
+        let sleeps = std::mem::take(&mut state.sleeps);
         drop(state);
-        if first {
+        if sleeps {
             self.arrived.notify_one();
         }
     }
@@ -144,8 +154,10 @@ struct Batch {
     /// Every item in the order of submission, refused or not, so that answers keep that order.
     answers: Vec<(StreamId, Answer, Result<Durable, SubmitError>)>,
     frames: Vec<(Head, Span)>,
-    heads: HashMap<StreamId, Head>,
     gaps: Vec<(StreamId, SetAside)>,
+    moved: Vec<(StreamId, Seq)>,
+    /// Where streams stand after this batch, or stood after one before it.
+    tips: ByStream<Head>,
 }
 
 impl Committer {
@@ -154,11 +166,8 @@ impl Committer {
         let mut waiting = VecDeque::new();
         let mut batch = Batch::default();
         loop {
-            if waiting.is_empty() {
-                match self.take() {
-                    Some(items) => waiting.extend(items),
-                    None => return,
-                }
+            if waiting.is_empty() && !self.take(&mut waiting) {
+                return;
             }
             if let Err(reason) = self.commit(&mut waiting, &mut batch) {
                 self.poison(waiting, reason);
@@ -167,21 +176,23 @@ impl Committer {
         }
     }
 
-    /// Waits for work; writes a marker when none comes for a while. `None` when there will be no more.
-    fn take(&mut self) -> Option<Vec<(Intent, Answer)>> {
+    /// Waits for work; writes a marker when none comes for a while. `false` when there will be no more.
+    fn take(&mut self, waiting: &mut VecDeque<(Intent, Answer)>) -> bool {
         let inbox = Arc::clone(&self.inbox);
         let mut state = inbox.state();
         loop {
             if !state.items.is_empty() {
-                // The capacity stays with the inbox' next round, so that pushing rarely allocates.
-                let capacity = state.items.len();
-                return Some(std::mem::replace(&mut state.items, Vec::with_capacity(capacity)));
+                state.sleeps = false;
+                // Swapped, so that both keep their capacity and pushing rarely allocates.
+                std::mem::swap(&mut state.items, waiting);
+                return true;
             }
             if state.closing {
                 drop(state);
                 self.mark();
-                return None;
+                return false;
             }
+            state.sleeps = true;
             if self.marked {
                 state = inbox.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
@@ -204,6 +215,10 @@ impl Committer {
         batch.clear();
         let mut unprepared = self.roll_if_full()?;
         while batch.bytes.len() < BATCH_BYTES {
+            // What arrived while the first ones were sealed goes with them: it would wait for the whole next sync.
+            if waiting.is_empty() {
+                std::mem::swap(&mut self.inbox.state().items, waiting);
+            }
             let Some((intent, answer)) = waiting.pop_front() else {
                 break;
             };
@@ -239,6 +254,9 @@ impl Committer {
             }
         }
         batch.answer();
+        // Nobody who was answered waits for this.
+        self.filler
+            .used(&self.room, offset_of(self.room.first, self.head));
         Ok(())
     }
 
@@ -254,17 +272,21 @@ impl Committer {
                 reason,
             });
         }
-        let known = batch.heads.get(&stream).cloned();
-        let head = match known {
-            Some(head) => Some(head),
-            None => self.index.head(stream).map_err(|error| SubmitError::NotWritten {
-                reason: error.to_string(),
-            })?,
+        let fence = self.inbox.fence(stream);
+        let settled;
+        let tip = match batch.tips.get(&stream) {
+            Some(tip) => Some(tip),
+            None => {
+                settled = self.index.head(stream).map_err(|error| SubmitError::NotWritten {
+                    reason: error.to_string(),
+                })?;
+                settled.as_ref()
+            }
         };
-        intent.admit(head.as_ref(), self.inbox.fence(stream))?;
+        intent.admit(tip, fence)?;
         let previous = match intent.over_gap {
             Some(gap) => gap.hash,
-            None => head.map_or(ChainHash::ZERO, |head| head.hash),
+            None => tip.map_or(ChainHash::ZERO, |tip| tip.hash),
         };
         let position = Position(self.head.0 + batch.bytes.len() as u64);
         let hash = frame::write(&intent, previous, position, self.durable, &mut batch.bytes);
@@ -281,7 +303,8 @@ impl Committer {
             batch.gaps.push((stream, aside));
         }
         let head = intent.into_head(hash);
-        batch.heads.insert(stream, head.clone());
+        batch.moved.push((stream, head.seq));
+        batch.tips.insert(stream, head.clone());
         batch.frames.push((head, span));
         Ok(Durable {
             seq: span.last_seq,
@@ -307,10 +330,7 @@ impl Committer {
         for (stream, aside) in batch.gaps.drain(..) {
             self.index.continue_over(stream, aside);
         }
-        let moved = batch.heads.values().map(|head| (head.stream, head.seq));
-        self.watches.publish(moved, self.durable);
-        self.filler
-            .used(&self.room, offset_of(self.room.first, self.head));
+        self.watches.publish(batch.moved.iter().copied(), self.durable);
     }
 
     /// Goes on to the next segment once this one is long enough. `Some` when that could not be prepared.
@@ -336,6 +356,9 @@ impl Committer {
                 self.room = room;
                 // The indexer may have ended with its own error; then the segment waits for the next opening.
                 let _ = self.sealed.send(self.head);
+                // Frames that are not in the catalogue take memory, and time at the next opening.
+                let oldest = Position(self.head.0.saturating_sub(UNINDEXED));
+                self.index.await_settled(oldest, INDEXING);
                 Ok(None)
             }
             Err(PlaceError::NotPlaced(error)) => Ok(Some(error)),
@@ -391,16 +414,21 @@ impl Batch {
         self.bytes.clear();
         self.answers.clear();
         self.frames.clear();
-        self.heads.clear();
         self.gaps.clear();
+        self.moved.clear();
+        if self.tips.len() > TIPS {
+            self.tips.clear();
+        }
     }
 
     /// Takes back every acceptance. A conflict with a frame that is taken back was no conflict.
     fn fail(&mut self, accepted: &SubmitError, refused: &SubmitError) {
+        let taken_back: HashSet<StreamId> = self.moved.iter().map(|(stream, _)| *stream).collect();
+        self.tips.clear();
         for (stream, _, verdict) in &mut self.answers {
             match verdict {
                 Ok(_) => *verdict = Err(accepted.clone()),
-                Err(SubmitError::Conflict { .. }) if self.heads.contains_key(stream) => {
+                Err(SubmitError::Conflict { .. }) if taken_back.contains(stream) => {
                     *verdict = Err(refused.clone());
                 }
                 Err(_) => {}

@@ -1,22 +1,22 @@
 //! What the catalogue does not know yet: the frames of the active segment, and of sealed ones until they are indexed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::collections::hash_map::Entry as Place;
 use std::ops::Bound;
 
 use crate::catalogue::Span;
 use crate::id::{Position, Seq, StreamId};
 use crate::record::{Head, Standing};
-
-/// Heads remembered after their frames went to the catalogue, so that a busy stream is not looked up again there.
-const WARM_HEADS: usize = 100_000;
+use crate::spread::ByStream;
 
 /// Durable frames that are not in the catalogue, by stream.
 #[derive(Debug, Default)]
 pub(crate) struct Fresh {
-    streams: BTreeMap<StreamId, Entry>,
+    streams: ByStream<Entry>,
+    /// The same streams by id: for pages, so that the frames of a busy stream need no ordered look-up.
+    order: BTreeSet<StreamId>,
     owed: BTreeSet<StreamId>,
     waiting: BTreeSet<(u64, StreamId)>,
-    warm: HashMap<StreamId, Head>,
 }
 
 #[derive(Debug)]
@@ -29,8 +29,9 @@ impl Fresh {
     /// Adds the next frame of a stream, by the head it makes and where it lies.
     pub(crate) fn push(&mut self, head: Head, span: Span) {
         let stream = head.stream;
-        match self.streams.get_mut(&stream) {
-            Some(entry) => {
+        match self.streams.entry(stream) {
+            Place::Occupied(mut place) => {
+                let entry = place.get_mut();
                 entry.spans.push(span);
                 let old = std::mem::replace(&mut entry.head, head);
                 if old.standing != entry.head.standing {
@@ -39,25 +40,21 @@ impl Fresh {
                     self.note(stream, &new);
                 }
             }
-            None => {
-                self.note(stream, &head.standing);
-                self.streams.insert(
-                    stream,
-                    Entry {
-                        head,
-                        spans: vec![span],
-                    },
-                );
+            Place::Vacant(place) => {
+                let standing = head.standing.clone();
+                place.insert(Entry {
+                    head,
+                    spans: vec![span],
+                });
+                self.order.insert(stream);
+                self.note(stream, &standing);
             }
         }
     }
 
-    /// The head of a stream, if it is known here for certain.
+    /// The head of a stream, if its last frame is here.
     pub(crate) fn head(&self, stream: StreamId) -> Option<&Head> {
-        self.streams
-            .get(&stream)
-            .map(|entry| &entry.head)
-            .or_else(|| self.warm.get(&stream))
+        self.streams.get(&stream).map(|entry| &entry.head)
     }
 
     /// Whether this is where the present head of a stream is kept.
@@ -77,9 +74,9 @@ impl Fresh {
 
     /// Heads of one kind above `after`, by id.
     pub(crate) fn of_kind(&self, kind: &str, after: Option<StreamId>, limit: usize) -> Vec<Head> {
-        let entries = self.streams.range((bound(after), Bound::Unbounded));
-        entries
-            .map(|(_, entry)| &entry.head)
+        let streams = self.order.range((bound(after), Bound::Unbounded));
+        streams
+            .filter_map(|stream| self.head(*stream))
             .filter(|head| head.kind == kind)
             .take(limit)
             .cloned()
@@ -118,14 +115,11 @@ impl Fresh {
         from: Option<StreamId>,
         count: usize,
     ) -> Option<StreamId> {
-        if from.is_none() {
-            self.warm.clear();
-        }
         let some: Vec<_> = self
-            .streams
+            .order
             .range((bound(from), Bound::Unbounded))
             .take(count)
-            .map(|(id, _)| *id)
+            .copied()
             .collect();
         for stream in &some {
             let Some(entry) = self.streams.get_mut(stream) else {
@@ -146,10 +140,8 @@ impl Fresh {
         let Some(entry) = self.streams.remove(&stream) else {
             return;
         };
+        self.order.remove(&stream);
         self.forget(stream, &entry.head.standing);
-        if self.warm.len() < WARM_HEADS {
-            self.warm.insert(stream, entry.head);
-        }
     }
 
     fn note(&mut self, stream: StreamId, standing: &Standing) {

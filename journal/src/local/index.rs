@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use crate::catalogue::{Broken, Catalogue, Span};
 use crate::codec;
@@ -35,6 +36,9 @@ pub(crate) struct Index {
     damaged: RwLock<HashMap<StreamId, Damage>>,
     gaps: RwLock<HashMap<StreamId, Vec<SetAside>>>,
     durable: Mutex<Position>,
+    /// Below this position nothing is fresh.
+    settled: Mutex<Position>,
+    settling: Condvar,
     closing: AtomicBool,
 }
 
@@ -67,6 +71,8 @@ impl Index {
             journal,
             segments,
             fresh: Mutex::new(fresh),
+            settled: Mutex::new(shelf.indexed),
+            settling: Condvar::new(),
             catalogue: RwLock::new(shelf),
             damaged: RwLock::new(damaged),
             gaps: RwLock::new(by_stream),
@@ -102,45 +108,61 @@ impl Index {
                 .read()
                 .unwrap_or_else(PoisonError::into_inner)
                 .indexed;
-            let Some(first) = self.segments.firsts().into_iter().find(|first| *first >= indexed) else {
+            let sealed = indexer::next_sealed(&self.segments, indexed, Position(u64::MAX));
+            let Some((sealed, end)) = sealed.map_err(segments_error)? else {
                 return Ok(());
             };
-            let segment = self.segments.get(first).map_err(segments_error)?;
-            let Some(end) = segment.end else { return Ok(()) };
-            if self.closing.load(Ordering::Relaxed) {
+            if self.is_closing() || !self.settle(&sealed, end)? {
                 // What is left is read when the journal is opened again, and indexed then.
                 return Ok(());
             }
-            self.settle(&segment, end)?;
-            // The zeros behind the last frame were room that nobody needs any more.
-            let file = self
-                .segments
-                .disk()
-                .open(&self.segments.path(first), true)
-                .map_err(segments_error)?;
-            file.set_len(crate::segment::offset_of(first, end))
-                .map_err(segments_error)?;
+            for Segment { first, end, .. } in sealed {
+                // The zeros behind the last frame were room that nobody needs any more.
+                let disk = self.segments.disk();
+                let file = disk
+                    .open(&self.segments.path(first), true)
+                    .map_err(segments_error)?;
+                if let Some(end) = end {
+                    file.set_len(crate::segment::offset_of(first, end))
+                        .map_err(segments_error)?;
+                }
+            }
         }
     }
 
-    fn settle(&self, segment: &Segment, through: Position) -> Result<(), ReadError> {
+    /// Waits until everything below a position is in the catalogue, but not for long: the one who waits is the committer,
+    /// and a catalogue that cannot be written must not stop it.
+    pub(crate) fn await_settled(&self, through: Position, at_most: Duration) {
+        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whether it was in time makes no difference.
+        let _ = self.settling.wait_timeout_while(settled, at_most, |settled| {
+            *settled < through && !self.is_closing()
+        });
+    }
+
+    /// Whether all of the segments got in.
+    fn settle(&self, sealed: &[Segment], through: Position) -> Result<bool, ReadError> {
         loop {
-            let (additions, lost) =
-                self.with_catalogue(|catalogue| match indexer::additions(catalogue, segment) {
-                    Ok(found) => catalogue
-                        .absorb(self.journal, &found.0, through)
-                        .map(|()| Ok(found)),
-                    Err(IndexError::Broken(broken)) => Err(broken),
-                    Err(IndexError::Io(error)) => Ok(Err(index_error(&error.to_string()))),
-                })??;
+            let (additions, lost, whole) = self.with_catalogue(|catalogue| {
+                let (added, lost) = match indexer::additions(catalogue, sealed) {
+                    Ok(found) => found,
+                    Err(IndexError::Broken(broken)) => return Err(broken),
+                    Err(IndexError::Io(error)) => return Ok(Err(index_error(&error.to_string()))),
+                };
+                let whole = catalogue.absorb(self.journal, &added, through, || !self.is_closing())?;
+                Ok(Ok((added, lost, whole)))
+            })??;
             for damage in additions.damaged.into_values() {
                 self.quarantine(damage);
             }
             for lost in lost {
                 tracing::warn!(position = %lost.position, bytes = lost.bytes, reason = lost.reason, "a damaged frame");
             }
+            if !whole {
+                return Ok(false);
+            }
             let mut shelf = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
-            // A reader may have found the catalogue broken in between, and built it without this segment.
+            // A reader may have found the catalogue broken in between, and built it without these segments.
             let indexed = shelf.catalogue.as_ref().map(Catalogue::indexed_through);
             if matches!(indexed, Some(Ok(indexed)) if indexed >= through) {
                 shelf.indexed = through;
@@ -152,11 +174,14 @@ impl Index {
         }
         let mut from = None;
         loop {
-            from = self.fresh().settle(through, from, 1024);
+            from = self.fresh().settle(through, from, 128);
             if from.is_none() {
-                return Ok(());
+                break;
             }
         }
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = through;
+        self.settling.notify_all();
+        Ok(true)
     }
 
     pub(crate) fn head(&self, stream: StreamId) -> Result<Option<Head>, ReadError> {
@@ -536,6 +561,11 @@ impl Index {
     /// Lets the indexer end with the segment it is at; a close must not wait for a backlog.
     pub(crate) fn stop_settling(&self) {
         self.closing.store(true, Ordering::Relaxed);
+        self.settling.notify_all();
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// Lets go of the catalogue, so that the next process can open it.

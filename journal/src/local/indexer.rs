@@ -1,21 +1,35 @@
 //! Turns sealed segments into entries of the catalogue, and builds the whole of it again when it is lost.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use crate::catalogue::{Addition, Additions, Broken, Catalogue, Span};
 use crate::codec::Summary;
 use crate::damage::{Damage, Lost, SetAside, blame};
-use crate::id::{Position, Seq, StreamId};
+use crate::id::{Position, Seq};
 use crate::local::index::{Index, Shelf};
 use crate::record::Head;
 use crate::rules;
 use crate::scan::{self, Bad, Found};
 use crate::segment::{JournalId, Segment, Segments};
+use crate::spread::ByStream;
+
+/// Segments of so many bytes are indexed together. An entry of the catalogue costs the same however many frames it stands
+/// for: where 100,000 streams take turns, one segment after the other is slower than the segments are written.
+const GROUP_BYTES: u64 = 512 << 20;
+
+/// How long to wait before a segment that could not be indexed is tried again, at first and at most.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_AT_MOST: Duration = Duration::from_secs(60);
+
+/// How far the indexer steps back: a tenth of what others get on a busy core.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 
 /// What came of building the catalogue again.
 #[derive(Debug)]
@@ -53,39 +67,45 @@ impl From<io::Error> for IndexError {
     }
 }
 
-/// Reads a sealed segment and works out what it adds. Every stream's seqs and hashes are checked on the way.
+/// Reads sealed segments that follow each other and works out what they add. Every stream's seqs and hashes are checked on
+/// the way.
 ///
-/// The segment is gathered by stream first and compared with the catalogue afterwards, in the order of its keys: looked
-/// up in the order of the frames, 100,000 streams cost seconds.
+/// They are gathered by stream first and compared with the catalogue afterwards, in the order of its keys: looked up in the
+/// order of the frames, 100,000 streams cost seconds.
 pub(crate) fn additions(
     catalogue: &Catalogue,
-    segment: &Segment,
+    sealed: &[Segment],
 ) -> Result<(Additions, Vec<Lost>), IndexError> {
     let known_damaged: HashSet<_> = catalogue
         .damaged()?
         .into_iter()
         .map(|damage| damage.stream)
         .collect();
-    let mut gathered: BTreeMap<StreamId, Gathered> = BTreeMap::new();
+    let mut gathered: ByStream<Gathered> = ByStream::default();
     let mut bads: Vec<Bad> = Vec::new();
-    scan::scan(segment, segment.first, |found| {
-        match found {
-            Found::Bad(bad) => bads.push(bad),
-            Found::Frame { summary, .. } if summary.is_marker() => {}
-            // Only a frame that continues over the gap brings a damaged stream back.
-            Found::Frame { summary, .. }
-                if known_damaged.contains(&summary.head.stream)
-                    && summary.resumes_after.is_none()
-                    && !gathered.contains_key(&summary.head.stream) => {}
-            Found::Frame {
-                envelope, summary, ..
-            } => match gathered.entry(summary.head.stream) {
-                Entry::Occupied(mut known) => known.get_mut().extend(envelope.position, summary),
-                Entry::Vacant(place) => drop(place.insert(Gathered::new(envelope.position, summary))),
-            },
-        }
-        Ok(())
-    })?;
+    for segment in sealed {
+        scan::scan(segment, segment.first, |found| {
+            match found {
+                Found::Bad(bad) => bads.push(bad),
+                Found::Frame { summary, .. } if summary.is_marker() => {}
+                // Only a frame that continues over the gap brings a damaged stream back.
+                Found::Frame { summary, .. }
+                    if known_damaged.contains(&summary.head.stream)
+                        && summary.resumes_after.is_none()
+                        && !gathered.contains_key(&summary.head.stream) => {}
+                Found::Frame {
+                    envelope, summary, ..
+                } => match gathered.entry(summary.head.stream) {
+                    Entry::Occupied(mut known) => known.get_mut().extend(envelope.position, summary),
+                    Entry::Vacant(place) => drop(place.insert(Gathered::new(envelope.position, summary))),
+                },
+            }
+            Ok(())
+        })?;
+    }
+    // By id from here on: the catalogue's keys are sorted, and so is what is compared with them.
+    let mut gathered: Vec<_> = gathered.into_iter().collect();
+    gathered.sort_unstable_by_key(|(stream, _)| *stream);
     let mut added = Additions::default();
     for (stream, gathered) in gathered {
         let before = catalogue.head(stream)?;
@@ -198,6 +218,30 @@ fn attribute(catalogue: &Catalogue, added: &mut Additions, bads: &[Bad]) -> Resu
     Ok(lost)
 }
 
+/// The sealed segments from `indexed` on that are indexed together, and where they end; none when none end by `through`.
+///
+/// A group that was cut short by a crash comes again, perhaps with more segments at its end and never with fewer: so what
+/// it wrote the first time is written over, value by value.
+pub(crate) fn next_sealed(
+    segments: &Segments,
+    indexed: Position,
+    through: Position,
+) -> io::Result<Option<(Vec<Segment>, Position)>> {
+    let mut group: Vec<Segment> = Vec::new();
+    for first in segments.firsts().into_iter().filter(|first| *first >= indexed) {
+        let segment = segments.get(first)?;
+        let begin = group.first().map_or(first, |segment| segment.first);
+        match segment.end {
+            Some(end) if end <= through && (group.is_empty() || end.0 - begin.0 <= GROUP_BYTES) => {
+                group.push(segment);
+            }
+            _ => break,
+        }
+    }
+    let end = group.last().and_then(|segment| segment.end);
+    Ok(end.map(|end| (group, end)))
+}
+
 /// Moves the broken catalogue aside and builds another from all segments that end at or below `through`.
 pub(crate) fn rebuild(
     shelf: &mut Shelf,
@@ -214,13 +258,9 @@ pub(crate) fn rebuild(
         damaged: Vec::new(),
         lost: Vec::new(),
     };
-    for first in segments.firsts() {
-        let segment = segments.get(first)?;
-        let Some(end) = segment.end.filter(|end| *end <= through) else {
-            break;
-        };
-        let (added, lost) = additions(&catalogue, &segment)?;
-        catalogue.absorb(journal, &added, end)?;
+    while let Some((sealed, end)) = next_sealed(segments, catalogue.indexed_through()?, through)? {
+        let (added, lost) = additions(&catalogue, &sealed)?;
+        catalogue.absorb(journal, &added, end, || true)?;
         rebuilt
             .damaged
             .retain(|damage| added.gaps.iter().all(|(stream, _)| *stream != damage.stream));
@@ -249,10 +289,156 @@ fn move_aside(folder: &std::path::Path) -> io::Result<Option<PathBuf>> {
 
 /// Indexes sealed segments as they are finished; the body of a thread, which ends when the committer does.
 pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>) {
-    while sealed.recv().is_ok() {
-        if let Err(error) = index.settle_sealed() {
-            // Their frames stay fresh, and are found all the same; the next sealed segment tries again.
-            tracing::warn!(%error, "cannot index a sealed segment");
+    step_back();
+    let mut wait = None;
+    loop {
+        let told = match wait {
+            None => sealed.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => sealed.recv_timeout(wait),
+        };
+        if told == Err(RecvTimeoutError::Disconnected) {
+            return;
         }
+        // Whatever else was sealed meanwhile is settled with it.
+        while sealed.try_recv().is_ok() {}
+        wait = match index.settle_sealed() {
+            Ok(()) => None,
+            Err(error) => {
+                // Their frames stay fresh, and are found all the same.
+                tracing::warn!(%error, "cannot index a sealed segment; it will be tried again");
+                // Only a wait that was to no avail makes the next one longer: many segments may be sealed in a second.
+                Some(match wait {
+                    None => RETRY,
+                    Some(wait) if told.is_ok() => wait,
+                    Some(wait) => (wait * 2).min(RETRY_AT_MOST),
+                })
+            }
+        };
+    }
+}
+
+/// Lets everybody else go first: appends wait for the committer, and nobody waits for a catalogue.
+fn step_back() {
+    // Only Linux has a niceness per thread; without it the indexer is merely in the way more often.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::cell::Cell;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::files::RealDisk;
+    use crate::{Draft, Journal, Level, LocalJournal, NewRecord, Options, Standing, StreamId};
+
+    const STREAMS: u64 = 300;
+
+    fn stream(number: u64) -> StreamId {
+        StreamId::named("task", "local", &number.to_string())
+    }
+
+    /// A journal of many small segments in which every stream has moved several times.
+    fn journal(folder: &Path) -> Segments {
+        let options = Options {
+            segment_bytes: 16 << 10,
+            fill_ahead: 16 << 10,
+            ..Options::default()
+        };
+        let (journal, _) = LocalJournal::open(folder, options).unwrap();
+        for round in 0..4 {
+            let receipts: Vec<_> = (0..STREAMS)
+                .map(|number| {
+                    journal.submit(Draft {
+                        stream: stream(number),
+                        kind: "task".into(),
+                        epoch: journal.claim(stream(number)),
+                        expected: Seq(round),
+                        time_ms: round,
+                        standing: match (number + round) % 3 {
+                            0 => Standing::Owed,
+                            1 => Standing::Until(round),
+                            _ => Standing::Done,
+                        },
+                        records: vec![NewRecord {
+                            type_name: "task.moved".into(),
+                            type_version: 1,
+                            cause: None,
+                            level: Level::User,
+                            payload: b"{}".to_vec(),
+                        }],
+                    })
+                })
+                .collect();
+            for receipt in receipts {
+                receipt.wait().unwrap();
+            }
+        }
+        journal.close();
+        Segments::open(Arc::new(RealDisk), &folder.join("journal")).unwrap()
+    }
+
+    /// Everything that a catalogue can be asked.
+    fn content(catalogue: &Catalogue) -> impl PartialEq + std::fmt::Debug + use<> {
+        let streams: Vec<_> = (0..STREAMS)
+            .map(|number| {
+                let spans = catalogue.spans(stream(number), Seq::ZERO, usize::MAX).unwrap();
+                (catalogue.head(stream(number)).unwrap(), spans)
+            })
+            .collect();
+        let mut waiting = Vec::new();
+        catalogue
+            .waiting(0, u64::MAX, |time_ms, stream| {
+                waiting.push((time_ms, stream));
+                true
+            })
+            .unwrap();
+        let owed = catalogue.owed(None, usize::MAX).unwrap();
+        let listed = catalogue.of_kind("task", None, usize::MAX).unwrap();
+        let indexed = catalogue.indexed_through().unwrap();
+        (streams, waiting, owed, listed, indexed)
+    }
+
+    /// A close does not wait for the indexer, and a crash does not ask: whatever got in by then is written over.
+    #[test]
+    fn indexing_that_is_broken_off_anywhere_and_begun_again_leads_to_the_same_catalogue() {
+        let folder = tempfile::tempdir().unwrap();
+        let segments = journal(folder.path());
+        let index = |name: &str, breaks: &[usize]| {
+            let catalogue = Catalogue::open(&folder.path().join(name), 1 << 20, [7; 16]).unwrap();
+            let all = Position(u64::MAX);
+            let mut groups = 0;
+            let mut breaks = breaks.iter();
+            while let Some((sealed, end)) =
+                next_sealed(&segments, catalogue.indexed_through().unwrap(), all).unwrap()
+            {
+                assert!(sealed.len() > 2, "several segments go in together");
+                let (added, lost) = additions(&catalogue, &sealed).unwrap();
+                assert!(lost.is_empty() && added.damaged.is_empty());
+                let left = Cell::new(breaks.next().copied().unwrap_or(usize::MAX));
+                let goes_on = || {
+                    left.set(left.get().saturating_sub(1));
+                    left.get() > 0
+                };
+                let before = catalogue.indexed_through().unwrap();
+                let whole = catalogue.absorb([7; 16], &added, end, goes_on).unwrap();
+                let after = if whole { end } else { before };
+                assert_eq!(
+                    catalogue.indexed_through().unwrap(),
+                    after,
+                    "it promises what is there"
+                );
+                groups += 1;
+            }
+            (groups, content(&catalogue))
+        };
+        let (groups, in_one_go) = index("whole", &[]);
+        let (broken_groups, broken_off) = index("broken off", &[1, 2, 3, 2]);
+        assert_eq!(broken_groups, groups + 4);
+        assert_eq!(broken_off, in_one_go);
     }
 }

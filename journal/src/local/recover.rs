@@ -101,15 +101,18 @@ impl Findings {
                     if self.damaged.contains_key(&stream) && aside.is_none() {
                         return Ok(());
                     }
-                    let before = self
-                        .head(catalogue, stream)
-                        .map_err(|broken| io::Error::other(broken.0))?;
-                    if let Err(reason) = rules::follows(before.as_ref(), &summary) {
+                    let settled = match self.fresh.head(stream) {
+                        Some(_) => None,
+                        None => catalogue
+                            .head(stream)
+                            .map_err(|broken| io::Error::other(broken.0))?,
+                    };
+                    let before = self.fresh.head(stream).or(settled.as_ref());
+                    if let Err(reason) = rules::follows(before, &summary) {
                         // The catalogue may be ahead of `indexed`, when its batches were cut short by a crash.
-                        let repeated = !self.fresh.holds(stream)
-                            && before
-                                .as_ref()
-                                .is_some_and(|before| before.seq >= summary.head.seq);
+                        let repeated = settled
+                            .as_ref()
+                            .is_some_and(|before| before.seq >= summary.head.seq);
                         if !repeated {
                             let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
                             let kind = summary.head.kind.to_string();

@@ -1,0 +1,194 @@
+//! Real sessions in a world that takes no time: a brain and hands that answer at once, or never.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, pending, ready};
+use longhaul_actors::ports::{Act, Brain, BrainCall, BrainFailure, Hands, SetupError};
+use longhaul_actors::session::{
+    Actor, Answer, AnswerEnd, BrainSpec, Command, Isolation, Limits, Mode, Session, SessionWorld, Start,
+    ToolCall, ToolOutcome, WorkspaceSpec,
+};
+use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
+use longhaul_journal::{Journal, LocalJournal, OpenReport, StreamId};
+use tokio::sync::watch;
+
+use crate::plan::Failure;
+
+/// What the brain answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mind {
+    /// So many no-op calls, and then the next question, until the turn has run so many steps.
+    Busy { calls: u64, until_step: u64 },
+    /// Nothing more for now.
+    Content,
+    /// Nothing, ever: the session stays at work.
+    Absorbed,
+}
+
+/// Counts what it was asked for.
+#[derive(Debug)]
+pub(crate) struct Virtual {
+    mind: Mind,
+    /// Steps that were performed; thoughts count too.
+    pub(crate) steps: AtomicU64,
+    /// How often it was asked.
+    pub(crate) asked: watch::Sender<u64>,
+}
+
+impl Virtual {
+    pub(crate) fn new(mind: Mind) -> Arc<Self> {
+        Arc::new(Self {
+            mind,
+            steps: AtomicU64::new(0),
+            asked: watch::Sender::new(0),
+        })
+    }
+
+    /// Resolves once it was asked so often.
+    pub(crate) async fn until_asked(&self, count: u64) {
+        let mut asked = self.asked.subscribe();
+        // The sender lives as long as `self`.
+        let _ = asked.wait_for(|asked| *asked >= count).await;
+    }
+}
+
+impl Brain for Virtual {
+    fn next(&self, call: BrainCall) -> BoxFuture<'static, Result<Answer, BrainFailure>> {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.asked.send_modify(|asked| *asked += 1);
+        match self.mind {
+            Mind::Absorbed => pending().boxed(),
+            Mind::Busy { calls, until_step } if call.step < until_step => {
+                // Other paths each time, so that it is not taken for a loop.
+                let calls = (0..calls).map(|number| ToolCall {
+                    tool: "list".into(),
+                    args: serde_json::json!({ "path": format!("{}/{number}", call.step) }),
+                });
+                let answer = Answer {
+                    calls: calls.collect(),
+                    ..Answer::default()
+                };
+                ready(Ok(answer)).boxed()
+            }
+            Mind::Busy { .. } | Mind::Content => ready(Ok(Answer {
+                end: Some(AnswerEnd::Yield),
+                ..Answer::default()
+            }))
+            .boxed(),
+        }
+    }
+
+    fn release(&self, _session: StreamId) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+}
+
+impl Hands for Virtual {
+    fn prepare(
+        &self,
+        _session: StreamId,
+        _spec: WorkspaceSpec,
+    ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
+        ready(Ok(Isolation { mode: "none".into() })).boxed()
+    }
+
+    fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome> {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        ready(ToolOutcome::Done {
+            output: format!("step {}", act.step),
+            active_ms: 0,
+        })
+        .boxed()
+    }
+
+    fn cancel(&self, _session: StreamId, _step: u64) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+
+    fn stop(&self, _session: StreamId) -> BoxFuture<'static, Vec<u32>> {
+        ready(Vec::new()).boxed()
+    }
+}
+
+/// A journal on disk with real sessions over it.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) journal: Arc<LocalJournal>,
+    pub(crate) found: OpenReport,
+    pub(crate) sessions: Registry<Session>,
+    system: System,
+}
+
+impl Host {
+    pub(crate) fn open(folder: &Path, world: &Arc<Virtual>, options: Options) -> Result<Self, Failure> {
+        let (journal, found) = LocalJournal::open(folder, longhaul_journal::Options::default())?;
+        let journal = Arc::new(journal);
+        let shared = Arc::clone(&journal) as Arc<dyn Journal>;
+        let clock = Arc::new(SystemClock::new());
+        let system = System::start(SystemOptions::default())?;
+        let ports = Ports {
+            journal: Arc::clone(&shared),
+            clock: Arc::clone(&clock) as _,
+            world: Arc::new(SessionWorld {
+                journal: shared,
+                brain: Arc::clone(world) as Arc<dyn Brain>,
+                hands: Arc::clone(world) as Arc<dyn Hands>,
+                clock,
+            }),
+        };
+        let sessions = Registry::open(&system, ports, options);
+        Ok(Self {
+            journal,
+            found,
+            sessions,
+            system,
+        })
+    }
+
+    /// Makes the session of this number, through the same command as any client's.
+    pub(crate) async fn start(&self, number: u64) -> Result<StreamId, Failure> {
+        let stream = session(number);
+        self.sessions
+            .send(stream, Command::Start(Box::new(start(number))))
+            .await?;
+        Ok(stream)
+    }
+
+    pub(crate) async fn close(self) -> Result<(), Failure> {
+        self.sessions.close().await;
+        self.system.close().await;
+        Ok(tokio::task::spawn_blocking(move || self.journal.close()).await?)
+    }
+}
+
+/// The stream of the session of this number.
+pub(crate) fn session(number: u64) -> StreamId {
+    StreamId::named("session", "bench", &number.to_string())
+}
+
+fn start(number: u64) -> Start {
+    Start {
+        by: Actor::human("bench"),
+        key: Some(format!("bench-{number}")),
+        goal: "Find out why the build is slow, and make it fast again".into(),
+        mode: Mode::Interactive,
+        brain: BrainSpec {
+            kind: "virtual".into(),
+            name: "virtual".into(),
+            sha256: None,
+            args: Vec::new(),
+        },
+        workspace: WorkspaceSpec::default(),
+        limits: Limits {
+            turn_steps: u32::MAX,
+            // It sleeps where it is; a hibernation would be one more record.
+            idle_ms: 30 * 24 * 3_600_000,
+            ..Limits::default()
+        },
+        metadata: None,
+        fingerprint: number.to_string(),
+    }
+}
