@@ -38,6 +38,9 @@ pub struct EffectContext {
 /// The future is dropped when the work is no longer owed and when the runtime closes.
 pub trait World<E: Entity>: Send + Sync + 'static {
     /// Does the work and says, as a command to the stream, what became of it. Runs on a tokio runtime of the host.
+    ///
+    /// What the function does before it returns its future is done before any work that is owed in place of this one;
+    /// it must not block.
     fn perform(&self, context: EffectContext, effect: E::Effect) -> BoxFuture<'static, E::Command>;
 }
 
@@ -144,7 +147,15 @@ impl<E: Entity> Effects<E> {
         let (world, clock) = (Arc::clone(&self.world), Arc::clone(&self.clock));
         let table = Arc::downgrade(&self.table);
         let task = self.runtime.spawn(async move {
-            see_through::<E>(&*world, &*clock, &*deliver, context, effect).await;
+            // Under the lock: what was abandoned is not begun any more, not even by a task that runs already. So work
+            // that is owed in its place, the end of a command for one, comes after it or without it.
+            let begin = |context: EffectContext| {
+                let table = table.upgrade()?;
+                let table = lock(&table);
+                let task = table.get(&context.stream)?.get(&context.id)?;
+                (task.number == number).then(|| world.perform(context, effect.clone()))
+            };
+            see_through::<E>(&begin, &*clock, &*deliver, context).await;
             if let Some(table) = table.upgrade() {
                 forget(&table, context, number);
             }
@@ -158,22 +169,27 @@ impl<E: Entity> Effects<E> {
 
 /// Performs the work until its outcome is decided on, or denied.
 async fn see_through<E: Entity>(
-    world: &dyn World<E>,
+    begin: &(dyn Fn(EffectContext) -> Option<BoxFuture<'static, E::Command>> + Sync),
     clock: &dyn Clock,
     deliver: &dyn Deliver<E>,
     mut context: EffectContext,
-    effect: E::Effect,
 ) {
     let EffectContext { stream, id, .. } = context;
     for failures in 1.. {
         // Unwind safe: what panicked is dropped, and the implementation signs that it may be performed again.
-        let performed = async { world.perform(context, effect.clone()).await };
+        let performed = async {
+            match begin(context) {
+                Some(work) => Some(work.await),
+                None => None,
+            }
+        };
         match AssertUnwindSafe(performed).catch_unwind().await {
+            Ok(None) => return,
             Err(panic) => {
                 let message = panic_message(&*panic);
                 tracing::error!(%stream, ?id, message, "an effect panicked; it will be tried again");
             }
-            Ok(outcome) => match deliver.deliver(stream, outcome).await {
+            Ok(Some(outcome)) => match deliver.deliver(stream, outcome).await {
                 Ok(()) => return,
                 Err(SendError::Refused(refusal)) => {
                     tracing::warn!(%stream, ?id, %refusal, "the outcome of an effect was refused");

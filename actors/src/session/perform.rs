@@ -71,10 +71,12 @@ impl World<Session> for SessionWorld {
                     limit_ms,
                     recovered: context.recovered,
                 };
+                // Announced to the hands at once, so that an end that follows knows of it.
+                let performed = world.hands.perform(act);
                 async move {
                     Command::Acted {
                         step,
-                        outcome: world.hands.perform(act).await,
+                        outcome: performed.await,
                     }
                 }
                 .boxed()

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::gate::Gates;
+use super::gate::{Gates, Pass};
 use super::output::{Captured, keep};
 use super::workspace::{Prepared, failed, prepare};
 use super::{SessionFolder, durable};
@@ -85,8 +85,10 @@ impl Hands for LocalHands {
 
     fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome> {
         let hands = self.clone();
+        // Before anything is awaited: whoever ends the step from now on finds that it may be on its way.
+        let pass = self.gates.pass(act.session, act.step);
         async move {
-            match hands.act(&act).await {
+            match hands.act(&act, &pass).await {
                 Ok(outcome) => outcome,
                 Err(Trouble::Refused(code, detail)) => ToolOutcome::Failed {
                     code,
@@ -197,7 +199,7 @@ struct EditIntent {
 }
 
 impl LocalHands {
-    async fn act(&self, act: &Act) -> Result<ToolOutcome, Trouble> {
+    async fn act(&self, act: &Act, pass: &Arc<Pass>) -> Result<ToolOutcome, Trouble> {
         let tool = Tool::parse(&act.call).map_err(|error| refused(error.code, error))?;
         let folder = self.folder(act.session);
         let prepared = Prepared::load(&folder).map_err(|error| refused(&error.code, &error.detail))?;
@@ -206,11 +208,11 @@ impl LocalHands {
         match tool {
             Tool::Exec(exec) => {
                 let ended = self
-                    .run(act, &folder, spec_of(&exec, act, &folder, &prepared))
+                    .run(act, pass, &folder, spec_of(&exec, act, &folder, &prepared))
                     .await?;
                 self.execution(ended).await.map(ToolOutcome::Command)
             }
-            Tool::Patch(_) => self.patch(act, &folder, &prepared).await,
+            Tool::Patch(_) => self.patch(act, pass, &folder, &prepared).await,
             file_tool => {
                 let (hands, step) = (self.clone(), folder.step(act.step));
                 let done = tokio::task::spawn_blocking(move || {
@@ -295,6 +297,7 @@ impl LocalHands {
     async fn patch(
         &self,
         act: &Act,
+        pass: &Arc<Pass>,
         folder: &SessionFolder,
         prepared: &Prepared,
     ) -> Result<ToolOutcome, Trouble> {
@@ -318,7 +321,7 @@ impl LocalHands {
         spec.wall_ms = Some(act.limit_ms);
         spec.head_bytes = ARTIFACT_LIMIT;
         spec.kill_bytes = ARTIFACT_LIMIT;
-        let Ended { record, output } = self.run(act, folder, spec).await?;
+        let Ended { record, output } = self.run(act, pass, folder, spec).await?;
         let active_ms = record.wall_ms;
         if record.verdict != (shim::Verdict::Exited { code: 0 }) {
             let complaint = String::from_utf8_lossy(&output.stderr.head).trim().to_owned();
@@ -347,9 +350,14 @@ impl LocalHands {
     }
 
     /// Sees a command through: starts it unless it was started before, waits for it, and collects what it left.
-    async fn run(&self, act: &Act, folder: &SessionFolder, spec: shim::Spec) -> Result<Ended, Trouble> {
+    async fn run(
+        &self,
+        act: &Act,
+        pass: &Arc<Pass>,
+        folder: &SessionFolder,
+        spec: shim::Spec,
+    ) -> Result<Ended, Trouble> {
         let directory = folder.step(act.step);
-        let pass = self.gates.pass(act.session, act.step);
         loop {
             let looked = directory.clone();
             match blocking(move || shim::state(&looked))
@@ -367,7 +375,7 @@ impl LocalHands {
                 }
                 shim::State::NotStarted => {
                     let (program, place, wish) = (self.shim.clone(), directory.clone(), spec.clone());
-                    let pass = Arc::clone(&pass);
+                    let pass = Arc::clone(pass);
                     let launched = tokio::task::spawn_blocking(move || {
                         if let Some(parent) = place.parent() {
                             std::fs::create_dir_all(parent)
