@@ -26,17 +26,18 @@ pub(crate) fn start<E: Entity>(home: &Arc<Home<E>>) {
             if home.is_closed() {
                 return;
             }
-            sweep(&home).await;
-            let rested = rest(&home);
+            // One time for both: what comes due between the look and the rest would be slept over else.
+            let now_ms = home.clock().now_ms();
+            sweep(&home, now_ms).await;
+            let rested = rest(&home, now_ms);
             rested.await;
         }
     });
 }
 
-/// Sleeps until something is due, somebody has gone to sleep, or it is time to look anyway.
-async fn rest<E: Entity>(home: &Arc<Home<E>>) {
+/// Sleeps until something is due after `now_ms`, somebody has gone to sleep, or it is time to look anyway.
+async fn rest<E: Entity>(home: &Arc<Home<E>>, now_ms: u64) {
     let clock = home.clock();
-    let now_ms = clock.now_ms();
     let latest = now_ms.saturating_add(home.options().sweep_every_ms);
     let journal = Arc::clone(home.shared_journal());
     let next = tokio::task::spawn_blocking(move || journal.next_due(now_ms)).await;
@@ -54,9 +55,8 @@ async fn rest<E: Entity>(home: &Arc<Home<E>>) {
     }
 }
 
-/// Wakes all streams of this kind that owe work or are due now.
-async fn sweep<E: Entity>(home: &Arc<Home<E>>) {
-    let now_ms = home.clock().now_ms();
+/// Wakes all streams of this kind that owe work or are due at `now_ms`.
+async fn sweep<E: Entity>(home: &Arc<Home<E>>, now_ms: u64) {
     let mut after = None;
     while !home.is_closed() {
         let journal = Arc::clone(home.shared_journal());
