@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
 
+use crate::account;
 use crate::entity::DecodeError;
 use crate::session::{Answer, BrainSpec, Event, Isolation, ToolCall, ToolOutcome, WorkspaceSpec};
 
@@ -211,4 +212,13 @@ pub trait Hands: Send + Sync + 'static {
 
     /// Ends every process of a session and returns the ids of those that are not confirmed gone.
     fn stop(&self, session: StreamId) -> BoxFuture<'static, Vec<u32>>;
+}
+
+/// Answers sessions about credit: the accounts they share.
+pub trait Credit: Send + Sync + 'static {
+    /// Sends a message to an account until it is answered. The account knows a message that it had before.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not withdraw the message; what was held for nothing is released by the account's audit.
+    fn ask(&self, account: StreamId, command: account::Command) -> BoxFuture<'static, account::Reply>;
 }

@@ -11,7 +11,7 @@ use super::state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };
 use super::tool::{Output, ToolCall};
-use super::{decide, event};
+use super::{decide, event, money};
 use crate::entity::Placed;
 
 /// Folds one fact in.
@@ -22,6 +22,7 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
     state.last_ms = time_ms;
     state.stopped_cleanly = false;
     fold(state, seq, time_ms, &event.body);
+    money::folded(state, &event.body);
     // A message changes where a paused session will go on, not since when it is paused.
     let still_paused = matches!(
         (phase_before, state.phase),
@@ -37,6 +38,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
     match body {
         Body::SessionStarted(started) => {
             state.origin = Some(origin(started, time_ms));
+            state.money.terms.clone_from(&started.terms);
             state.phase = Phase::Queued;
         }
         Body::UserMessage(message) => {
@@ -105,6 +107,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
             }
         }
         Body::ModelStarted(started) => {
+            money::started(state, started.step, started.hold);
             state.steps = started.step;
             let work = Work::Think {
                 window_to: started.window_to,
@@ -180,7 +183,10 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
                 rest,
             };
         }
-        Body::Resumed(_) => resume(state),
+        Body::Resumed(resumed) => {
+            money::resumed(state, resumed);
+            resume(state);
+        }
         Body::Hibernated(_) => state.phase = Phase::Hibernated,
         Body::StopRequested(request) => {
             state.phase = Phase::Stopping {
@@ -302,6 +308,7 @@ fn fold_answer(state: &mut State, completed: &event::ModelCompleted) {
 }
 
 fn start_tool(state: &mut State, seq: Seq, started: &event::ToolStarted) {
+    money::started(state, started.step, started.hold);
     state.steps = started.step;
     let Some(turn) = &mut state.turn else { return };
     let next_is_meant = turn
@@ -355,6 +362,7 @@ fn spend_step(state: &mut State, active_ms: u64) {
 }
 
 fn spend(state: &mut State, used: Usage) {
+    money::spent(state, used);
     for usage in [
         Some(&mut state.usage),
         state.turn.as_mut().map(|turn| &mut turn.usage),

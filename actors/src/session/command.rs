@@ -3,7 +3,9 @@
 use longhaul_journal::Seq;
 
 use super::event::{Actor, Answer, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec};
+use super::money::{OutOfCredit, Terms};
 use super::tool::{ToolCall, ToolOutcome};
+use crate::account::Credits;
 use crate::entity::Recovery;
 use crate::ports::{BrainFailure, SetupError};
 
@@ -36,6 +38,8 @@ pub enum Command {
     Resume {
         /// Who asks.
         by: Actor,
+        /// What it may cost in all from here on, if that is to change.
+        budget: Option<Credits>,
     },
     /// End for good.
     Cancel {
@@ -54,6 +58,10 @@ pub enum Command {
         /// Who asks.
         by: Actor,
     },
+    /// Go on, if it waits for credit: there is some.
+    CreditIsBack,
+    /// Rest: the next step, or a slot, cannot be paid for.
+    OutOfCredit(OutOfCredit),
     /// Outcome of [`Effect::Slot`].
     SlotGranted,
     /// Outcome of [`Effect::Prepare`].
@@ -111,6 +119,8 @@ pub struct Start {
     pub metadata: Option<String>,
     /// Hash of the request as the client made it.
     pub fingerprint: String,
+    /// The account it uses; `None` when its work is not to be charged.
+    pub terms: Option<Terms>,
 }
 
 /// The answer to a wish that was granted.

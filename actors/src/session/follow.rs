@@ -81,7 +81,7 @@ fn follow_pause(draft: &mut Draft) -> bool {
         }
         Some(_) => false,
         None => {
-            draft.push(Actor::RUNTIME, None, Paused { reason: wish.reason });
+            draft.push(Actor::RUNTIME, None, Paused::because(wish.reason));
             true
         }
     }
@@ -150,9 +150,7 @@ fn tell_loop(draft: &mut Draft) -> bool {
         draft.push(
             Actor::RUNTIME,
             Some(stuck),
-            Paused {
-                reason: PauseReason::Stuck,
-            },
+            Paused::because(PauseReason::Stuck),
         );
     }
     false
@@ -189,7 +187,7 @@ pub(super) fn overrun(draft: &mut Draft, evidence: StuckEvidence) {
     complete_turn(draft, TurnEnd::DeadlineExceeded);
     if again {
         let reason = PauseReason::Stuck;
-        draft.push(Actor::RUNTIME, Some(stuck), Paused { reason });
+        draft.push(Actor::RUNTIME, Some(stuck), Paused::because(reason));
     }
 }
 
@@ -236,6 +234,7 @@ fn start_planned_tool(draft: &mut Draft, turn: &Turn) {
                 digest,
                 class,
                 limit_ms: 0,
+                hold: None,
             };
             let cause = draft.push(Actor::AGENT, None, started);
             let failed = ToolFailed {
@@ -281,6 +280,7 @@ fn tool_started(draft: &Draft, step: u64, call: &ToolCall, tool: &Tool) -> ToolS
         digest: digest(&call.tool, &call.args.to_string()),
         class: tool.class(),
         limit_ms: limit_ms.max(1),
+        hold: None,
     }
 }
 
@@ -362,5 +362,9 @@ fn ask_brain(draft: &mut Draft) {
         );
     }
     let window_to = draft.state.head;
-    draft.push(Actor::RUNTIME, None, ModelStarted { step, window_to });
+    draft.push(Actor::RUNTIME, None, ModelStarted {
+            step,
+            window_to,
+            hold: None,
+        });
 }

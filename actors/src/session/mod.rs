@@ -14,6 +14,7 @@ mod event;
 mod follow;
 mod mend;
 mod meter;
+mod money;
 mod outcome;
 mod perform;
 mod state;
@@ -28,6 +29,7 @@ pub use decide::{KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
 pub use event::*;
 pub use mend::over_gap;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
+pub use money::{Metered, Money, OutOfCredit, Terms, finding};
 pub use perform::{SessionWorld, brain_name};
 pub use state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
@@ -42,7 +44,7 @@ pub enum Session {}
 
 impl Entity for Session {
     const KIND: &'static str = "session";
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_VERSION: u32 = 2;
 
     type State = State;
     type Command = Command;

@@ -269,7 +269,7 @@ fn crashed(draft: &mut Draft, crash: Crash) {
     }
     if is_loop {
         let reason = PauseReason::CrashLoop;
-        draft.push(Actor::RUNTIME, Some(seq), Paused { reason });
+        draft.push(Actor::RUNTIME, Some(seq), Paused::because(reason));
     } else if cause != CrashCause::Brain {
         restarted(draft, seq);
     }

@@ -7,6 +7,7 @@ use super::event::{
     AnswerEnd, BrainSpec, Limits, Mode, PauseReason, SendMode, StopKind, Usage, WorkspaceSpec,
 };
 use super::meter::{CrashMeter, LoopMeter};
+use super::money::Money;
 
 /// Everything that is known about a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct State {
     pub open: Option<OpenStep>,
     /// Steps begun so far.
     pub steps: u64,
+    /// The record that ended the last step. While none is open the next one waits for its admission from here on.
+    pub settled: Seq,
     /// How far the hands are walled in, once they are ready.
     pub isolation: Option<String>,
     /// Whether the workspace may differ from what the last patch holds.
@@ -53,6 +56,8 @@ pub struct State {
     pub stopped_cleanly: bool,
     /// What all steps used.
     pub usage: Usage,
+    /// What is known of its credit.
+    pub money: Money,
     /// How it ended, in a line.
     pub outcome: String,
 }

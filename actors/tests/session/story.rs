@@ -239,6 +239,7 @@ pub(crate) fn interactive() -> Start {
         limits: Limits::default(),
         metadata: None,
         fingerprint: "f1".into(),
+        terms: None,
     }
 }
 
@@ -308,7 +309,10 @@ pub(crate) fn pause_now() -> Command {
 }
 
 pub(crate) fn resume() -> Command {
-    Command::Resume { by: human() }
+    Command::Resume {
+        by: human(),
+        budget: None,
+    }
 }
 
 pub(crate) fn cancel() -> Command {

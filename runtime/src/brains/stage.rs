@@ -48,6 +48,7 @@ impl Stage {
             limits: Limits::default(),
             metadata: None,
             fingerprint: String::new(),
+            terms: None,
         };
         stage.write([started.into()]);
         stage.hear(goal, SendMode::Steer);
@@ -137,6 +138,7 @@ impl Stage {
         let started = ModelStarted {
             step: call.step,
             window_to: self.head,
+            hold: None,
         };
         self.write([started.into()]);
         call
@@ -195,6 +197,7 @@ impl Stage {
             digest: String::new(),
             class: RecoveryClass::Reattach,
             limit_ms: 1,
+            hold: None,
         };
         self.write([started.into()]);
         self.write([outcome(self.step)]);

@@ -130,6 +130,7 @@ pub(super) mod tests {
             limits: longhaul_actors::session::Limits::default(),
             metadata: None,
             fingerprint: "f".into(),
+            terms: None,
         }))
     }
 
@@ -203,6 +204,7 @@ pub(super) mod tests {
             pause(),
             Command::Resume {
                 by: Actor::human("local"),
+                budget: None,
             },
         ]);
         let lost = frames.remove(1);

@@ -190,5 +190,6 @@ fn start(number: u64) -> Start {
         },
         metadata: None,
         fingerprint: number.to_string(),
+        terms: None,
     }
 }

@@ -99,7 +99,10 @@ pub fn next_wish(log: &Log) -> Option<Command> {
             if !log.has_message(&text) {
                 return Some(send(&text, SendMode::Queue));
             }
-            return Some(Command::Resume { by: human() });
+            return Some(Command::Resume {
+                by: human(),
+                budget: None,
+            });
         }
     }
     None
@@ -134,5 +137,6 @@ fn start() -> Start {
         limits: Limits::default(),
         metadata: None,
         fingerprint: "the one request".into(),
+        terms: None,
     }
 }
