@@ -2,9 +2,10 @@
 
 use longhaul_journal::Standing;
 
+use super::admission::{self, call_of};
+use super::approval;
 use super::command::{Command, Effect};
-use super::state::{OpenStep, Phase, PlannedCall, State, Work};
-use super::tool::ToolCall;
+use super::state::{OpenStep, Phase, State, Work};
 use crate::entity::{EffectId, Owed};
 
 /// Distinguishes the end of a step from the step itself among the effects of one record.
@@ -16,7 +17,16 @@ pub(super) fn standing(state: &State) -> Standing {
         Phase::Queued | Phase::Starting | Phase::Running | Phase::Stopping { .. } => Standing::Owed,
         Phase::Idle | Phase::Recovering { .. } => Standing::Until(due(state).unwrap_or(0)),
         Phase::AwaitingInput | Phase::Hibernated => Standing::Waits("input".into()),
-        Phase::Paused { .. } => Standing::Waits("resume".into()),
+        Phase::AwaitingApproval => until_or(state, "approval"),
+        Phase::Paused { .. } => until_or(state, "resume"),
+    }
+}
+
+/// A wait that a request for approval may end by running out.
+fn until_or(state: &State, name: &'static str) -> Standing {
+    match due(state) {
+        Some(due) => Standing::Until(due),
+        None => Standing::Waits(name.into()),
     }
 }
 
@@ -24,6 +34,7 @@ pub(super) fn due(state: &State) -> Option<u64> {
     match state.phase {
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
+        Phase::AwaitingApproval | Phase::Paused { .. } => approval::due(state),
         _ => None,
     }
 }
@@ -59,12 +70,26 @@ pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
                 },
             )]
         }
-        Phase::Running => state
-            .open
-            .as_ref()
-            .map_or_else(Vec::new, |open| step_effects(state, open)),
+        Phase::Running => match &state.open {
+            Some(open) => step_effects(state, open),
+            None => admission(state),
+        },
         _ => Vec::new(),
     }
+}
+
+/// The admission of the step that comes next, named by the record that ended the one before.
+fn admission(state: &State) -> Vec<Owed<Effect>> {
+    let Some(candidate) = admission::candidate(state) else {
+        return Vec::new();
+    };
+    let id = EffectId {
+        seq: state.settled,
+        attempt: 0,
+    };
+    let setting = Box::new(admission::setting(state));
+    let effect = Effect::Admit { candidate, setting };
+    vec![Owed { id, effect }]
 }
 
 fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
@@ -82,6 +107,7 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
                 window_to: *window_to,
                 attempt: *attempt,
                 limit_ms,
+                setting: Box::new(admission::setting(state)),
             };
             vec![Owed {
                 id: EffectId {
@@ -92,10 +118,12 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }]
         }
         Work::Act { call, limit_ms, .. } => {
+            let next = admission::next_of_plan(state).map(|next| (next, admission::setting(state)));
             let effect = Effect::Act {
                 step,
-                call: tool_call(call),
+                call: call_of(call),
                 limit_ms: *limit_ms,
+                next: next.map(Box::new),
             };
             let mut owed = vec![Owed {
                 id: EffectId {
@@ -116,12 +144,5 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }
             owed
         }
-    }
-}
-
-fn tool_call(planned: &PlannedCall) -> ToolCall {
-    ToolCall {
-        tool: planned.tool.clone(),
-        args: serde_json::from_str(&planned.args).unwrap_or_default(),
     }
 }
