@@ -92,8 +92,7 @@ fn hold(state: &mut State, seq: Seq, held: &Held) {
         attempt: held.attempt,
         amount: held.amount_micro,
         prices: held.prices,
-        tool: held.bound.tool.clone(),
-        model: held.bound.model.clone(),
+        bound: held.bound.clone(),
     });
     state.holds += 1;
     state.held = state.held.plus(held.amount_micro);

@@ -75,7 +75,7 @@ impl<'a> Draft<'a> {
     /// Charges what the step cost, at most what was held for it. Returns the charge.
     fn settle(&mut self, session: StreamId, hold: &Hold, last: &LastStep, ended: bool) -> Credits {
         let table = self.state.prices_of(hold.prices);
-        let cost = table.cost(&last.used, hold.tool.as_deref(), hold.model.as_deref(), self.carry);
+        let cost = table.cost(&last.used, hold.bound.tool.as_deref(), hold.bound.model.as_deref(), self.carry);
         let amount_micro = cost.known.min(hold.amount);
         self.carry = cost.carry;
         self.settled = self.settled.plus(amount_micro);
@@ -270,7 +270,7 @@ fn answer(state: &State, ask: Ask) -> Decision<Event, Reply> {
     let needed = table.bound(&bound);
     if let Some(open) = hold {
         let known = (open.step, open.attempt);
-        if known == (step, attempt) && open.amount >= needed {
+        if known == (step, attempt) && open.bound == bound {
             let held = HeldFor {
                 hold: open.seq,
                 amount: open.amount,

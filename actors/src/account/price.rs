@@ -54,10 +54,8 @@ pub struct Bound {
     /// Active milliseconds.
     pub limit_ms: u64,
     /// The tool, if it is an act of the hands.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
     /// The brain, if it is a brain call.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Tokens that go in, when the brain counts them.
     pub input_tokens: u64,

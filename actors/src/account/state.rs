@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::credits::Credits;
 use super::event::ResumePolicy;
-use super::price::{Carry, PriceTable};
+use super::price::{Bound, Carry, PriceTable};
 
 /// How many requests of top-ups are remembered.
 pub(super) const REQUESTS_REMEMBERED: usize = 1_000;
@@ -81,10 +81,8 @@ pub struct Hold {
     pub amount: Credits,
     /// Version of the prices.
     pub prices: u32,
-    /// The tool, if it is an act of the hands.
-    pub tool: Option<String>,
-    /// The brain, if it is a brain call.
-    pub model: Option<String>,
+    /// What it covers.
+    pub bound: Bound,
 }
 
 /// A request that was granted.

@@ -8,12 +8,20 @@ use longhaul_journal::{Seq, StreamId};
 use serde::{Deserialize, Serialize};
 
 use super::Event;
+use super::admission::{Candidate, candidate};
+use super::apply::hands_in_a_patch;
+use super::approval::Word;
 use super::command::{Refusal, Reply};
 use super::decide::{already, granted, resume};
 use super::draft::Draft;
 use super::event::{Actor, Body, HoldNamed, PauseReason, Paused, Resumed, Usage};
-use super::state::{Phase, State};
-use crate::account::{Account, Credits, Finding, Hold, LastStep, Shortage, Used, Verdict};
+use super::follow::limit_of;
+use super::perform::brain_name;
+use super::state::{Ending, Phase, State};
+use super::tool::{Patch, Tool};
+use crate::account::{
+    Account, Ask, Bound, Credits, Finding, HeldFor, Hold, LastStep, Shortage, Used, Verdict,
+};
 use crate::entity::Decision;
 
 /// The account a session uses, and what it may cost.
@@ -71,6 +79,134 @@ impl State {
         let (origin, terms) = (self.origin.as_ref()?, self.money.terms.as_ref()?);
         Some(Account::stream(&origin.owner, &terms.account))
     }
+}
+
+/// What a session has to pay its next step with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Purse {
+    /// The stream of its account.
+    pub account: StreamId,
+    /// The step.
+    pub step: u64,
+    /// The record since which it waits to start the step.
+    pub attempt: Seq,
+    /// What the step may use.
+    pub bound: Bound,
+    /// What the session may cost in all.
+    pub budget: Option<Credits>,
+    /// The step before, which is settled in the same message.
+    pub last: Option<LastStep>,
+    /// Digest of the act that a human approved of, if that is what comes next.
+    pub approved: Option<String>,
+}
+
+/// Credit that is held for one step of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldStep {
+    /// The step.
+    pub step: u64,
+    /// The record since which it waited to start the step.
+    pub attempt: Seq,
+    /// What the hold covers.
+    pub bound: Bound,
+    /// The hold.
+    pub held: HeldFor,
+}
+
+impl Purse {
+    /// The question to the account.
+    pub(super) fn ask(&self, session: StreamId) -> Ask {
+        Ask {
+            session,
+            step: self.step,
+            attempt: self.attempt,
+            bound: self.bound.clone(),
+            budget: self.budget,
+            last: self.last,
+        }
+    }
+
+    /// The answer, as a session takes it.
+    pub(super) fn held(self, held: HeldFor) -> HeldStep {
+        HeldStep {
+            step: self.step,
+            attempt: self.attempt,
+            bound: self.bound,
+            held,
+        }
+    }
+}
+
+/// What the next step is to be paid with; `None` when the work of the session is not charged, or no step comes next.
+pub(super) fn purse(state: &State) -> Option<Purse> {
+    let account = state.account()?;
+    state.turn.as_ref()?;
+    let approval = state.approval.as_ref();
+    let approved = approval.filter(|approval| approval.answer == Some(Word::Approved));
+    Some(Purse {
+        account,
+        step: state.steps + 1,
+        attempt: attempt(state),
+        bound: next_bound(state),
+        budget: state.money.terms.as_ref()?.budget_micro,
+        last: last_step(state),
+        approved: approved.map(|approval| approval.digest.clone()),
+    })
+}
+
+/// The act of the plan that comes next; none when a brain call does, or the patch at the end.
+pub(super) fn next_act(state: &State) -> Option<Candidate> {
+    candidate(state).filter(|_| !state.run_is_spent())
+}
+
+/// What the next step may use.
+fn next_bound(state: &State) -> Bound {
+    if let Some(act) = next_act(state) {
+        return Bound {
+            limit_ms: Tool::parse(&act.call).map_or(1, |tool| limit_of(state, &tool)),
+            tool: Some(act.call.tool),
+            ..Bound::default()
+        };
+    }
+    let ends = state.turn.as_ref().and_then(|turn| turn.end.as_ref());
+    let ends = state.run_is_spent() || ends.is_some_and(Ending::ends_the_run);
+    if ends && hands_in_a_patch(state) {
+        return Bound {
+            limit_ms: limit_of(state, &Tool::Patch(Patch {})),
+            tool: Some("patch".into()),
+            ..Bound::default()
+        };
+    }
+    Bound {
+        limit_ms: call_limit(state),
+        model: state.origin.as_ref().map(|origin| brain_name(&origin.brain)),
+        ..Bound::default()
+    }
+}
+
+/// Active milliseconds that a brain call may take.
+pub(super) fn call_limit(state: &State) -> u64 {
+    state.limits().brain_call_ms.min(state.remaining_ms()).max(1)
+}
+
+/// What the start record of the next step says of its hold: nothing where nothing is charged. `None`: it has to wait.
+pub(super) fn take_hold(draft: &mut Draft) -> Option<Option<HoldNamed>> {
+    if draft.state.account().is_none() {
+        return Some(None);
+    }
+    let HeldStep {
+        step,
+        attempt: since,
+        bound,
+        held,
+    } = draft.hold.take()?;
+    let meant = step == draft.state.steps + 1 && since == attempt(&draft.state) && bound == next_bound(&draft.state);
+    let named = HoldNamed {
+        seq: held.hold,
+        amount_micro: held.amount,
+        spent_micro: held.spent,
+    };
+    meant.then_some(Some(named))
 }
 
 /// The record since which a session waits to start its next step: each resume makes it another one.

@@ -3,7 +3,9 @@
 use longhaul_journal::Seq;
 
 use super::Event;
+use super::admission::Admission;
 use super::answer::check_answer;
+use super::approval;
 use super::command::Reply;
 use super::decide::{already, granted};
 use super::draft::{Draft, clip};
@@ -14,6 +16,7 @@ use super::event::{
     StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
 };
 use super::follow::{closing, complete_turn, overrun};
+use super::money::HeldStep;
 use super::state::{OpenStep, Phase, Work};
 use super::tool::ToolOutcome;
 use super::waits;
@@ -61,6 +64,7 @@ pub(super) fn thought(
     step: u64,
     result: Result<Answer, BrainFailure>,
     active_ms: u64,
+    next: Option<Box<Admission>>,
 ) -> Decision<Event, Reply> {
     // An answer counts only while it is owed: not when a stop is under way, nor before a dead brain is asked again.
     let open = draft.state.open.clone().filter(|open| open.step == step);
@@ -71,7 +75,8 @@ pub(super) fn thought(
         return already(&draft);
     }
     let cause = Some(open.seq);
-    match result.and_then(check_answer) {
+    draft.admission = next;
+    match result.and_then(|answer| check_answer(&answer).map(|()| answer)) {
         Ok(answer) => take_answer(&mut draft, step, open.seq, answer, active_ms),
         Err(BrainFailure::Gone(detail)) => {
             let detail = clip(detail);
@@ -135,13 +140,19 @@ fn take_answer(draft: &mut Draft, step: u64, cause: Seq, answer: Answer, active_
     );
 }
 
-pub(super) fn acted(mut draft: Draft, step: u64, outcome: ToolOutcome) -> Decision<Event, Reply> {
+pub(super) fn acted(
+    mut draft: Draft,
+    step: u64,
+    outcome: ToolOutcome,
+    next: Option<Box<Admission>>,
+) -> Decision<Event, Reply> {
     let Some(open) = draft.state.open.clone().filter(|open| open.step == step) else {
         return already(&draft);
     };
     let Work::Act { call, .. } = &open.work else {
         return already(&draft);
     };
+    draft.admission = next;
     let cause = Some(open.seq);
     let tool = call.tool.clone();
     match outcome {
@@ -223,6 +234,19 @@ pub(super) fn acted(mut draft: Draft, step: u64, outcome: ToolOutcome) -> Decisi
             crashed(&mut draft, crash);
         }
     }
+    granted(draft)
+}
+
+/// The checks before a step were made: it begins in this frame, or the frame says why not.
+pub(super) fn admitted(mut draft: Draft, admission: Box<Admission>) -> Decision<Event, Reply> {
+    draft.hold.clone_from(&admission.hold);
+    draft.admission = Some(admission);
+    granted(draft)
+}
+
+/// Credit is held for the step that comes next: it begins in this frame.
+pub(super) fn held(mut draft: Draft, hold: HeldStep) -> Decision<Event, Reply> {
+    draft.hold = Some(hold);
     granted(draft)
 }
 
@@ -393,6 +417,7 @@ pub(super) fn alarm(mut draft: Draft) -> Decision<Event, Reply> {
             let since = draft.state.phase_since;
             restarted(&mut draft, since);
         }
+        Phase::AwaitingApproval | Phase::Paused { .. } => approval::expire(&mut draft),
         _ => {}
     }
     granted(draft)

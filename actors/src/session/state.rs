@@ -3,6 +3,7 @@
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
+use super::approval::Approval;
 use super::event::{
     AnswerEnd, BrainSpec, Limits, Mode, PauseReason, SendMode, StopKind, Usage, WorkspaceSpec,
 };
@@ -42,6 +43,10 @@ pub struct State {
     pub steps: u64,
     /// The record that ended the last step. While none is open the next one waits for its admission from here on.
     pub settled: Seq,
+    /// What a human was asked about the next step, until it begins or is given up.
+    pub approval: Option<Approval>,
+    /// Whether it has a place among the active sessions.
+    pub seated: bool,
     /// How far the hands are walled in, once they are ready.
     pub isolation: Option<String>,
     /// Whether the workspace may differ from what the last patch holds.
@@ -77,6 +82,8 @@ pub struct Origin {
     pub brain: BrainSpec,
     /// What it works on.
     pub workspace: WorkspaceSpec,
+    /// Categories of acts that its goal forbids.
+    pub forbidden: Vec<String>,
     /// Its bounds.
     pub limits: Limits,
     /// Opaque JSON text.
@@ -87,7 +94,7 @@ pub struct Origin {
     pub started_ms: u64,
 }
 
-/// Where a session stands. The states that need a gate or an account join here with their issue.
+/// Where a session stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// It has no record yet.
@@ -101,6 +108,8 @@ pub enum Phase {
     Running,
     /// The brain asked, or set-up failed: a human must say something.
     AwaitingInput,
+    /// The next act is done only if a human approves of it.
+    AwaitingApproval,
     /// The last turn is over.
     Idle,
     /// Idle for long: nothing is held for it.
@@ -139,6 +148,8 @@ pub enum Rest {
     Work,
     /// It awaited input.
     AwaitingInput,
+    /// It awaited an approval.
+    AwaitingApproval,
     /// It was idle.
     Idle,
     /// It was hibernated.
@@ -154,6 +165,7 @@ impl Phase {
             Self::Starting => "starting",
             Self::Running => "running",
             Self::AwaitingInput => "awaiting_input",
+            Self::AwaitingApproval => "awaiting_approval",
             Self::Idle => "idle",
             Self::Hibernated => "hibernated",
             Self::Paused { .. } => "paused",

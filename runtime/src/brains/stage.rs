@@ -47,6 +47,7 @@ impl Stage {
             workspace: WorkspaceSpec::default(),
             limits: Limits::default(),
             metadata: None,
+            forbidden: Vec::new(),
             fingerprint: String::new(),
             terms: None,
         };

@@ -130,6 +130,7 @@ impl Service {
             workspace: request.workspace,
             limits: request.limits.unwrap_or(self.limits),
             metadata: request.metadata,
+            forbidden: Vec::new(),
             fingerprint,
         })
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
-use longhaul_actors::ports::{Act, Brain, BrainCall, BrainFailure, Hands, SetupError};
+use longhaul_actors::ports::{Act, AllowAll, EndlessSlots, FreeOfCharge, Brain, BrainCall, BrainFailure, Hands, SetupError};
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, BrainSpec, Command, Isolation, Limits, Mode, Session, SessionWorld, Start,
     ToolCall, ToolOutcome, WorkspaceSpec,
@@ -136,6 +136,9 @@ impl Host {
                 journal: shared,
                 brain: Arc::clone(world) as Arc<dyn Brain>,
                 hands: Arc::clone(world) as Arc<dyn Hands>,
+                gate: Arc::new(AllowAll),
+                credit: Arc::new(FreeOfCharge),
+                slots: Arc::new(EndlessSlots),
                 clock,
             }),
         };
@@ -189,6 +192,7 @@ fn start(number: u64) -> Start {
             ..Limits::default()
         },
         metadata: None,
+        forbidden: Vec::new(),
         fingerprint: number.to_string(),
         terms: None,
     }

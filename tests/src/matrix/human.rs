@@ -136,6 +136,7 @@ fn start() -> Start {
         workspace: WorkspaceSpec::default(),
         limits: Limits::default(),
         metadata: None,
+        forbidden: Vec::new(),
         fingerprint: "the one request".into(),
         terms: None,
     }

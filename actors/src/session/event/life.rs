@@ -76,6 +76,8 @@ pub struct Limits {
     pub idle_ms: u64,
     /// A stop that is not confirmed after this long (wall clock) is reported.
     pub stop_confirm_ms: u64,
+    /// A request for approval that nobody decides on for this long (wall clock) counts as denied; 0 waits for ever.
+    pub approval_ms: u64,
 }
 
 impl Default for Limits {
@@ -89,6 +91,7 @@ impl Default for Limits {
             run_ms: 0,
             idle_ms: 180_000,
             stop_confirm_ms: 60_000,
+            approval_ms: 0,
         }
     }
 }
@@ -121,6 +124,9 @@ pub struct SessionStarted {
     /// The account it uses; absent when its work is not charged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terms: Option<Terms>,
+    /// Categories of acts that the goal forbids, as it was read at the start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<String>,
 }
 
 /// `session.pause_requested`

@@ -3,6 +3,7 @@
 //! The payload of a record is `{"actor": .., "turn": .., "data": ..}`, so that a reader splices it into the wire form
 //! without decoding `data`.
 
+mod gate;
 mod life;
 mod talk;
 mod work;
@@ -10,6 +11,7 @@ mod work;
 use longhaul_journal::{Level, NewRecord, Record, Seq};
 use serde::{Deserialize, Serialize};
 
+pub use gate::*;
 pub use life::*;
 pub use talk::*;
 pub use work::*;
@@ -173,6 +175,11 @@ bodies! {
     "tool.failed"              1 Internal ToolFailed,
     "tool.outcome_unknown"     1 User     ToolOutcomeUnknown,
     "artifact.created"         1 User     ArtifactCreated,
+    "policy.denied"            1 User     PolicyDenied,
+    "approval.requested"       1 User     ApprovalRequested,
+    "approval.decided"         1 User     ApprovalDecided,
+    "approval.expired"         1 User     ApprovalExpired,
+    "approval.canceled"        1 User     ApprovalCanceled,
     "sandbox.starting"         1 Internal SandboxStarting,
     "sandbox.ready"            1 Internal SandboxReady,
     "sandbox.setup_failed"     1 User     SandboxSetupFailed,
