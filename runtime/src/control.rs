@@ -7,8 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
-    Send as SendMessage, SessionView, Start, Started,
+    Accepted, AccountView, Cancel, Code, EventsPage, EventsQuery, LedgerPage, LedgerQuery, ListPage,
+    ListQuery, Pause, Problem, Quarantined, Resume, Send as SendMessage, SessionView, Start, Started, TopUp,
+    ToppedUp,
 };
 
 /// What every call answers.
@@ -40,7 +41,7 @@ pub trait Control: Send + Sync + 'static {
     fn pause<'a>(&'a self, id: &'a str, request: Pause) -> Answer<'a, Accepted>;
 
     /// Lets it go on.
-    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted>;
+    fn resume<'a>(&'a self, id: &'a str, request: Resume) -> Answer<'a, Accepted>;
 
     /// Ends it for good.
     fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted>;
@@ -57,6 +58,23 @@ pub trait Control: Send + Sync + 'static {
     /// Takes on a session that was imported or restored (B-LOG-12).
     fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
         not_here(id)
+    }
+
+    /// The credit account.
+    fn account(&self) -> Answer<'_, AccountView> {
+        not_here("the credit account")
+    }
+
+    /// Grants more credit; the same request is granted once.
+    fn top_up(&self, request: TopUp) -> Answer<'_, ToppedUp> {
+        let _ = request;
+        not_here("the credit account")
+    }
+
+    /// A page of the account's records.
+    fn ledger(&self, query: LedgerQuery) -> Answer<'_, LedgerPage> {
+        let _ = query;
+        not_here("the credit account")
     }
 
     /// Sessions known to be quarantined.

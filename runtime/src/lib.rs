@@ -29,6 +29,7 @@ pub mod cli;
 #[cfg(feature = "cli")]
 pub mod client;
 mod control;
+mod credits;
 mod folds;
 #[cfg(feature = "server")]
 pub mod http;
@@ -36,9 +37,11 @@ mod janitor;
 mod runtime;
 mod service;
 mod shim;
+mod slots;
 mod world;
 
 pub use control::{Answer, Control};
+pub use credits::CreditOptions;
 pub use longhaul_actors as actors;
 pub use longhaul_journal as journal;
 pub use runtime::{Mode, Options, Runtime};

@@ -19,6 +19,7 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
             state.prices.extend(configured.prices.clone());
             state.resume = configured.resume;
         }
+        Body::Adopted(_) => {}
         Body::Forgot(forgot) => {
             for session in &forgot.sessions {
                 forget(state, *session);
@@ -107,7 +108,10 @@ fn wait_ended(state: &mut State, session: StreamId) {
 
 fn forget(state: &mut State, session: StreamId) {
     wait_ended(state, session);
-    let holds = state.sessions.get(&session).is_some_and(|line| line.hold.is_some());
+    let holds = state
+        .sessions
+        .get(&session)
+        .is_some_and(|line| line.hold.is_some());
     if !holds {
         state.sessions.remove(&session);
     }

@@ -88,7 +88,11 @@ impl FromStr for Credits {
         if fraction.trim_end_matches('0').len() > DIGITS {
             return Err(AmountError::TooFine(quoted()));
         }
-        let fraction: String = fraction.chars().chain(std::iter::repeat('0')).take(DIGITS).collect();
+        let fraction: String = fraction
+            .chars()
+            .chain(std::iter::repeat('0'))
+            .take(DIGITS)
+            .collect();
         let micro = |text: &str| text.parse::<u64>().ok();
         let amount = micro(whole)
             .and_then(|credits| credits.checked_mul(MICRO))
@@ -133,7 +137,9 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_says_why() {
-        for text in ["", ".", "5.", ".5", "five", "1e3", "+1", "0x10", "1,5", " 1", "--1", "NaN", "-"] {
+        for text in [
+            "", ".", "5.", ".5", "five", "1e3", "+1", "0x10", "1,5", " 1", "--1", "NaN", "-",
+        ] {
             assert_eq!(read(text), Err(AmountError::NotANumber(text.into())), "{text}");
         }
         assert_eq!(read("-0.5"), Err(AmountError::Negative("-0.5".into())));

@@ -75,7 +75,12 @@ impl<'a> Draft<'a> {
     /// Charges what the step cost, at most what was held for it. Returns the charge.
     fn settle(&mut self, session: StreamId, hold: &Hold, last: &LastStep, ended: bool) -> Credits {
         let table = self.state.prices_of(hold.prices);
-        let cost = table.cost(&last.used, hold.bound.tool.as_deref(), hold.bound.model.as_deref(), self.carry);
+        let cost = table.cost(
+            &last.used,
+            hold.bound.tool.as_deref(),
+            hold.bound.model.as_deref(),
+            self.carry,
+        );
         let amount_micro = cost.known.min(hold.amount);
         self.carry = cost.carry;
         self.settled = self.settled.plus(amount_micro);
@@ -159,12 +164,14 @@ fn open_account(state: &State, open: Open) -> Decision<Event, Reply> {
     let mut draft = Draft::new(state);
     if state.name.is_some() {
         let (_, old) = state.prices_in_force();
-        let prices = (prices != *old).then_some(prices);
+        let prices = prices.filter(|prices| prices != old);
+        let resume = resume.unwrap_or(state.resume);
         if prices.is_some() || resume != state.resume {
             draft.push(by, Configured { prices, resume });
         }
         return draft.done();
     }
+    let (prices, resume) = (prices.unwrap_or_default(), resume.unwrap_or_default());
     draft.push(by.clone(), Opened { name, prices, resume });
     let mut available = Credits::ZERO;
     if !initial.is_zero() {
@@ -233,7 +240,11 @@ fn admit(state: &State, session: StreamId) -> Decision<Event, Reply> {
 /// Writes down that a session waits for credit, once.
 fn deny(mut draft: Draft<'_>, session: StreamId, needed: Credits) -> Decision<Event, Reply> {
     let available = draft.available();
-    let waits = draft.state.sessions.get(&session).is_some_and(|line| line.waits.is_some());
+    let waits = draft
+        .state
+        .sessions
+        .get(&session)
+        .is_some_and(|line| line.waits.is_some());
     let is_waking = waits && draft.state.waking.values().any(|waking| *waking == session);
     if !waits || is_waking {
         let exhausted = Exhausted {

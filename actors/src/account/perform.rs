@@ -9,9 +9,9 @@ use longhaul_journal::{Journal, Seq, Standing, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::sync::watch;
 
+use super::Account;
 use super::command::{Command, Effect, Finding, Verdict};
 use super::state::{Hold, State};
-use super::Account;
 use crate::answer::SendError;
 use crate::effects::{EffectContext, World};
 use crate::ports::Clock;
@@ -57,7 +57,11 @@ impl Links {
 
     async fn get(&self) -> Linked {
         let mut linked = self.0.subscribe();
-        match linked.wait_for(Option::is_some).await.map(|linked| linked.clone()) {
+        match linked
+            .wait_for(Option::is_some)
+            .await
+            .map(|linked| linked.clone())
+        {
             Ok(Some(linked)) => linked,
             // Nobody will tie them any more.
             _ => futures_util::future::pending().await,
@@ -135,7 +139,8 @@ impl AccountWorld {
             return linked.sessions.query(session, look).await.ok().flatten();
         }
         let (journal, snapshots) = (Arc::clone(&self.journal), Arc::clone(&self.snapshots));
-        let folded = tokio::task::spawn_blocking(move || recover::<Session>(&*journal, &snapshots, session)).await;
+        let folded =
+            tokio::task::spawn_blocking(move || recover::<Session>(&*journal, &snapshots, session)).await;
         // One that cannot be folded keeps its hold until it is repaired.
         let state = folded.ok()?.ok()?.state;
         session::finding(&state, session, &hold)
@@ -144,7 +149,10 @@ impl AccountWorld {
     /// Sessions that hold nothing and have ended, if it is time to look for them.
     async fn ended(&self, linked: &Linked, account: StreamId) -> Vec<Finding> {
         let now_ms = self.clock.mono_ms();
-        let due_ms = self.swept_ms.load(Ordering::Relaxed).saturating_add(SWEEP_EVERY_MS);
+        let due_ms = self
+            .swept_ms
+            .load(Ordering::Relaxed)
+            .saturating_add(SWEEP_EVERY_MS);
         if now_ms < due_ms {
             return Vec::new();
         }
@@ -179,12 +187,18 @@ impl AccountWorld {
     async fn resume(self, session: StreamId, since: Seq) -> Command {
         let linked = self.links.get().await;
         loop {
-            match linked.sessions.send(session, session::Command::CreditIsBack).await {
+            match linked
+                .sessions
+                .send(session, session::Command::CreditIsBack)
+                .await
+            {
                 Ok(_) | Err(SendError::Refused(_) | SendError::Quarantined(_)) => {
                     return Command::Resumed { session, since };
                 }
                 // Another process will host it, and finds this owed.
-                Err(SendError::Closed | SendError::NotHosted) => return futures_util::future::pending().await,
+                Err(SendError::Closed | SendError::NotHosted) => {
+                    return futures_util::future::pending().await;
+                }
                 Err(error) => {
                     tracing::warn!(%session, %error, "a session was not told of credit; it will be told again");
                     self.clock.sleep(AUDIT_EVERY_MS).await;

@@ -108,7 +108,9 @@ impl PriceTable {
     /// Whether work costs nothing by this table.
     pub fn is_free(&self) -> bool {
         let free = |price: &TokenPrice| price.input_micro.is_zero() && price.output_micro.is_zero();
-        self.hour_micro.is_zero() && self.tools.values().all(Credits::is_zero) && self.models.values().all(free)
+        self.hour_micro.is_zero()
+            && self.tools.values().all(Credits::is_zero)
+            && self.models.values().all(free)
     }
 
     /// The most that a step may cost, rounded up.
@@ -177,7 +179,11 @@ mod tests {
                 let cost = table.cost(&used, None, None, carry);
                 (carry, sum, left) = (cost.carry, sum.plus(cost.known), left - active_ms);
             }
-            assert_eq!((sum.to_string().as_str(), carry), ("0.012", Carry::default()), "in steps of {step_ms} ms");
+            assert_eq!(
+                (sum.to_string().as_str(), carry),
+                ("0.012", Carry::default()),
+                "in steps of {step_ms} ms"
+            );
         }
     }
 

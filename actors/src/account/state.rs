@@ -116,7 +116,9 @@ impl State {
     /// The prices of a version.
     pub(super) fn prices_of(&self, version: u32) -> &PriceTable {
         static NONE: PriceTable = PriceTable::NONE;
-        let index = usize::try_from(version).ok().and_then(|version| version.checked_sub(1));
+        let index = usize::try_from(version)
+            .ok()
+            .and_then(|version| version.checked_sub(1));
         index.and_then(|index| self.prices.get(index)).unwrap_or(&NONE)
     }
 

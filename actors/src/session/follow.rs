@@ -157,11 +157,7 @@ fn tell_loop(draft: &mut Draft) -> bool {
     }
     complete_turn(draft, TurnEnd::Stuck);
     if rung > 1 {
-        draft.push(
-            Actor::RUNTIME,
-            Some(stuck),
-            Paused::because(PauseReason::Stuck),
-        );
+        draft.push(Actor::RUNTIME, Some(stuck), Paused::because(PauseReason::Stuck));
     }
     false
 }
@@ -370,9 +366,13 @@ fn ask_brain(draft: &mut Draft) {
         );
     }
     let window_to = draft.state.head;
-    draft.push(Actor::RUNTIME, None, ModelStarted {
+    draft.push(
+        Actor::RUNTIME,
+        None,
+        ModelStarted {
             step,
             window_to,
             hold,
-        });
+        },
+    );
 }

@@ -44,6 +44,8 @@ pub struct Money {
     pub last: Option<Metered>,
     /// What it had cost when its last step started.
     pub spent: Credits,
+    /// Why it is paused and what to do about it, if that has to be said.
+    pub why: String,
 }
 
 /// A step that was started with a hold.
@@ -200,7 +202,8 @@ pub(super) fn take_hold(draft: &mut Draft) -> Option<Option<HoldNamed>> {
         bound,
         held,
     } = draft.hold.take()?;
-    let meant = step == draft.state.steps + 1 && since == attempt(&draft.state) && bound == next_bound(&draft.state);
+    let meant =
+        step == draft.state.steps + 1 && since == attempt(&draft.state) && bound == next_bound(&draft.state);
     let named = HoldNamed {
         seq: held.hold,
         amount_micro: held.amount,
@@ -248,10 +251,7 @@ fn waits_for(state: &State, hold: &Hold) -> bool {
 
 /// Takes note of the hold that a step starts with.
 pub(super) fn started(state: &mut State, step: u64, hold: Option<HoldNamed>) {
-    let Some(HoldNamed {
-        seq, spent_micro, ..
-    }) = hold
-    else {
+    let Some(HoldNamed { seq, spent_micro, .. }) = hold else {
         return;
     };
     state.money.spent = spent_micro;
@@ -294,6 +294,7 @@ pub(super) fn folded(state: &mut State, body: &Body) {
 
 /// Takes note of a budget that was raised.
 pub(super) fn resumed(state: &mut State, resumed: &Resumed) {
+    state.money.why.clear();
     if let (Some(budget), Some(terms)) = (resumed.budget_micro, &mut state.money.terms) {
         terms.budget_micro = Some(budget);
     }
@@ -305,7 +306,12 @@ pub(super) fn out_of_credit(mut draft: Draft, why: OutOfCredit) -> Decision<Even
     if !between && draft.state.phase != Phase::Queued {
         return already(&draft);
     }
-    let account = draft.state.money.terms.as_ref().map_or("", |terms| &terms.account);
+    let account = draft
+        .state
+        .money
+        .terms
+        .as_ref()
+        .map_or("", |terms| &terms.account);
     let (reason, detail) = match why {
         OutOfCredit::Account(Shortage { needed, available }) => (
             PauseReason::Credits,
@@ -315,7 +321,12 @@ pub(super) fn out_of_credit(mut draft: Draft, why: OutOfCredit) -> Decision<Even
             ),
         ),
         OutOfCredit::Budget { spent, needed } => {
-            let budget = draft.state.money.terms.as_ref().and_then(|terms| terms.budget_micro);
+            let budget = draft
+                .state
+                .money
+                .terms
+                .as_ref()
+                .and_then(|terms| terms.budget_micro);
             let budget = budget.unwrap_or_default();
             (
                 PauseReason::Budget,

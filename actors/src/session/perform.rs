@@ -15,8 +15,8 @@ use super::command::{Command, Effect};
 use super::event::BrainSpec;
 use super::money::{HeldStep, OutOfCredit, Purse};
 use super::tool::ToolOutcome;
-use crate::effects::{EffectContext, World};
 use crate::account::{self, Reply};
+use crate::effects::{EffectContext, World};
 use crate::ports::{Act, Brain, BrainCall, BrainFailure, Clock, Credit, Gate, Hands, Ruling, Slots, Window};
 use crate::session::Session;
 
@@ -178,7 +178,11 @@ impl SessionWorld {
         let Some(account) = account else {
             return Command::SlotGranted;
         };
-        match self.credit.ask(account, account::Command::Admit { session }).await {
+        match self
+            .credit
+            .ask(account, account::Command::Admit { session })
+            .await
+        {
             Reply::Denied(shortage) => Command::OutOfCredit(OutOfCredit::Account(shortage)),
             _ => Command::SlotGranted,
         }

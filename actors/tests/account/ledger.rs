@@ -45,7 +45,10 @@ impl Model {
                 ..Bound::default()
             },
             budget: None,
-            last: last.map(|(held, used, _)| LastStep { hold: held.hold, used }),
+            last: last.map(|(held, used, _)| LastStep {
+                hold: held.hold,
+                used,
+            }),
         }
     }
 
@@ -123,7 +126,8 @@ impl Sea {
                 // One in three repeats an earlier request.
                 self.top_ups += u64::from(self.dice.below(3) > 0);
                 let request = format!("top-up-{}", self.top_ups);
-                self.mail.push(Mail::TopUp(account, request, 1 + self.top_ups % 7_000));
+                self.mail
+                    .push(Mail::TopUp(account, request, 1 + self.top_ups % 7_000));
             }
             _ => {
                 let lost = self.dice.below(self.mail.len() as u64 + 1) as usize;
@@ -141,7 +145,11 @@ impl Sea {
         if model.is_open() {
             if let Some((held, used, ended)) = &mut model.last {
                 // Now and then it takes longer than it was held for.
-                used.active_ms = if chance < 10 { model.limit_ms * 3 } else { model.limit_ms * chance / 100 };
+                used.active_ms = if chance < 10 {
+                    model.limit_ms * 3
+                } else {
+                    model.limit_ms * chance / 100
+                };
                 used.unknown = chance == 50;
                 *ended = true;
                 model.named.insert(held.hold, *used);
@@ -190,7 +198,10 @@ impl Sea {
                 let model = &mut self.models[index];
                 let waits = !model.ended && !model.rests && !model.is_open();
                 if waits && model.steps + 1 == step && Seq(model.attempt) == attempt {
-                    assert!(self.accounts[model.account].is_open(held.hold), "it starts with a hold that is none");
+                    assert!(
+                        self.accounts[model.account].is_open(held.hold),
+                        "it starts with a hold that is none"
+                    );
                     (model.steps, model.last) = (step, Some((held, Used::default(), false)));
                 }
             }
@@ -205,7 +216,10 @@ impl Sea {
                     amount: Credits::from_micro(micro),
                 };
                 let answered = self.accounts[account].send(top_up);
-                assert!(matches!(answered, Ok(_) | Err(Refusal::IdempotencyConflict { .. })));
+                assert!(matches!(
+                    answered,
+                    Ok(_) | Err(Refusal::IdempotencyConflict { .. })
+                ));
             }
         }
     }
@@ -297,10 +311,14 @@ fn a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge() {
 
 /// The seed of this run, printed so that a failure can be repeated: `LONGHAUL_TEST_SEED`.
 fn seed() -> u64 {
-    let chosen = std::env::var("LONGHAUL_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let chosen = std::env::var("LONGHAUL_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = chosen.unwrap_or_else(|| {
         use std::hash::{BuildHasher, Hasher};
-        std::collections::hash_map::RandomState::new().build_hasher().finish()
+        std::collections::hash_map::RandomState::new()
+            .build_hasher()
+            .finish()
     });
     println!("LONGHAUL_TEST_SEED={seed}");
     seed

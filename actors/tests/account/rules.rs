@@ -1,8 +1,8 @@
 //! What an account does, one sentence each.
 
 use longhaul_actors::account::{
-    Account, AmountError, Bound, Command, Credits, Effect, Finding, LastStep, Open, PriceTable, Refusal, Reply,
-    ResumePolicy, Used, Verdict,
+    Account, AmountError, Bound, Command, Credits, Effect, Finding, LastStep, Open, PriceTable, Refusal,
+    Reply, ResumePolicy, Used, Verdict,
 };
 use longhaul_actors::{Entity, Owed};
 use longhaul_journal::Seq;
@@ -40,7 +40,10 @@ fn an_hour_of_steps_costs_exactly_0_012() {
 fn a_hold_covers_the_bound_and_settling_takes_at_most_the_hold() {
     let mut world = World::opened("5");
     let held = world.held(session(1), 1, HOUR_MS, None);
-    assert_eq!((held.amount, world.state.held), (credits("0.012"), credits("0.012")));
+    assert_eq!(
+        (held.amount, world.state.held),
+        (credits("0.012"), credits("0.012"))
+    );
     let next = world.held(session(1), 2, HOUR_MS, ended(held.hold, 3 * HOUR_MS));
     assert_eq!(next.spent, credits("0.012"), "the rest is borne by the operator");
     assert_eq!(world.state.overrun, credits("0.024"));
@@ -55,7 +58,10 @@ fn the_same_question_gets_the_same_hold_and_a_late_one_gets_none() {
     let second = world.held(session(1), 2, HOUR_MS, ended(first.hold, 1));
     let before = world.records.len();
     assert_eq!(world.ask(asks(session(1), 1, HOUR_MS, None)), Reply::Late);
-    assert_eq!(world.held(session(1), 2, HOUR_MS, ended(first.hold, 1)).hold, second.hold);
+    assert_eq!(
+        world.held(session(1), 2, HOUR_MS, ended(first.hold, 1)).hold,
+        second.hold
+    );
     assert_eq!(world.records.len(), before, "nothing was written");
 }
 
@@ -66,11 +72,20 @@ fn who_does_not_get_a_hold_waits_and_is_told_once_there_is_credit() {
     let Reply::Denied(shortage) = world.ask(asks(session(1), 1, HOUR_MS, None)) else {
         panic!("it was not denied")
     };
-    assert_eq!((shortage.needed, shortage.available), (credits("0.012"), credits("0.01")));
+    assert_eq!(
+        (shortage.needed, shortage.available),
+        (credits("0.012"), credits("0.01"))
+    );
     assert!(Account::owed(&world.state).is_empty());
     world.top_up("one", "1").expect("it is granted");
     let owed = Account::owed(&world.state);
-    let [Owed { effect: Effect::Resume { session: told, since }, .. }] = owed[..] else {
+    let [
+        Owed {
+            effect: Effect::Resume { session: told, since },
+            ..
+        },
+    ] = owed[..]
+    else {
         panic!("{owed:?}")
     };
     assert_eq!(told, session(1));
@@ -85,12 +100,15 @@ fn with_the_policy_manual_nobody_is_resumed_by_a_top_up() {
     let mut world = World::default();
     let open = Open {
         initial: Credits::ZERO,
-        resume: ResumePolicy::Manual,
+        resume: Some(ResumePolicy::Manual),
         ..Open::of_defaults()
     };
     world.send(Command::Open(Box::new(open))).expect("it is opened");
     let session = session(1);
-    assert!(matches!(world.send(Command::Admit { session }), Ok(Reply::Denied(_))));
+    assert!(matches!(
+        world.send(Command::Admit { session }),
+        Ok(Reply::Denied(_))
+    ));
     world.top_up("one", "1").expect("it is granted");
     assert!(Account::owed(&world.state).is_empty());
     assert_eq!(world.send(Command::Admit { session }), Ok(Reply::Admitted));
@@ -100,13 +118,22 @@ fn with_the_policy_manual_nobody_is_resumed_by_a_top_up() {
 #[test]
 fn a_top_up_is_granted_once_and_another_amount_under_its_name_is_a_conflict() {
     let mut world = World::opened("5");
-    let Ok(Reply::Done { seq, repeated: false, .. }) = world.top_up("a", "1.5") else {
+    let Ok(Reply::Done {
+        seq, repeated: false, ..
+    }) = world.top_up("a", "1.5")
+    else {
         panic!("it was not granted")
     };
     let again = world.top_up("a", "1.5");
-    assert!(matches!(again, Ok(Reply::Done { seq: same, repeated: true, .. }) if same == seq), "{again:?}");
+    assert!(
+        matches!(again, Ok(Reply::Done { seq: same, repeated: true, .. }) if same == seq),
+        "{again:?}"
+    );
     let other = world.top_up("a", "2");
-    assert!(matches!(other, Err(Refusal::IdempotencyConflict { .. })), "{other:?}");
+    assert!(
+        matches!(other, Err(Refusal::IdempotencyConflict { .. })),
+        "{other:?}"
+    );
     assert_eq!(world.state.balance(), credits("6.5"));
 }
 
@@ -116,7 +143,10 @@ fn what_is_no_sensible_top_up_is_refused() {
     assert_eq!(world.top_up("a", "0"), Err(Refusal::Zero));
     assert_eq!(world.top_up("", "1"), Err(Refusal::RequestId));
     let most = Credits::MOST.to_string();
-    assert!(matches!(world.top_up("a", &most), Err(Refusal::Amount(AmountError::TooLarge(_)))));
+    assert!(matches!(
+        world.top_up("a", &most),
+        Err(Refusal::Amount(AmountError::TooLarge(_)))
+    ));
 }
 
 /// B-CREDIT-7
@@ -153,7 +183,11 @@ fn a_session_does_not_go_beyond_its_own_budget() {
         needed: credits("0.012"),
     };
     assert_eq!(world.ask(ask), over);
-    assert_eq!(world.state.settled, credits("0.012"), "the step before is settled all the same");
+    assert_eq!(
+        world.state.settled,
+        credits("0.012"),
+        "the step before is settled all the same"
+    );
 }
 
 /// B-CREDIT-5
@@ -184,10 +218,12 @@ fn other_prices_hold_from_the_next_step_on() {
     let mut prices = PriceTable::default();
     prices.hour_micro = credits("1");
     let open = Open {
-        prices,
+        prices: Some(prices),
         ..Open::of_defaults()
     };
-    world.send(Command::Open(Box::new(open.clone()))).expect("it takes them on");
+    world
+        .send(Command::Open(Box::new(open.clone())))
+        .expect("it takes them on");
     let before = world.records.len();
     world.send(Command::Open(Box::new(open))).expect("it has them");
     assert_eq!(world.records.len(), before);
@@ -216,9 +252,14 @@ fn a_session_that_has_ended_is_forgotten_and_its_late_messages_cost_nothing() {
         verdict: Verdict::Release { hold: late.hold },
         ..finding
     };
-    world.send(Command::Audited(vec![finding, finding])).expect("it is noted");
+    world
+        .send(Command::Audited(vec![finding, finding]))
+        .expect("it is noted");
     assert!(world.state.sessions.is_empty());
-    assert_eq!((world.state.settled, world.state.held), (credits("0.012"), Credits::ZERO));
+    assert_eq!(
+        (world.state.settled, world.state.held),
+        (credits("0.012"), Credits::ZERO)
+    );
 }
 
 #[test]

@@ -70,9 +70,17 @@ impl World {
         let (state, ledger) = (&self.state, &self.ledger);
         assert_eq!(state.granted.micro(), ledger.granted);
         assert_eq!(state.settled.micro(), ledger.settled);
-        assert_eq!(state.held.micro(), ledger.held, "what is held is the sum of the open holds");
+        assert_eq!(
+            state.held.micro(),
+            ledger.held,
+            "what is held is the sum of the open holds"
+        );
         assert_eq!(state.holds, ledger.open.len());
-        assert_eq!(state.balance().micro(), ledger.granted - ledger.settled, "the balance is the sum of the ledger");
+        assert_eq!(
+            state.balance().micro(),
+            ledger.granted - ledger.settled,
+            "the balance is the sum of the ledger"
+        );
         assert_eq!(
             Account::standing(state) == Standing::Owed,
             !Account::owed(state).is_empty(),
@@ -109,11 +117,18 @@ impl World {
     }
 
     pub(crate) fn ask(&mut self, ask: Ask) -> Reply {
-        self.send(Command::Ask(Box::new(ask))).expect("the account is there")
+        self.send(Command::Ask(Box::new(ask)))
+            .expect("the account is there")
     }
 
     /// Asks for a step that may take this long, and expects to get it.
-    pub(crate) fn held(&mut self, session: StreamId, step: u64, limit_ms: u64, last: Option<LastStep>) -> HeldFor {
+    pub(crate) fn held(
+        &mut self,
+        session: StreamId,
+        step: u64,
+        limit_ms: u64,
+        last: Option<LastStep>,
+    ) -> HeldFor {
         match self.ask(asks(session, step, limit_ms, last)) {
             Reply::Held(held) => held,
             other => panic!("{other:?}"),
@@ -133,14 +148,20 @@ impl Ledger {
                 self.open.insert(seq, held.amount_micro.micro());
             }
             Body::Settled(settled) => {
-                let held = self.open.remove(&settled.hold).expect("what is settled was held, and is settled once");
+                let held = self
+                    .open
+                    .remove(&settled.hold)
+                    .expect("what is settled was held, and is settled once");
                 let charge = settled.amount_micro.micro();
                 assert!(charge <= held, "settling takes at most the hold");
                 (self.held, self.settled) = (self.held - held, self.settled + charge);
                 self.closed.insert(settled.hold, Some(charge));
             }
             Body::Released(released) => {
-                let held = self.open.remove(&released.hold).expect("what is released was held");
+                let held = self
+                    .open
+                    .remove(&released.hold)
+                    .expect("what is released was held");
                 self.held -= held;
                 self.closed.insert(released.hold, None);
             }
@@ -148,7 +169,10 @@ impl Ledger {
             Body::Exhausted(_) => self.exhausted += 1,
             Body::Opened(_) | Body::Configured(_) | Body::Forgot(_) | Body::WaitEnded(_) => {}
         }
-        assert!(self.settled + self.held <= self.granted, "more is settled and held than was granted");
+        assert!(
+            self.settled + self.held <= self.granted,
+            "more is settled and held than was granted"
+        );
     }
 }
 

@@ -21,7 +21,9 @@ fn charged() -> Start {
 /// A session that has its workspace and is about to ask its brain for the first time.
 fn about_to_think() -> World {
     let mut world = World::new();
-    world.send(Command::Start(Box::new(charged()))).expect("it is sound");
+    world
+        .send(Command::Start(Box::new(charged())))
+        .expect("it is sound");
     world.send(Command::SlotGranted).expect("taken");
     world.send(ready()).expect("taken");
     world
@@ -47,7 +49,10 @@ fn pay(world: &mut World) -> Seq {
 }
 
 fn bodies(world: &World) -> Vec<Body> {
-    let decoded = world.records.iter().map(|record| Session::decode(record).expect("it decodes"));
+    let decoded = world
+        .records
+        .iter()
+        .map(|record| Session::decode(record).expect("it decodes"));
     decoded.map(|event| event.body).collect()
 }
 
@@ -116,7 +121,10 @@ fn a_hold_that_comes_late_starts_nothing_and_is_said_to_be_unused() {
         now: false,
     };
     world.send(pause).expect("granted");
-    assert_eq!(what_is_said(&world, &hold), Some((Verdict::Release { hold: hold.seq }, false)));
+    assert_eq!(
+        what_is_said(&world, &hold),
+        Some((Verdict::Release { hold: hold.seq }, false))
+    );
     world.send(resume()).expect("granted");
     world.send(Command::SlotGranted).expect("taken");
     world.send(ready()).expect("taken");
@@ -142,7 +150,10 @@ fn the_log_says_what_became_of_a_hold() {
     let settle = Verdict::Settle(LastStep { hold: seq, used });
     assert_eq!(what_is_said(&world, &hold), Some((settle, true)));
     let other = Hold { seq: Seq(1), ..hold };
-    assert_eq!(what_is_said(&world, &other), Some((Verdict::Release { hold: Seq(1) }, true)));
+    assert_eq!(
+        what_is_said(&world, &other),
+        Some((Verdict::Release { hold: Seq(1) }, true))
+    );
 }
 
 fn answer_with(step: u64, active_ms: u64) -> Command {
@@ -217,7 +228,11 @@ fn without_credit_it_pauses_between_two_steps_and_goes_on_where_it_was() {
     };
     let why = OutOfCredit::Account(shortage);
     world.send(Command::OutOfCredit(why)).expect("taken");
-    assert_eq!(world.records[..before.len()], before, "the log before the pause stands");
+    assert_eq!(
+        world.records[..before.len()],
+        before,
+        "the log before the pause stands"
+    );
     let Some(Body::Paused(paused)) = bodies(&world).pop() else {
         panic!("it did not pause")
     };
@@ -244,7 +259,10 @@ fn credit_resumes_nothing_that_rests_for_another_reason() {
     world.send(pause).expect("granted");
     let before = world.records.len();
     world.send(Command::CreditIsBack).expect("it changes nothing");
-    assert_eq!((world.records.len(), world.state.phase.name()), (before, "paused"));
+    assert_eq!(
+        (world.records.len(), world.state.phase.name()),
+        (before, "paused")
+    );
 }
 
 /// B-CREDIT-7
@@ -286,7 +304,9 @@ fn a_spent_budget_says_how_to_raise_it_and_a_raised_one_holds() {
 #[test]
 fn a_queued_session_pauses_when_the_credit_is_gone() {
     let mut world = World::new();
-    world.send(Command::Start(Box::new(charged()))).expect("it is sound");
+    world
+        .send(Command::Start(Box::new(charged())))
+        .expect("it is sound");
     let shortage = Shortage {
         needed: Credits::from_micro(1),
         available: Credits::ZERO,

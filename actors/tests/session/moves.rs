@@ -275,9 +275,7 @@ pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
         },
         Effect::Act { step, .. } => story::acted(*step, acted(how)),
         Effect::Admit { purse: Some(_), .. } | Effect::Hold(_) if how % 16 == 3 => no_credit(how),
-        Effect::Admit {
-            candidate, purse, ..
-        } => {
+        Effect::Admit { candidate, purse, .. } => {
             let mut admission = judged(candidate.step, &candidate.call, ruling(how), script(how));
             let digest = &admission.judgement.digest;
             let begins = |purse: &Purse| match admission.judgement.ruling {

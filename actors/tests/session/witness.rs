@@ -161,7 +161,11 @@ impl Witness {
 
     /// B-CREDIT-2: no hold, no start; and no hold is used twice.
     fn holds(&mut self, hold: Option<HoldNamed>) {
-        assert_eq!(hold.is_some(), self.charged, "a step starts with a hold where work is charged");
+        assert_eq!(
+            hold.is_some(),
+            self.charged,
+            "a step starts with a hold where work is charged"
+        );
         if let Some(hold) = hold {
             assert!(self.holds.insert(hold.seq), "a hold is used twice");
         }

@@ -3,14 +3,19 @@
 //! Stored events (`longhaul_actors::session::Event`) and the fold (`State`) are converted to it by hand, here, so that
 //! a new stored field does not become a promise to clients by accident.
 
+mod credits;
 mod problem;
 mod record;
 mod session;
 
+pub use credits::{
+    AccountView, Amount, Concurrency, LedgerEntry, LedgerPage, LedgerQuery, PricesView, TokenPriceView,
+    TopUp, ToppedUp,
+};
 pub use problem::{Code, NextAction, Problem};
 pub(crate) use record::rfc3339;
 pub use record::{EventsPage, EventsQuery, RecordView, Stored};
 pub use session::{
-    Accepted, Cancel, ListPage, ListQuery, Pause, Quarantined, Send, SessionView, Start, Started, StepView,
-    session_id, stream_id,
+    Accepted, Cancel, ListPage, ListQuery, OnLimit, Pause, Quarantined, Resume, Send, SessionCredits,
+    SessionView, Start, Started, StepView, session_id, stream_id,
 };

@@ -49,7 +49,8 @@ Exit codes:
   3  not authorised         8  damaged journal
   4  conflict             130  interrupted
 
-Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), NO_COLOR.";
+Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), NO_COLOR, LONGHAUL_CREDITS_INITIAL \
+(what a new account is granted, default 5.00), LONGHAUL_MAX_ACTIVE (sessions at work at the same time, default 5).";
 
 const AFTER_RUN: &str = "\
 Examples:
@@ -99,11 +100,15 @@ pub(super) enum Verb {
     /// Let a session rest until it is resumed
     Pause(Pause),
     /// Let a paused session go on
-    Resume(Which),
+    Resume(Resume),
     /// End a session for good
     Cancel(Cancel),
     /// Make a session that has ended read-only
     Archive(Which),
+    /// Show and top up the credit that work is paid with
+    Credits(CreditsArgs),
+    /// Show where the account stands
+    Billing(BillingArgs),
     /// Write a session to one file, for another place
     Export(Export),
     /// Take in a session from a file; it is only read here until it is adopted
@@ -164,8 +169,22 @@ pub(super) struct Run {
     /// Work on the current folder itself, not on a copy
     #[arg(long)]
     pub(super) in_place: bool,
+    /// What the session may cost in all, credits
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    pub(super) budget: Option<String>,
+    /// What to do when as many sessions work as may
+    #[arg(long, value_enum, default_value_t = OnLimitArg::Queue)]
+    pub(super) on_limit: OnLimitArg,
     #[command(flatten)]
     pub(super) shown: Shown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnLimitArg {
+    /// Wait for a place
+    Queue,
+    /// Start nothing
+    Reject,
 }
 
 #[derive(Debug, Args)]
@@ -277,6 +296,62 @@ pub(super) struct Pause {
     /// End the open step instead of waiting for it
     #[arg(long)]
     pub(super) now: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Resume {
+    /// Which session
+    pub(super) id: String,
+    /// What it may cost in all from here on, credits
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    pub(super) budget: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreditsArgs {
+    #[command(subcommand)]
+    pub(super) verb: CreditsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CreditsVerb {
+    /// Show the balance
+    Show,
+    /// Grant more credit
+    TopUp(TopUp),
+    /// Print the last records of the account, with the balance after each
+    Ledger(Ledger),
+    /// Print every record of the account, one JSON object per line
+    Export,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TopUp {
+    /// How much, credits: 5 or 0.25
+    #[arg(allow_hyphen_values = true)]
+    pub(super) amount: String,
+    /// Names the request, so that it is granted once however often it is sent
+    #[arg(long, value_name = "ID")]
+    pub(super) request: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Ledger {
+    /// At most this many, the last ones
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BillingArgs {
+    #[command(subcommand)]
+    pub(super) verb: BillingVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BillingVerb {
+    /// Show the balance, what is held, the prices, and how many sessions work
+    Status,
 }
 
 #[derive(Debug, Args)]

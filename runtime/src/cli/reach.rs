@@ -10,6 +10,7 @@ use super::joints;
 use super::shelf::Shelf;
 use super::ui::Ui;
 use crate::api::{Code, Problem};
+use crate::credits::{CreditOptions, active_sessions};
 use crate::http::ControlSocket;
 use crate::{Control, Mode, Options, Runtime};
 
@@ -105,6 +106,9 @@ impl Place {
         options.socket = (mode != Mode::Dormant)
             .then(|| joints::socket_of(&self.data))
             .flatten();
+        let variable = |name: &str| std::env::var(name).ok();
+        options.credits = CreditOptions::from_environment(variable)?;
+        options.active_sessions = Some(active_sessions(variable)?);
         Runtime::open(&self.data, options).await
     }
 }

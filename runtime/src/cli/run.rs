@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use longhaul_actors::session::{Mode, WorkspaceKind, WorkspaceSpec};
 
 use super::Outcome;
-use super::args::Run;
+use super::args::{OnLimitArg, Run};
 use super::attend::Watch;
 use super::joints;
 use super::reach::{Place, Reach};
 use super::serve::Stops;
 use super::ui::Ui;
-use crate::api::{Code, Problem, Start, Started, stream_id};
+use crate::api::{Code, OnLimit, Problem, Start, Started, stream_id};
 use crate::brains::process::find_program;
 
 pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
@@ -86,6 +86,11 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
         idempotency_key: args.key.is_none().then(|| uuid::Uuid::now_v7().to_string()),
         key: args.key,
         workspace: workspace(args.in_place, here),
+        budget: args.budget,
+        on_limit: match args.on_limit {
+            OnLimitArg::Queue => OnLimit::Queue,
+            OnLimitArg::Reject => OnLimit::Reject,
+        },
         ..Start::default()
     })
 }

@@ -22,7 +22,7 @@ use super::joints;
 use super::render::count;
 use crate::api::{
     Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, NextAction, Pause, Problem,
-    RecordView, Send as Message, SessionView, Start, Started, session_id,
+    RecordView, Resume, Send as Message, SessionView, Start, Started, session_id,
 };
 use crate::{Answer, Control};
 
@@ -376,7 +376,7 @@ impl Control for Shelf {
         cannot()
     }
 
-    fn resume<'a>(&'a self, _id: &'a str) -> Answer<'a, Accepted> {
+    fn resume<'a>(&'a self, _id: &'a str, _request: Resume) -> Answer<'a, Accepted> {
         cannot()
     }
 

@@ -7,7 +7,7 @@ use longhaul_actors::{Quarantine, fold_to};
 use longhaul_journal::{Journal, Seq, StreamId};
 
 use super::OWNER;
-use crate::api::{SessionView, StepView, rfc3339, session_id};
+use crate::api::{SessionCredits, SessionView, StepView, rfc3339, session_id};
 use crate::world::SessionFolder;
 
 /// A session as it is shown.
@@ -39,6 +39,8 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
         archived: state.archived,
         isolation: state.isolation.clone(),
         usage: state.usage,
+        paused_detail: state.money.why.clone(),
+        credits: session_credits(state),
         outcome: state.outcome.clone(),
         workspace: workspace(data, stream),
         quarantined: None,
@@ -53,6 +55,15 @@ pub(crate) fn shown(data: &Path, journal: &dyn Journal, stream: StreamId, state:
         shown.state = "inert".into();
     }
     shown
+}
+
+fn session_credits(state: &State) -> Option<SessionCredits> {
+    let terms = state.money.terms.as_ref()?;
+    Some(SessionCredits {
+        account: terms.account.clone(),
+        spent: state.money.spent.to_string(),
+        budget: terms.budget_micro.map(|budget| budget.to_string()),
+    })
 }
 
 fn workspace(data: &Path, stream: StreamId) -> Option<String> {

@@ -5,6 +5,7 @@
 
 mod desk;
 
+mod credits;
 mod damage;
 mod moving;
 mod reading;

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
-use longhaul_actors::ports::{Act, AllowAll, EndlessSlots, FreeOfCharge, Brain, BrainCall, BrainFailure, Hands, SetupError};
+use longhaul_actors::ports::{
+    Act, AllowAll, Brain, BrainCall, BrainFailure, EndlessSlots, FreeOfCharge, Hands, SetupError,
+};
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, BrainSpec, Command, Isolation, Limits, Mode, Session, SessionWorld, Start,
     ToolCall, ToolOutcome, WorkspaceSpec,

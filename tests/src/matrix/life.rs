@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_actors::ports::{AllowAll, EndlessSlots, FreeOfCharge, Clock};
+use longhaul_actors::ports::{AllowAll, Clock, EndlessSlots, FreeOfCharge};
 use longhaul_actors::session::{Session, SessionWorld, State};
 use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
 use longhaul_journal::{
