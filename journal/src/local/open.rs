@@ -284,6 +284,7 @@ fn start(
         filler,
         blobs,
         running: Mutex::new(Some(running)),
+        thinning: Mutex::default(),
     })
 }
 
@@ -299,7 +300,7 @@ fn check_format(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
             folder: folder.to_owned(),
         }),
         Format::Absent => sync_ancestors(disk, folder)
-            .and_then(|()| identity::write_format(disk, folder))
+            .and_then(|()| identity::write_format(disk, folder, identity::FIRST))
             .map_err(|error| not_writable(folder, &error)),
     }
 }
