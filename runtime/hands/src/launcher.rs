@@ -17,13 +17,23 @@ use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions
 
 use crate::dir::STDIN;
 use crate::files::{FileError, Workspace};
+use crate::limits::{Group, Rlimits};
 use crate::spec::{CommandLine, STEP_VARIABLE, Spec, Verdict};
 use crate::sys::{self, Fork};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The steps between fork and exec, as the child names them in its one message to the shim.
-const STEPS: [&str; 6] = ["session", "death_signal", "stdio", "cwd", "descriptors", "exec"];
+const STEPS: [&str; 8] = [
+    "session",
+    "death_signal",
+    "cgroup",
+    "stdio",
+    "cwd",
+    "descriptors",
+    "rlimits",
+    "exec",
+];
 
 /// A command that has begun to execute.
 pub(crate) struct Started {
@@ -34,11 +44,12 @@ pub(crate) struct Started {
     pub(crate) stderr: OwnedFd,
 }
 
-/// Starts the command of `spec`, with its standard input from the command directory `dir`.
+/// Starts the command of `spec` in its control group, if it has one, with its standard input from the command directory
+/// `dir`.
 ///
 /// # Errors
 /// The verdict: nothing of the command has executed.
-pub(crate) fn start(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
+pub(crate) fn start(spec: &Spec, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
     let refused = |step: &'static str| move |error: FileError| setup_failed(step, error.errno());
     let workspace = Workspace::open(&spec.workspace).map_err(refused("workspace"))?;
     let cwd = workspace.directory(&spec.cwd).map_err(refused("cwd"))?;
@@ -64,6 +75,8 @@ pub(crate) fn start(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
         stdout: stdout_end,
         stderr: stderr_end,
         failure: failure_end,
+        group,
+        rlimits: Rlimits::of(&spec.limits, group.is_some(), false),
         program: Program::of(spec),
     };
 
@@ -202,16 +215,18 @@ fn c_string(bytes: &[u8]) -> CString {
 }
 
 /// What the child holds between fork and exec.
-struct Child {
+struct Child<'a> {
     cwd: OwnedFd,
     stdin: File,
     stdout: OwnedFd,
     stderr: OwnedFd,
     failure: OwnedFd,
+    group: Option<&'a Group>,
+    rlimits: Rlimits,
     program: Program,
 }
 
-impl Child {
+impl Child<'_> {
     fn become_the_command(&self, shim: u32) -> ! {
         let (step, error) = self.steps(shim);
         let index = STEPS.iter().position(|name| *name == step).unwrap_or(0);
@@ -226,9 +241,12 @@ impl Child {
         let steps = [
             ("session", Self::own_session as fn(&Self, u32) -> io::Result<()>),
             ("death_signal", Self::die_with_the_shim),
+            // As the shim's own user still, and before anything of the command can be charged to somebody else.
+            ("cgroup", |child, _| child.group.map_or(Ok(()), Group::enter)),
             ("stdio", Self::three_descriptors),
             ("cwd", |child, _| Ok(process::fchdir(&child.cwd)?)),
             ("descriptors", |_, _| sys::close_all_from_3_on_exec()),
+            ("rlimits", |child, _| child.rlimits.apply()),
         ];
         for (name, step) in steps {
             if let Err(error) = step(self, shim) {

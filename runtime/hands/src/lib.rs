@@ -44,8 +44,10 @@
 
 mod capture;
 mod dir;
+mod disk;
 mod files;
 mod launcher;
+mod limits;
 mod procs;
 mod sabotage;
 mod shim;
@@ -56,6 +58,7 @@ mod sys;
 
 pub use dir::{State, UnknownCause, read_spec, state};
 pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Workspace, Written};
+pub use limits::{DiskLimit, Groups, Limits, LimitsBy, Usage, probe as probe_groups};
 pub use shim::{main_if_shim, run};
 pub use spec::{
     Claim, CommandLine, ExitRecord, Isolation, MAX_TAIL_BYTES, PROTOCOL, STEP_VARIABLE, Spec, StreamRecord,

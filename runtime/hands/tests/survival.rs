@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{Rig, ended, exited, kill_9, run, shim_exe, shims_of, start, text, until};
+use common::{Rig, ended, exited, groups, groups_left, kill_9, run, shim_exe, shims_of, start, text, until};
 use longhaul_hands::{
     Claim, Launched, PROTOCOL, Spec, State, UnknownCause, Verdict, kill_all, launch, recover, state, wait,
 };
@@ -110,8 +110,19 @@ fn twenty_starters_have_one_effect() {
 /// B-CRASH-1, B-CRASH-3; hands test C2: whatever the instant, a verdict once seen stays, and nothing runs twice.
 #[test]
 fn a_shim_killed_at_any_instant_loses_nothing_and_doubles_nothing() {
+    kill_shims(40);
+}
+
+/// B-CRASH-1, B-CRASH-3; hands test C2, at length.
+#[test]
+#[ignore = "deep: takes a minute"]
+fn five_hundred_killed_shims_lose_nothing_and_double_nothing() {
+    kill_shims(500);
+}
+
+fn kill_shims(rounds: u64) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let rounds = number("LONGHAUL_SHIM_KILLS").unwrap_or(40);
+    let rounds = number("LONGHAUL_SHIM_KILLS").unwrap_or(rounds);
     let seed = number("LONGHAUL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("LONGHAUL_SEED={seed} LONGHAUL_SHIM_KILLS={rounds}");
     let mut random = seed | 1;
@@ -122,7 +133,9 @@ fn a_shim_killed_at_any_instant_loses_nothing_and_doubles_nothing() {
         random ^= random >> 7;
         random ^= random << 17;
         let effects = format!("effects-{round}");
-        let line = format!("echo run >> {effects}; setsid sleep 31536009 & sleep 0.005; echo done");
+        // In a control group even what wipes its mark is found again; without one it would not be.
+        let wiped = if groups().is_some() { "env -i" } else { "" };
+        let line = format!("echo run >> {effects}; {wiped} setsid sleep 31536009 & sleep 0.005; echo done");
         let (dir, spec) = rig.shell(&line);
         std::thread::scope(|scope| {
             // The answer is worth nothing here: its shim is being killed.
@@ -140,6 +153,7 @@ fn a_shim_killed_at_any_instant_loses_nothing_and_doubles_nothing() {
         assert_eq!(recovery.states, [(dir.clone(), seen.clone())], "{context}");
         assert_eq!(recovery.survivors, [] as [u32; 0], "{context}");
         assert_eq!(rig.marked(), [] as [u32; 0], "{context}");
+        assert_eq!(groups_left(&dir), [] as [PathBuf; 0], "{context}");
         match seen {
             State::NotStarted => {
                 not_started += 1;
@@ -178,6 +192,11 @@ fn a_shim_killed_at_any_instant_loses_nothing_and_doubles_nothing() {
             other => panic!("{context}: {other:?}"),
         }
     }
+    assert_eq!(
+        common::processes("cmdline", |word| word == b"31536009"),
+        [] as [u32; 0],
+        "processes are left"
+    );
     println!("not started {not_started}, finished {finished}, unknown {unknown}");
     assert!(
         unknown > 0,
@@ -205,6 +224,7 @@ fn a_claim_whose_shim_is_another_process_or_a_zombie_never_reads_running() {
             pid,
             start_time,
             tag: "none/0".into(),
+            groups: vec![],
         };
         std::fs::write(dir.join("claim.json"), serde_json::to_vec(&claim).unwrap()).unwrap();
     };
