@@ -46,6 +46,7 @@ mod capture;
 mod dir;
 mod disk;
 mod files;
+mod isolate;
 mod launcher;
 mod limits;
 mod procs;
@@ -55,9 +56,11 @@ mod spec;
 mod start;
 mod sweep;
 mod sys;
+mod walls;
 
 pub use dir::{State, UnknownCause, read_spec, state};
 pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Workspace, Written};
+pub use isolate::{IsolationReport, Layer, Refusal, probe, session_uid};
 pub use limits::{DiskLimit, Groups, Limits, LimitsBy, Usage, probe as probe_groups};
 pub use shim::{main_if_shim, run};
 pub use spec::{
@@ -69,3 +72,4 @@ pub use start::{
     watch,
 };
 pub use sweep::{Recovery, kill_all, recover};
+pub use walls::{INSIDE_HOME, INSIDE_PROXY, INSIDE_TMP, INSIDE_WORKSPACE, Network, ProcMount, Walls};

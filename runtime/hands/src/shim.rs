@@ -20,6 +20,7 @@ use rustix::process::{self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use crate::capture::Capture;
 use crate::dir::{self, Lock, REFUSAL, STDERR, STDOUT};
 use crate::disk::DiskWatch;
+use crate::isolate::{self, Ended};
 use crate::launcher::{self, Started};
 use crate::limits::{DiskLimit, Group, Usage};
 use crate::procs;
@@ -45,6 +46,7 @@ const SURVIVORS_LISTED: usize = 64;
 ///
 /// Must come first in `main`: before any thread is started and before any descriptor is opened that matters.
 pub fn main_if_shim() {
+    crate::isolate::main_if_probe();
     let mut args = std::env::args_os().skip(1);
     if let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next())
         && verb == OsStr::new("shim")
@@ -208,7 +210,7 @@ impl Claimed {
         };
         let mut ended = match (capture(STDOUT), capture(STDERR)) {
             (Ok(stdout), Ok(stderr)) => self.see_through(dir, began, [stdout, stderr]),
-            (Err(error), _) | (_, Err(error)) => Ended::before_it_began(failed("output_files", &error)),
+            (Err(error), _) | (_, Err(error)) => End::before_it_began(failed("output_files", &error)),
         };
         let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut records = ended.streams.iter_mut().map(Capture::finish);
@@ -220,7 +222,7 @@ impl Claimed {
     }
 
     /// Runs the command from the making of its control group to the removal of it.
-    fn see_through(&self, dir: &Path, began: Instant, streams: [Capture; 2]) -> Ended {
+    fn see_through(&self, dir: &Path, began: Instant, streams: [Capture; 2]) -> End {
         let failed = |step: &str, error: &io::Error| Verdict::SandboxError {
             step: step.to_owned(),
             errno: error.raw_os_error().unwrap_or(libc::EIO),
@@ -230,7 +232,7 @@ impl Claimed {
         let group = groups.map(|groups| Group::create(groups, &self.group, &spec.limits));
         let mut group = match group.transpose() {
             Ok(group) => group,
-            Err(error) => return Ended::before_it_began(failed("cgroup", &error)),
+            Err(error) => return End::before_it_began(failed("cgroup", &error)),
         };
         let disk = DiskWatch::new(&spec.limits, &spec.workspace, &[&spec.home, &spec.tmp]);
         let mut ended = match disk {
@@ -242,12 +244,12 @@ impl Claimed {
                     };
                     Watch::new(spec, began, &self.signals, started, streams, bounds).see_through()
                 }
-                Err(verdict) => Ended {
+                Err(verdict) => End {
                     streams: streams.into(),
-                    ..Ended::before_it_began(verdict)
+                    ..End::before_it_began(verdict)
                 },
             },
-            Err(error) => Ended::before_it_began(failed("disk", &error)),
+            Err(error) => End::before_it_began(failed("disk", &error)),
         };
         if let Some(group) = &mut group {
             // Before the record: afterwards nobody would look for it any more.
@@ -260,12 +262,12 @@ impl Claimed {
         ended
     }
 
-    fn record(&self, ended: &Ended, streams: [StreamRecord; 2], wall_ms: u64) -> ExitRecord {
+    fn record(&self, ended: &End, streams: [StreamRecord; 2], wall_ms: u64) -> ExitRecord {
         let [stdout, stderr] = streams;
         ExitRecord {
             protocol: PROTOCOL,
             verdict: ended.verdict.clone(),
-            isolation: self.spec.isolation,
+            isolation: self.spec.isolation(),
             stdout,
             stderr,
             wall_ms,
@@ -312,14 +314,14 @@ fn retry(give_up: Instant, mut attempt: impl FnMut() -> io::Result<()>) -> io::R
 }
 
 /// How a command came to its end, before anything is written down.
-struct Ended {
+struct End {
     verdict: Verdict,
     streams: Vec<Capture>,
     usage: Option<Usage>,
     survivors: Vec<u32>,
 }
 
-impl Ended {
+impl End {
     fn before_it_began(verdict: Verdict) -> Self {
         Self {
             verdict,
@@ -351,6 +353,8 @@ struct Watch<'a> {
     spec: &'a Spec,
     signals: &'a OwnedFd,
     main: Pid,
+    /// Of an isolated command: where its init has said how it ended.
+    told: Option<OwnedFd>,
     /// Open read ends with what has come through them.
     pipes: [Option<OwnedFd>; 2],
     streams: [Capture; 2],
@@ -375,6 +379,7 @@ impl<'a> Watch<'a> {
             spec,
             signals,
             main: started.pid,
+            told: started.told,
             pipes: [Some(started.stdout), Some(started.stderr)],
             streams,
             buffer: vec![0; 64 << 10],
@@ -388,13 +393,13 @@ impl<'a> Watch<'a> {
     }
 
     /// Watches until the command is over, kills what is left of it, and says how it ended.
-    fn see_through(mut self) -> Ended {
+    fn see_through(mut self) -> End {
         let status = self.watch();
         let survivors = self.kill_the_tree();
         self.drain();
         let usage = self.usage();
         let verdict = self.verdict(status, &usage);
-        Ended {
+        End {
             verdict,
             streams: self.streams.into(),
             usage: Some(usage),
@@ -418,11 +423,6 @@ impl<'a> Watch<'a> {
 
     /// How it ended: what the shim did goes first, then what the kernel counted, then the wait status.
     fn verdict(&self, status: Option<WaitIdStatus>, usage: &Usage) -> Verdict {
-        let limits = &self.spec.limits;
-        let lost = || Verdict::SandboxError {
-            step: "wait".to_owned(),
-            errno: libc::ECHILD,
-        };
         match (self.stop, status) {
             (Some((Stop::Timeout, _)), _) => Verdict::Timeout {
                 limit_ms: self.spec.wall_ms.unwrap_or_default(),
@@ -437,18 +437,42 @@ impl<'a> Watch<'a> {
             },
             (Some((Stop::DiskFull(limit), _)), _) => Verdict::DiskFull { limit },
             (Some((Stop::Canceled, _)), _) => Verdict::Canceled,
-            (None, Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => Verdict::Exited { code },
-                (None, Some(libc::SIGKILL)) if usage.oom_kills > 0 => Verdict::OomKilled {
-                    limit_bytes: limits.memory_bytes,
-                },
-                (None, Some(libc::SIGXFSZ)) if limits.disk_bytes > 0 => Verdict::DiskFull {
-                    limit: DiskLimit::FileSize,
-                },
-                (None, Some(signal)) => Verdict::Signaled { signal },
-                (None, None) => lost(),
+            (None, Some(status)) => self.own_end(&status, usage),
+            (None, None) => Verdict::SandboxError {
+                step: "wait".to_owned(),
+                errno: libc::ECHILD,
             },
-            (None, None) => lost(),
+        }
+    }
+
+    /// How it ended when nobody ended it.
+    fn own_end(&self, status: &WaitIdStatus, usage: &Usage) -> Verdict {
+        let limits = &self.spec.limits;
+        let direct = (status.exit_status(), status.terminating_signal());
+        let ended = match (&self.told, direct) {
+            (Some(told), (_, signal)) => match (isolate::ended(told), signal) {
+                // The kernel or somebody outside killed init, and everything with it.
+                (Ended::Untold, Some(signal)) => Ended::Signaled(signal),
+                (ended, _) => ended,
+            },
+            (None, (Some(code), _)) => Ended::Exited(code),
+            (None, (None, Some(signal))) => Ended::Signaled(signal),
+            (None, (None, None)) => Ended::Untold,
+        };
+        match ended {
+            Ended::Exited(code) => Verdict::Exited { code },
+            Ended::Signaled(libc::SIGSYS) if self.told.is_some() => Verdict::SandboxViolation,
+            Ended::Signaled(libc::SIGKILL) if usage.oom_kills > 0 => Verdict::OomKilled {
+                limit_bytes: limits.memory_bytes,
+            },
+            Ended::Signaled(libc::SIGXFSZ) if limits.disk_bytes > 0 => Verdict::DiskFull {
+                limit: DiskLimit::FileSize,
+            },
+            Ended::Signaled(signal) => Verdict::Signaled { signal },
+            Ended::Untold => Verdict::SandboxError {
+                step: "wait".to_owned(),
+                errno: libc::ECHILD,
+            },
         }
     }
 

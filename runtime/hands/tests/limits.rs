@@ -64,6 +64,20 @@ fn bounded(rig: &Rig, line: &str, limits: Limits) -> (PathBuf, Spec) {
     (dir, spec)
 }
 
+/// Does a test without walls, and then behind them. Limits do not depend on walls, and their ways are different.
+fn either_way(test: impl Fn(&Rig, &dyn Fn((PathBuf, Spec)) -> (PathBuf, Spec))) {
+    let rig = Rig::new();
+    test(&rig, &|command| command);
+    let rig = Rig::new();
+    test(&rig, &|command| {
+        let (dir, mut spec) = rig.walled(command);
+        // The hostile program is not part of the system.
+        let walls = spec.walls.as_mut().unwrap();
+        walls.read_only.push(std::env::current_exe().unwrap());
+        (dir, spec)
+    });
+}
+
 fn used(record: &ExitRecord) -> Usage {
     record.usage.expect("it has begun")
 }
@@ -81,22 +95,51 @@ fn a_fork_bomb_is_held_counted_and_gone_at_its_deadline() {
         return;
     }
     for bomb in bombs() {
-        let rig = Rig::new();
-        let limits = Limits {
-            pids: 100,
-            ..Limits::NONE
-        };
-        let (dir, mut spec) = bounded(&rig, &bomb, limits);
-        (spec.wall_ms, spec.grace_ms) = (Some(1_500), 0);
-        let (record, _) = run(&(dir.clone(), spec));
-        assert!(
-            matches!(record.verdict, Verdict::Timeout { idle: false, .. }),
-            "{bomb}: {record:?}"
-        );
-        assert!(used(&record).pids_limit_hits > 0, "{bomb}: {record:?}");
-        assert_ne!(groups_of(&dir), [] as [PathBuf; 0]);
-        assert_nothing_left(&rig, &dir, &record);
+        either_way(|rig, walled| {
+            let limits = Limits {
+                pids: 100,
+                ..Limits::NONE
+            };
+            let (dir, mut spec) = walled(bounded(rig, &bomb, limits));
+            (spec.wall_ms, spec.grace_ms) = (Some(1_500), 0);
+            let (record, _) = run(&(dir.clone(), spec));
+            assert!(
+                matches!(record.verdict, Verdict::Timeout { idle: false, .. }),
+                "{bomb}: {record:?}"
+            );
+            assert!(used(&record).pids_limit_hits > 0, "{bomb}: {record:?}");
+            assert_ne!(groups_of(&dir), [] as [PathBuf; 0]);
+            assert_nothing_left(rig, &dir, &record);
+        });
     }
+}
+
+/// B-HANDS-1; hands test B1: behind walls, also who may make no control group has a bound that holds.
+#[test]
+fn without_a_group_the_walls_bound_processes_by_their_own_user_namespace() {
+    let rig = Rig::new();
+    let limits = Limits {
+        pids: 60,
+        ..Limits::NONE
+    };
+    let (dir, mut spec) = rig.walled(bounded(&rig, &bombs()[0], limits));
+    (spec.groups, spec.grace_ms) = (None, 0);
+    let walls = spec.walls.as_mut().unwrap();
+    walls.read_only.push(std::env::current_exe().unwrap());
+    start(&dir, &spec);
+    until("the bomb has gone off", || rig.marked().len() > 30);
+    for _ in 0..50 {
+        let now = rig.marked().len();
+        assert!(now <= 60, "{now} processes");
+        std::thread::yield_now();
+    }
+    assert!(cancel(&dir).unwrap());
+    let (record, _) = ended(&dir);
+    assert_eq!(
+        (&record.verdict, used(&record).by),
+        (&Verdict::Canceled, LimitsBy::Rlimit)
+    );
+    assert_nothing_left(&rig, &dir, &record);
 }
 
 /// B-HANDS-1; hands test B1: the neighbours.
@@ -167,23 +210,24 @@ fn a_command_that_eats_its_memory_is_killed_for_it_and_says_so() {
     if groups().is_none() {
         return;
     }
-    let rig = Rig::new();
-    let (dir, mut spec) = rig.argv(&["tail", "/dev/zero"]);
-    spec.limits = memory(48 * MIB);
-    let (record, _) = run(&(dir.clone(), spec));
-    assert_eq!(
-        record.verdict,
-        Verdict::OomKilled {
-            limit_bytes: 48 * MIB
-        }
-    );
-    let used = used(&record);
-    assert!(used.oom_kills > 0 && used.by != LimitsBy::Rlimit, "{used:?}");
-    assert!(
-        used.mem_peak == 0 || (24 * MIB..=48 * MIB).contains(&used.mem_peak),
-        "{used:?}"
-    );
-    assert_nothing_left(&rig, &dir, &record);
+    either_way(|rig, walled| {
+        let (dir, mut spec) = walled(rig.argv(&["tail", "/dev/zero"]));
+        spec.limits = memory(48 * MIB);
+        let (record, _) = run(&(dir.clone(), spec));
+        assert_eq!(
+            record.verdict,
+            Verdict::OomKilled {
+                limit_bytes: 48 * MIB
+            }
+        );
+        let used = used(&record);
+        assert!(used.oom_kills > 0 && used.by != LimitsBy::Rlimit, "{used:?}");
+        assert!(
+            used.mem_peak == 0 || (24 * MIB..=48 * MIB).contains(&used.mem_peak),
+            "{used:?}"
+        );
+        assert_nothing_left(rig, &dir, &record);
+    });
 }
 
 /// B-HANDS-1; hands test B2: version 1 kills one process and not the group, and a shell may go on as if nothing had been.
@@ -192,16 +236,17 @@ fn a_hog_whose_shell_says_that_all_is_well_is_told_all_the_same() {
     if groups().is_none() {
         return;
     }
-    let rig = Rig::new();
-    let (dir, spec) = bounded(&rig, "tail /dev/zero 2>/dev/null; exit 0", memory(48 * MIB));
-    let (record, _) = run(&(dir, spec));
-    let used = used(&record);
-    assert!(used.oom_kills > 0, "{record:?}");
-    if used.by == LimitsBy::V2 {
-        assert!(matches!(record.verdict, Verdict::OomKilled { .. }), "{record:?}");
-    } else {
-        assert_eq!(record.verdict, exited(0));
-    }
+    either_way(|rig, walled| {
+        let hog = bounded(rig, "tail /dev/zero 2>/dev/null; exit 0", memory(48 * MIB));
+        let (record, _) = run(&walled(hog));
+        let used = used(&record);
+        assert!(used.oom_kills > 0, "{record:?}");
+        if used.by == LimitsBy::V2 {
+            assert!(matches!(record.verdict, Verdict::OomKilled { .. }), "{record:?}");
+        } else {
+            assert_eq!(record.verdict, exited(0));
+        }
+    });
 }
 
 /// B-HANDS-1; hands test B2: files in memory are memory.
@@ -210,23 +255,21 @@ fn files_in_memory_are_charged_to_whoever_writes_them() {
     if groups().is_none() {
         return;
     }
-    let rig = Rig::new();
-    let shared = format!("/dev/shm/longhaul-{}", rig.session);
-    let (dir, spec) = bounded(
-        &rig,
-        &format!("exec dd if=/dev/zero of={shared} bs=64k"),
-        memory(48 * MIB),
-    );
-    let (record, _) = run(&(dir, spec));
-    let _ = std::fs::remove_file(&shared);
-    assert!(matches!(record.verdict, Verdict::OomKilled { .. }), "{record:?}");
+    either_way(|rig, walled| {
+        let shared = format!("/dev/shm/longhaul-{}", rig.session);
+        let line = format!("exec dd if=/dev/zero of={shared} bs=64k");
+        let (record, _) = run(&walled(bounded(rig, &line, memory(48 * MIB))));
+        let _ = std::fs::remove_file(&shared);
+        assert!(matches!(record.verdict, Verdict::OomKilled { .. }), "{record:?}");
 
-    let program = std::env::current_exe().unwrap();
-    let (dir, mut spec) = rig.argv(&[program.to_str().unwrap(), "--exact", "the_hostile_program"]);
-    spec.env = vec![(ROLE.into(), "memfd".into())];
-    spec.limits = memory(64 * MIB);
-    let (record, _) = run(&(dir, spec));
-    assert!(matches!(record.verdict, Verdict::OomKilled { .. }), "{record:?}");
+        let program = std::env::current_exe().unwrap();
+        let (dir, mut spec) =
+            walled(rig.argv(&[program.to_str().unwrap(), "--exact", "the_hostile_program"]));
+        spec.env = vec![(ROLE.into(), "memfd".into())];
+        spec.limits = memory(64 * MIB);
+        let (record, _) = run(&(dir, spec));
+        assert!(matches!(record.verdict, Verdict::OomKilled { .. }), "{record:?}");
+    });
 }
 
 /// Without a control group the private data of each process is bounded: the allocation fails, nobody is killed.
@@ -264,21 +307,23 @@ fn a_command_that_fills_the_disk_is_stopped_at_its_cap() {
         ("exec truncate -s 1T sparse", DiskLimit::FileSize),
     ];
     for (line, limit) in cases {
-        let rig = Rig::new();
-        let limits = Limits {
-            disk_bytes: 24 * MIB,
-            disk_files: 500,
-            ..Limits::NONE
-        };
-        let (dir, mut spec) = bounded(&rig, line, limits);
-        spec.wall_ms = None;
-        let (record, _) = run(&(dir.clone(), spec));
-        assert_eq!(record.verdict, Verdict::DiskFull { limit }, "{line}");
-        assert_nothing_left(&rig, &dir, &record);
-        assert!(!rig.ws().join("big").exists() || rig.ws().join("big").metadata().unwrap().len() <= 24 * MIB);
-        // The session is not stuck with it.
-        let (record, _) = run(&rig.shell("rm -rf ./*"));
-        assert_eq!(record.verdict, exited(0), "after {line}");
+        either_way(|rig, walled| {
+            let limits = Limits {
+                disk_bytes: 24 * MIB,
+                disk_files: 500,
+                ..Limits::NONE
+            };
+            let (dir, mut spec) = walled(bounded(rig, line, limits));
+            spec.wall_ms = None;
+            let (record, _) = run(&(dir.clone(), spec));
+            assert_eq!(record.verdict, Verdict::DiskFull { limit }, "{line}");
+            assert_nothing_left(rig, &dir, &record);
+            let big = rig.ws().join("big");
+            assert!(!big.exists() || big.metadata().unwrap().len() <= 24 * MIB);
+            // The session is not stuck with it.
+            let (record, _) = run(&walled(rig.shell("rm -rf ./*")));
+            assert_eq!(record.verdict, exited(0), "after {line}");
+        });
     }
 }
 

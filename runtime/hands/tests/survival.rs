@@ -110,17 +110,24 @@ fn twenty_starters_have_one_effect() {
 /// B-CRASH-1, B-CRASH-3; hands test C2: whatever the instant, a verdict once seen stays, and nothing runs twice.
 #[test]
 fn a_shim_killed_at_any_instant_loses_nothing_and_doubles_nothing() {
-    kill_shims(40);
+    kill_shims(40, false);
+}
+
+/// The same behind walls: where init dies with the shim, and everything with init.
+#[test]
+fn a_shim_killed_at_any_instant_takes_its_sandbox_with_it() {
+    kill_shims(40, true);
 }
 
 /// B-CRASH-1, B-CRASH-3; hands test C2, at length.
 #[test]
 #[ignore = "deep: takes a minute"]
 fn five_hundred_killed_shims_lose_nothing_and_double_nothing() {
-    kill_shims(500);
+    kill_shims(500, false);
+    kill_shims(500, true);
 }
 
-fn kill_shims(rounds: u64) {
+fn kill_shims(rounds: u64, walled: bool) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let rounds = number("LONGHAUL_SHIM_KILLS").unwrap_or(rounds);
     let seed = number("LONGHAUL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
@@ -128,15 +135,24 @@ fn kill_shims(rounds: u64) {
     let mut random = seed | 1;
     let (mut not_started, mut finished, mut unknown) = (0, 0, 0);
     let rig = Rig::new();
+    let sleep = if walled { "31536025" } else { "31536009" };
     for round in 0..rounds {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         let effects = format!("effects-{round}");
         // In a control group even what wipes its mark is found again; without one it would not be.
-        let wiped = if groups().is_some() { "env -i" } else { "" };
-        let line = format!("echo run >> {effects}; {wiped} setsid sleep 31536009 & sleep 0.005; echo done");
-        let (dir, spec) = rig.shell(&line);
+        let wiped = if walled || groups().is_some() {
+            "env -i"
+        } else {
+            ""
+        };
+        let line = format!("echo run >> {effects}; {wiped} setsid sleep {sleep} & sleep 0.005; echo done");
+        let (dir, spec) = if walled {
+            rig.walled(rig.shell(&line))
+        } else {
+            rig.shell(&line)
+        };
         std::thread::scope(|scope| {
             // The answer is worth nothing here: its shim is being killed.
             scope.spawn(|| drop(launch(shim_exe(), &dir, &spec)));
@@ -192,11 +208,10 @@ fn kill_shims(rounds: u64) {
             other => panic!("{context}: {other:?}"),
         }
     }
-    assert_eq!(
-        common::processes("cmdline", |word| word == b"31536009"),
-        [] as [u32; 0],
-        "processes are left"
-    );
+    let left = || common::processes("cmdline", |word| word == sleep.as_bytes());
+    until("no process is left", || left().is_empty());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(rig.path().to_str().unwrap()), "{mounts}");
     println!("not started {not_started}, finished {finished}, unknown {unknown}");
     assert!(
         unknown > 0,

@@ -105,6 +105,15 @@ impl Group {
         Ok(())
     }
 
+    /// Moves another process into the group, from outside. What it has forked already stays behind.
+    pub(crate) fn take(&self, process: Pid) -> io::Result<()> {
+        let pid = process.as_raw_nonzero().to_string();
+        for procs in &self.procs {
+            rustix::io::write(procs, pid.as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// Kills everything in the group. A process that is being forked at this moment dies too.
     pub(crate) fn kill(&self) {
         kill(&self.dirs);

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use longhaul_hands::{
-    Claim, Collected, CommandLine, ExitRecord, Groups, Launched, Spec, State, Verdict, collect, kill_all,
-    launch, probe_groups, wait,
+    Claim, Collected, CommandLine, ExitRecord, Groups, Launched, Spec, State, Verdict, Walls, collect,
+    kill_all, launch, probe_groups, session_uid, wait,
 };
 
 /// A session with a name that no other test has, so that killing by mark cannot reach across.
@@ -71,6 +71,26 @@ impl Rig {
         (self.path().join(format!("step-{step}")), spec)
     }
 
+    /// The same command behind walls. As root the session is another user of the machine, to whom the workspace belongs.
+    pub fn walled(&self, (dir, mut spec): (PathBuf, Spec)) -> (PathBuf, Spec) {
+        spec.walls = Some(self.walls());
+        (dir, spec)
+    }
+
+    pub fn walls(&self) -> Walls {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+        let host_uid = rustix::process::geteuid()
+            .is_root()
+            .then(|| session_uid(&self.session, &map).unwrap());
+        if let Some(uid) = host_uid {
+            give(&self.ws(), uid);
+        }
+        Walls {
+            host_uid,
+            ..Walls::default()
+        }
+    }
+
     pub fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.ws().join(name)).unwrap_or_default()
     }
@@ -116,6 +136,16 @@ pub fn groups_left(dir: &Path) -> Vec<PathBuf> {
     let mut left = groups_of(dir);
     left.retain(|group| group.exists());
     left
+}
+
+/// Makes a folder and all that is in it somebody's.
+fn give(path: &Path, uid: u32) {
+    std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
+    if path.symlink_metadata().unwrap().is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            give(&entry.unwrap().path(), uid);
+        }
+    }
 }
 
 pub fn shim_exe() -> &'static Path {
