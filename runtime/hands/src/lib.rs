@@ -44,6 +44,7 @@
 
 mod capture;
 mod dir;
+pub mod egress;
 mod files;
 mod launcher;
 mod procs;

@@ -19,6 +19,7 @@ use rustix::process::{self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::capture::Capture;
 use crate::dir::{self, Lock, REFUSAL, STDERR, STDOUT};
+use crate::egress;
 use crate::launcher::{self, Started};
 use crate::procs;
 use crate::spec::{Claim, ExitRecord, PROTOCOL, Spec, StreamRecord, Verdict};
@@ -39,15 +40,19 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 const SURVIVORS_LISTED: usize = 64;
 
-/// Becomes the shim if the program was called as `PROGRAM shim DIR`, and then never returns.
+/// Becomes the shim if the program was called as `PROGRAM shim DIR`, or the proxy of a command if it was called as
+/// `PROGRAM egress DIR` by a shim, and then never returns.
 ///
 /// Must come first in `main`: before any thread is started and before any descriptor is opened that matters.
 pub fn main_if_shim() {
     let mut args = std::env::args_os().skip(1);
-    if let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next())
-        && verb == OsStr::new("shim")
-    {
-        run(&PathBuf::from(dir));
+    if let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next()) {
+        let dir = PathBuf::from(dir);
+        if verb == OsStr::new("shim") {
+            run(&dir);
+        } else if verb == OsStr::new(egress::VERB) {
+            egress::run(&dir);
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::Egress;
+
 /// The version of the files in a command directory.
 pub const PROTOCOL: u32 = 1;
 
@@ -80,6 +82,9 @@ pub struct Spec {
     pub kill_bytes: u64,
     /// The walls.
     pub isolation: Isolation,
+    /// The one way out of a sandbox without network; none without it. Without walls nothing can hold a command to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
 }
 
 impl Spec {
@@ -103,6 +108,7 @@ impl Spec {
             tail_bytes: 256 << 10,
             kill_bytes: 256 << 20,
             isolation: Isolation::Process,
+            egress: None,
         }
     }
 
