@@ -46,6 +46,7 @@ mod capture;
 mod dir;
 pub mod egress;
 mod files;
+mod isolate;
 mod launcher;
 mod procs;
 mod sabotage;
@@ -54,9 +55,11 @@ mod spec;
 mod start;
 mod sweep;
 mod sys;
+mod walls;
 
 pub use dir::{State, UnknownCause, read_spec, state};
 pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Workspace, Written};
+pub use isolate::{IsolationReport, Layer, Refusal, probe, session_uid};
 pub use shim::{main_if_shim, run};
 pub use spec::{
     Claim, CommandLine, ExitRecord, Isolation, MAX_TAIL_BYTES, PROTOCOL, STEP_VARIABLE, Spec, StreamRecord,
@@ -67,3 +70,4 @@ pub use start::{
     watch,
 };
 pub use sweep::{Recovery, kill_all, recover};
+pub use walls::{INSIDE_HOME, INSIDE_PROXY, INSIDE_TMP, INSIDE_WORKSPACE, Network, ProcMount, Walls};

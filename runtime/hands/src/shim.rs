@@ -19,7 +19,8 @@ use rustix::process::{self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::capture::Capture;
 use crate::dir::{self, Lock, REFUSAL, STDERR, STDOUT};
-use crate::egress;
+use crate::egress::{self, Proxy};
+use crate::isolate::{self, Doorkeeper, Ended};
 use crate::launcher::{self, Started};
 use crate::procs;
 use crate::spec::{Claim, ExitRecord, PROTOCOL, Spec, StreamRecord, Verdict};
@@ -45,6 +46,7 @@ const SURVIVORS_LISTED: usize = 64;
 ///
 /// Must come first in `main`: before any thread is started and before any descriptor is opened that matters.
 pub fn main_if_shim() {
+    crate::isolate::main_if_probe();
     let mut args = std::env::args_os().skip(1);
     if let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next()) {
         let dir = PathBuf::from(dir);
@@ -231,7 +233,7 @@ impl Claimed {
         survivors: Vec<u32>,
     ) -> ExitRecord {
         let [stdout, stderr] = streams;
-        let isolation = self.spec.isolation;
+        let isolation = self.spec.isolation();
         ExitRecord {
             protocol: PROTOCOL,
             verdict,
@@ -293,6 +295,10 @@ struct Watch<'a> {
     spec: &'a Spec,
     signals: &'a OwnedFd,
     main: Pid,
+    /// Of an isolated command: where its init has said how it ended.
+    told: Option<OwnedFd>,
+    proxy: Option<Proxy>,
+    doorkeeper: Option<Doorkeeper>,
     /// Open read ends with what has come through them.
     pipes: [Option<OwnedFd>; 2],
     streams: [Capture; 2],
@@ -313,6 +319,9 @@ impl<'a> Watch<'a> {
             spec,
             signals,
             main: started.pid,
+            told: started.told,
+            proxy: started.proxy,
+            doorkeeper: started.doorkeeper,
             pipes: [Some(started.stdout), Some(started.stderr)],
             streams,
             buffer: vec![0; 64 << 10],
@@ -336,20 +345,37 @@ impl<'a> Watch<'a> {
                 limit_bytes: self.spec.kill_bytes,
             },
             (Some((Stop::Canceled, _)), _) => Verdict::Canceled,
-            (None, Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => Verdict::Exited { code },
-                (None, Some(signal)) => Verdict::Signaled { signal },
-                (None, None) => Verdict::SandboxError {
-                    step: "wait".to_owned(),
-                    errno: libc::ECHILD,
-                },
-            },
+            (None, Some(status)) => self.own_end(&status),
             (None, None) => Verdict::SandboxError {
                 step: "wait".to_owned(),
                 errno: libc::ECHILD,
             },
         };
         (verdict, self.streams.into(), survivors)
+    }
+
+    /// How it ended when nobody ended it.
+    fn own_end(&self, status: &WaitIdStatus) -> Verdict {
+        let direct = (status.exit_status(), status.terminating_signal());
+        let ended = match (&self.told, direct) {
+            (Some(told), (_, signal)) => match (isolate::ended(told), signal) {
+                // The kernel or somebody outside killed init, and everything with it.
+                (Ended::Untold, Some(signal)) => Ended::Signaled(signal),
+                (ended, _) => ended,
+            },
+            (None, (Some(code), _)) => Ended::Exited(code),
+            (None, (None, Some(signal))) => Ended::Signaled(signal),
+            (None, (None, None)) => Ended::Untold,
+        };
+        match ended {
+            Ended::Exited(code) => Verdict::Exited { code },
+            Ended::Signaled(libc::SIGSYS) if self.told.is_some() => Verdict::SandboxViolation,
+            Ended::Signaled(signal) => Verdict::Signaled { signal },
+            Ended::Untold => Verdict::SandboxError {
+                step: "wait".to_owned(),
+                errno: libc::ECHILD,
+            },
+        }
     }
 
     /// Returns the status of the main process, unreaped, or none when the time to be polite is over.
@@ -395,6 +421,7 @@ impl<'a> Watch<'a> {
     fn sleep_and_read(&mut self, patience: Option<Duration>) {
         let ready = {
             let mut fds = vec![PollFd::new(self.signals, PollFlags::IN)];
+            let bell = self.doorkeeper.as_ref().map(Doorkeeper::bell);
             let open: Vec<usize> = (0..2).filter(|i| self.pipes[*i].is_some()).collect();
             fds.extend(
                 self.pipes
@@ -402,11 +429,20 @@ impl<'a> Watch<'a> {
                     .flatten()
                     .map(|pipe| PollFd::new(pipe, PollFlags::IN)),
             );
+            let pipes_end = fds.len();
+            fds.extend(bell.as_ref().map(|bell| PollFd::new(bell, PollFlags::IN)));
             // Interrupted or failed: the caller looks at everything anyway.
             let _ = poll(&mut fds, patience.map(timespec).as_ref());
-            let ready = |(i, fd): (usize, &PollFd<'_>)| (!fd.revents().is_empty()).then_some(i);
+            let ready = |(i, fd): (usize, &PollFd<'_>)| is_ready(fd).then_some(i);
+            if let Some(doorkeeper) = self
+                .doorkeeper
+                .as_ref()
+                .filter(|_| fds[pipes_end..].iter().any(is_ready))
+            {
+                doorkeeper.answer();
+            }
             open.into_iter()
-                .zip(&fds[1..])
+                .zip(&fds[1..pipes_end])
                 .filter_map(ready)
                 .collect::<Vec<usize>>()
         };
@@ -467,6 +503,10 @@ impl<'a> Watch<'a> {
     /// Whoever leaves the group or the session, or loses its parent, still descends from the shim, its reaper.
     fn kill_the_tree(&mut self) -> Vec<u32> {
         let give_up = Instant::now() + KILL_PATIENCE;
+        if let Some(proxy) = self.proxy.take() {
+            // It has written down whatever it denied before the command heard of it.
+            proxy.end();
+        }
         let _ = process::kill_process_group(self.main, Signal::KILL);
         if self.main_status().is_some() {
             // The usual end: reaping the main process leaves no child at all, and there is nothing to search for.
@@ -516,6 +556,10 @@ impl<'a> Watch<'a> {
             while let Ok(128) = rustix::io::read(self.signals, &mut info) {}
         }
     }
+}
+
+fn is_ready(fd: &PollFd<'_>) -> bool {
+    !fd.revents().is_empty()
 }
 
 fn raw(pid: Pid) -> u32 {

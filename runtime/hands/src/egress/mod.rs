@@ -43,8 +43,8 @@ pub struct Egress {
     pub fixture: Option<Fixture>,
 }
 
-/// A running proxy, child of the shim.
-pub(crate) struct Proxy(Pid);
+/// A running proxy, child of the shim: a hold of exactly this process, whatever becomes of its pid.
+pub(crate) struct Proxy(OwnedFd);
 
 impl Proxy {
     /// Starts the proxy of the command in `dir` on a listener of its sandbox; returns once it serves.
@@ -63,7 +63,8 @@ impl Proxy {
             Fork::Parent(pid) => i32::try_from(pid).ok().and_then(Pid::from_raw),
         };
         drop((tell, listener));
-        let proxy = Self(pid.ok_or_else(|| io::Error::other("fork returned no pid"))?);
+        let pid = pid.ok_or_else(|| io::Error::other("fork returned no pid"))?;
+        let proxy = Self(process::pidfd_open(pid, process::PidfdFlags::empty())?);
         let mut word = [0; 1];
         loop {
             match rustix::io::read(&told, &mut word) {
@@ -79,13 +80,8 @@ impl Proxy {
 
     /// Ends it at once. What it wrote down is in the file.
     pub(crate) fn end(self) {
-        let _ = process::kill_process(self.0, Signal::KILL);
-        let _ = process::waitid(WaitId::Pid(self.0), WaitIdOptions::EXITED);
-    }
-
-    /// Its pid: a child of the shim that is none of the command's.
-    pub(crate) fn pid(&self) -> u32 {
-        self.0.as_raw_nonzero().get().unsigned_abs()
+        let _ = process::pidfd_send_signal(&self.0, Signal::KILL);
+        let _ = process::waitid(WaitId::PidFd(self.0.as_fd()), WaitIdOptions::EXITED);
     }
 }
 
