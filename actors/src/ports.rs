@@ -6,7 +6,9 @@ use futures_util::future::BoxFuture;
 use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
 
 use crate::entity::DecodeError;
-use crate::session::{Answer, BrainSpec, Event, Isolation, ToolCall, ToolOutcome, WorkspaceSpec};
+use crate::session::{
+    Answer, Around, BrainSpec, Event, Isolation, ServiceEnd, ToolCall, ToolOutcome, WorkspaceSpec,
+};
 
 /// All time comes from here.
 pub trait Clock: Send + Sync + 'static {
@@ -184,6 +186,8 @@ pub struct Act {
     pub call: ToolCall,
     /// Active milliseconds it may take at most.
     pub limit_ms: u64,
+    /// What stands around it.
+    pub around: Around,
     /// Whether this step may have been begun before a crash: look at the evidence first.
     pub recovered: bool,
 }
@@ -214,6 +218,13 @@ pub trait Hands: Send + Sync + 'static {
     fn release(&self, session: StreamId) -> BoxFuture<'static, ()> {
         let _ = session;
         Box::pin(std::future::ready(()))
+    }
+
+    /// Resolves once the service that this step has started has ended, and says how; also when it had ended before.
+    fn watch(&self, session: StreamId, step: u64) -> BoxFuture<'static, ServiceEnd> {
+        // Hands that start no service are never asked.
+        let _ = (session, step);
+        Box::pin(futures_util::future::pending())
     }
 
     /// Ends every process of a session and returns the ids of those that are not confirmed gone.

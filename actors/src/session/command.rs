@@ -3,6 +3,7 @@
 use longhaul_journal::Seq;
 
 use super::event::{Actor, Answer, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec};
+use super::service::{Around, ServiceEnd};
 use super::tool::{ToolCall, ToolOutcome};
 use crate::entity::Recovery;
 use crate::ports::{BrainFailure, SetupError};
@@ -82,6 +83,13 @@ pub enum Command {
         /// Processes that are not confirmed gone.
         survivors: Vec<u32>,
     },
+    /// Outcome of [`Effect::WatchService`].
+    ServiceEnded {
+        /// The step that started it.
+        step: u64,
+        /// How it ended.
+        end: ServiceEnd,
+    },
     /// The time of `due` has come.
     Alarm,
     /// The actor was built anew from the journal.
@@ -107,6 +115,8 @@ pub struct Start {
     pub workspace: WorkspaceSpec,
     /// Its bounds.
     pub limits: Limits,
+    /// What its commands may reach, as `name:port`; empty: no network.
+    pub network: Vec<String>,
     /// Opaque JSON text.
     pub metadata: Option<String>,
     /// Hash of the request as the client made it.
@@ -180,10 +190,22 @@ pub enum Effect {
         call: ToolCall,
         /// Active milliseconds it may take.
         limit_ms: u64,
+        /// What stands around it.
+        around: Around,
     },
     /// The end of one running act.
     CancelStep {
         /// The step.
+        step: u64,
+    },
+    /// An eye on a service until it ends.
+    WatchService {
+        /// The step that started it.
+        step: u64,
+    },
+    /// The end of a service, which its watch then sees.
+    EndService {
+        /// The step that started it.
         step: u64,
     },
     /// The end of every process of the session.

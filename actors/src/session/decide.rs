@@ -12,7 +12,7 @@ use super::event::{
 };
 use super::meter::key_is_remembered;
 use super::state::{Phase, Rest, State};
-use super::{mend, outcome};
+use super::{mend, outcome, service};
 use crate::entity::{Decision, Moment};
 
 /// Longest message, bytes.
@@ -55,6 +55,7 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
             active_ms,
         } => Ok(outcome::thought(draft, step, result, active_ms)),
         Command::Acted { step, outcome } => Ok(outcome::acted(draft, step, outcome)),
+        Command::ServiceEnded { step, end } => Ok(service::ended(draft, step, end)),
         Command::Stopped { survivors } => Ok(outcome::stopped(draft, survivors)),
         Command::Alarm => Ok(outcome::alarm(draft)),
         Command::Recovered(recovery) => Ok(outcome::recovered(draft, &recovery)),
@@ -121,6 +122,7 @@ fn decide_start(state: &State, start: Start, moment: Moment) -> Decided {
         brain: start.brain,
         workspace: start.workspace,
         limits: start.limits,
+        network: start.network,
         metadata: start.metadata,
         fingerprint: start.fingerprint,
     };

@@ -11,6 +11,7 @@ use super::event::{
     TurnEnd, TurnStarted, TurnSteered, TurnStuck, Usage,
 };
 use super::meter::NO_MESSAGE;
+use super::service::{self, ServiceCause};
 use super::state::{Ending, Phase, Turn, Work};
 use super::tool::{CallError, Exec, Tool, ToolCall};
 
@@ -19,6 +20,7 @@ const STEERED_AT_ONCE: usize = 1_000;
 
 /// Adds the next facts, or none when the session waits for somebody.
 pub(super) fn follow(draft: &mut Draft) {
+    service::follow(draft);
     if draft.state.pause.is_some() && follow_pause(draft) {
         return;
     }
@@ -81,7 +83,9 @@ fn follow_pause(draft: &mut Draft) -> bool {
         }
         Some(_) => false,
         None => {
-            draft.push(Actor::RUNTIME, None, Paused { reason: wish.reason });
+            if service::settle_before(draft, ServiceCause::Paused) {
+                draft.push(Actor::RUNTIME, None, Paused { reason: wish.reason });
+            }
             true
         }
     }
@@ -98,6 +102,7 @@ pub(super) fn closing(step: u64, failure: String) -> ModelCompleted {
         calls: Vec::new(),
         end: None,
         failure: Some(failure),
+        gone: false,
         usage,
     }
 }
@@ -195,6 +200,9 @@ pub(super) fn overrun(draft: &mut Draft, evidence: StuckEvidence) {
 
 /// Ends a run whose own budget is spent, with its patch.
 fn finish_spent_run(draft: &mut Draft) {
+    if !service::settle_before(draft, ServiceCause::Ended) {
+        return;
+    }
     if draft.state.turn.is_some() {
         if hands_in_a_patch(&draft.state) {
             start_patch(draft);
@@ -221,7 +229,7 @@ fn start_planned_tool(draft: &mut Draft, turn: &Turn) {
         args,
     };
     let step = draft.state.steps + 1;
-    match Tool::parse(&call) {
+    match Tool::parse(&call).and_then(|tool| service::admit(&draft.state, tool)) {
         Ok(tool) => {
             let started = tool_started(draft, step, &call, &tool);
             draft.push(Actor::AGENT, None, started);
@@ -292,10 +300,13 @@ pub(super) fn digest(tool: &str, args: &str) -> String {
 }
 
 fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
-    if end.ends_the_run() {
+    if end.ends_the_run() && !matches!(end, Ending::Gone(_)) {
         if !draft.state.inbox.is_empty() {
             // Completion is refused while input is unread: the turn after this one takes it.
             complete_turn(draft, TurnEnd::Yielded);
+            return;
+        }
+        if !service::settle_before(draft, ServiceCause::Ended) {
             return;
         }
         if hands_in_a_patch(&draft.state) {
@@ -320,6 +331,13 @@ fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
                     summary,
                 },
             );
+        }
+        Ending::Gone(detail) => {
+            if service::settle_before(draft, ServiceCause::Ended) {
+                complete_turn(draft, TurnEnd::Failed);
+                let code = "brain_gone".into();
+                draft.push(Actor::RUNTIME, cause, Failed { code, detail });
+            }
         }
         Ending::Fail(detail) => {
             complete_turn(draft, TurnEnd::Failed);

@@ -10,6 +10,7 @@ use super::decide::granted;
 use super::draft::{Draft, clip};
 use super::event::{Actor, Adopted, JournalGap, PauseReason, Paused, ToolOutcomeUnknown};
 use super::outcome::{SettledBy, close_open_step};
+use super::service::{self, ServiceCause};
 use super::state::{Phase, State};
 use crate::entity::{Decision, Moment};
 
@@ -49,12 +50,16 @@ pub fn over_gap(state: &State, highest: Seq, reason: String, by: Actor, moment: 
     }
     let reason = PauseReason::Damaged;
     draft.push(Actor::RUNTIME, Some(cause), Paused { reason });
+    service::follow(&mut draft);
     draft.events
 }
 
 /// What is written when a copy begins to belong to this directory.
 pub(super) fn adopt(mut draft: Draft, by: Actor) -> Decision<Event, Reply> {
     draft.push(by, None, Adopted {});
+    if draft.state.phase.is_live() {
+        service::end_all(&mut draft, ServiceCause::Adopted);
+    }
     if draft.state.phase.is_live() && !matches!(draft.state.phase, Phase::Stopping { .. }) {
         close_open_step(
             &mut draft,

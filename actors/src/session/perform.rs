@@ -10,6 +10,7 @@ use longhaul_journal::{Journal, StreamId};
 
 use super::command::{Command, Effect};
 use super::event::BrainSpec;
+use super::service;
 use crate::effects::{EffectContext, World};
 use crate::ports::{Act, Brain, BrainCall, BrainFailure, Clock, Hands, Window};
 use crate::session::Session;
@@ -63,12 +64,18 @@ impl World<Session> for SessionWorld {
                     )
                     .boxed()
             }
-            Effect::Act { step, call, limit_ms } => {
+            Effect::Act {
+                step,
+                call,
+                limit_ms,
+                around,
+            } => {
                 let act = Act {
                     session,
                     step,
                     call,
                     limit_ms,
+                    around,
                     recovered: context.recovered,
                 };
                 // Announced to the hands at once, so that an end that follows knows of it.
@@ -84,6 +91,15 @@ impl World<Session> for SessionWorld {
             Effect::CancelStep { step } => async move {
                 world.hands.cancel(session, step).await;
                 // The step settles through its own effect; this one has nothing to add.
+                Command::Alarm
+            }
+            .boxed(),
+            Effect::WatchService { step } => {
+                async move { service::outcome(step, world.hands.watch(session, step).await) }.boxed()
+            }
+            Effect::EndService { step } => async move {
+                world.hands.cancel(session, step).await;
+                // Its watch sees it end.
                 Command::Alarm
             }
             .boxed(),

@@ -7,6 +7,7 @@ use super::event::{
     AnswerEnd, BrainSpec, Limits, Mode, PauseReason, SendMode, StopKind, Usage, WorkspaceSpec,
 };
 use super::meter::{CrashMeter, LoopMeter};
+use super::service::RunningService;
 
 /// Everything that is known about a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,8 @@ pub struct State {
     pub steps: u64,
     /// How far the hands are walled in, once they are ready.
     pub isolation: Option<String>,
+    /// Programs that go on beside the steps.
+    pub services: Vec<RunningService>,
     /// Whether the workspace may differ from what the last patch holds.
     pub patch_due: bool,
     /// Crashes without progress.
@@ -74,6 +77,8 @@ pub struct Origin {
     pub workspace: WorkspaceSpec,
     /// Its bounds.
     pub limits: Limits,
+    /// What its commands may reach, as `name:port`; empty: no network.
+    pub network: Vec<String>,
     /// Opaque JSON text.
     pub metadata: Option<String>,
     /// Hash of the request.
@@ -236,12 +241,14 @@ pub enum Ending {
     Finish(String),
     /// The goal cannot be reached, and why.
     Fail(String),
+    /// Not at all: the brain can never answer again, and why.
+    Gone(String),
 }
 
 impl Ending {
     /// Whether the whole run ends with the turn, for good or for ill.
     pub const fn ends_the_run(&self) -> bool {
-        matches!(self, Self::Finish(_) | Self::Fail(_))
+        matches!(self, Self::Finish(_) | Self::Fail(_) | Self::Gone(_))
     }
 }
 

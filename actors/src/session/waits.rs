@@ -3,6 +3,7 @@
 use longhaul_journal::Standing;
 
 use super::command::{Command, Effect};
+use super::service;
 use super::state::{OpenStep, Phase, PlannedCall, State, Work};
 use super::tool::ToolCall;
 use crate::entity::{EffectId, Owed};
@@ -13,6 +14,8 @@ const CANCEL_ATTEMPT: u32 = u32::MAX;
 pub(super) fn standing(state: &State) -> Standing {
     match state.phase {
         Phase::Unborn | Phase::Completed | Phase::Failed | Phase::Canceled => Standing::Done,
+        // Somebody must watch over them.
+        _ if !state.services.is_empty() => Standing::Owed,
         Phase::Queued | Phase::Starting | Phase::Running | Phase::Stopping { .. } => Standing::Owed,
         Phase::Idle | Phase::Recovering { .. } => Standing::Until(due(state).unwrap_or(0)),
         Phase::AwaitingInput | Phase::Hibernated => Standing::Waits("input".into()),
@@ -22,6 +25,7 @@ pub(super) fn standing(state: &State) -> Standing {
 
 pub(super) fn due(state: &State) -> Option<u64> {
     match state.phase {
+        Phase::Idle | Phase::AwaitingInput if !state.services.is_empty() => service::due(state),
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
         _ => None,
@@ -33,6 +37,12 @@ pub(super) fn alarm(state: &State) -> Option<Command> {
 }
 
 pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
+    let mut owed = owed_by_phase(state);
+    owed.extend(service::owed(state));
+    owed
+}
+
+fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
     let here = |attempt, effect| Owed {
         id: EffectId {
             seq: state.phase_since,
@@ -92,10 +102,13 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }]
         }
         Work::Act { call, limit_ms, .. } => {
+            let call = tool_call(call);
+            let around = service::around(state, &call);
             let effect = Effect::Act {
                 step,
-                call: tool_call(call),
+                call,
                 limit_ms: *limit_ms,
+                around,
             };
             let mut owed = vec![Owed {
                 id: EffectId {

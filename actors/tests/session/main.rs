@@ -11,6 +11,7 @@ mod mend;
 mod moves;
 mod random;
 mod rest;
+mod services;
 mod start;
 mod stop;
 mod story;

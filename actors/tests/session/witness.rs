@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use longhaul_actors::Owed;
-use longhaul_actors::session::{Body, Effect, Event, PauseReason, RunOutcome, State};
+use longhaul_actors::session::{Body, Effect, Event, PauseReason, RunOutcome, SERVICES_LIMIT, State};
 use longhaul_journal::Seq;
 
 /// Reads one record after the other and objects to the first that may not stand where it stands.
@@ -19,6 +19,7 @@ pub(crate) struct Witness {
     archived: bool,
     unread: BTreeSet<u64>,
     ranged_to: u64,
+    services: BTreeSet<u64>,
 }
 
 impl Witness {
@@ -90,7 +91,25 @@ impl Witness {
                     "rest with an open brain call"
                 );
             }
-            Body::Paused(_) | Body::Hibernated(_) => assert_eq!(self.open, None, "rest with an open step"),
+            Body::Hibernated(_) => {
+                assert_eq!(self.open, None, "rest with an open step");
+                assert!(self.services.is_empty(), "asleep with a service");
+            }
+            Body::Paused(paused) => {
+                assert_eq!(self.open, None, "rest with an open step");
+                let asked = !matches!(paused.reason, PauseReason::Stuck | PauseReason::Damaged);
+                assert!(
+                    !asked || self.services.is_empty(),
+                    "paused on demand with a service"
+                );
+            }
+            Body::ServiceStarted(started) => {
+                assert!(self.services.insert(started.step), "a service starts once");
+                assert!(self.services.len() <= SERVICES_LIMIT);
+            }
+            Body::ServiceEnded(ended) => {
+                assert!(self.services.remove(&ended.step), "a service ends once");
+            }
             Body::Completed(completed) => {
                 self.end();
                 let spent = completed.outcome == RunOutcome::DeadlineExceeded;
@@ -128,6 +147,7 @@ impl Witness {
     }
 
     fn end(&mut self) {
+        assert!(self.services.is_empty(), "the session ends before its services");
         assert!(
             !self.turn && self.open.is_none(),
             "the session ends within a turn"
@@ -143,6 +163,8 @@ impl Witness {
             self.open.map(|(step, seq, _)| (step, seq))
         );
         assert_eq!(state.phase.is_terminal(), self.ended);
+        let services: BTreeSet<u64> = state.services.iter().map(|service| service.step).collect();
+        assert_eq!(services, self.services);
         let inbox: Vec<u64> = state.inbox.iter().map(|unread| unread.seq.0).collect();
         assert_eq!(inbox, self.unread.iter().copied().collect::<Vec<_>>());
         for work in owed {
@@ -150,6 +172,9 @@ impl Witness {
                 Effect::Think { step, .. } => assert_eq!(self.open, Some((*step, work.id.seq, true))),
                 Effect::Act { step, .. } | Effect::CancelStep { step } => {
                     assert_eq!(self.open, Some((*step, work.id.seq, false)));
+                }
+                Effect::WatchService { step } | Effect::EndService { step } => {
+                    assert!(self.services.contains(step), "a service that never started");
                 }
                 Effect::Slot | Effect::Prepare { .. } | Effect::Stop { .. } => {
                     assert!(work.id.seq <= self.head)

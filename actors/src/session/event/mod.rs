@@ -4,6 +4,8 @@
 //! without decoding `data`.
 
 mod life;
+mod network;
+mod services;
 mod talk;
 mod work;
 
@@ -11,6 +13,8 @@ use longhaul_journal::{Level, NewRecord, Record, Seq};
 use serde::{Deserialize, Serialize};
 
 pub use life::*;
+pub use network::*;
+pub use services::*;
 pub use talk::*;
 pub use work::*;
 
@@ -173,6 +177,10 @@ bodies! {
     "tool.failed"              1 Internal ToolFailed,
     "tool.outcome_unknown"     1 User     ToolOutcomeUnknown,
     "artifact.created"         1 User     ArtifactCreated,
+    "service.started"          1 Progress ServiceStarted,
+    "service.stop_requested"   1 Internal ServiceStopRequested,
+    "service.ended"            1 Progress ServiceEnded,
+    "egress.denied"            1 Internal EgressDenied,
     "sandbox.starting"         1 Internal SandboxStarting,
     "sandbox.ready"            1 Internal SandboxReady,
     "sandbox.setup_failed"     1 User     SandboxSetupFailed,
