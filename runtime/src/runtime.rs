@@ -15,7 +15,7 @@ use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptio
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
 
-use crate::api::{Code, Problem};
+use crate::api::{Code, Problem, UNTIL_DONE_MS};
 use crate::brains::playbook::PlaybookBrain;
 use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
 use crate::brains::{Brains, PinnedPlaybooks};
@@ -48,6 +48,8 @@ pub struct Options {
     pub shim: Option<PathBuf>,
     /// Bounds of sessions that bring none of their own.
     pub limits: Limits,
+    /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
+    pub until_done_ms: Option<u64>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
 }
@@ -130,6 +132,7 @@ impl Runtime {
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,
+            until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
             folds: Arc::new(Folds::new(snapshots)),
             clock: Arc::clone(&clock),
             runtime: tokio::runtime::Handle::current(),

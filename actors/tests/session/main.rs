@@ -4,6 +4,7 @@
 
 mod approval;
 mod bounds;
+mod budget;
 mod crash;
 mod ending;
 mod golden;

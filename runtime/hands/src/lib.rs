@@ -45,6 +45,7 @@
 mod capture;
 mod dir;
 mod files;
+mod isolate;
 mod launcher;
 mod procs;
 mod sabotage;
@@ -53,9 +54,11 @@ mod spec;
 mod start;
 mod sweep;
 mod sys;
+mod walls;
 
 pub use dir::{State, UnknownCause, read_spec, state};
 pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Workspace, Written};
+pub use isolate::{IsolationReport, Layer, Refusal, probe, session_uid};
 pub use shim::{main_if_shim, run};
 pub use spec::{
     Claim, CommandLine, ExitRecord, Isolation, MAX_TAIL_BYTES, PROTOCOL, STEP_VARIABLE, Spec, StreamRecord,
@@ -66,3 +69,4 @@ pub use start::{
     watch,
 };
 pub use sweep::{Recovery, kill_all, recover};
+pub use walls::{INSIDE_HOME, INSIDE_PROXY, INSIDE_TMP, INSIDE_WORKSPACE, Network, ProcMount, Walls};

@@ -19,6 +19,7 @@ use rustix::process::{self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::capture::Capture;
 use crate::dir::{self, Lock, REFUSAL, STDERR, STDOUT};
+use crate::isolate::{self, Ended};
 use crate::launcher::{self, Started};
 use crate::procs;
 use crate::spec::{Claim, ExitRecord, PROTOCOL, Spec, StreamRecord, Verdict};
@@ -43,6 +44,7 @@ const SURVIVORS_LISTED: usize = 64;
 ///
 /// Must come first in `main`: before any thread is started and before any descriptor is opened that matters.
 pub fn main_if_shim() {
+    crate::isolate::main_if_probe();
     let mut args = std::env::args_os().skip(1);
     if let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next())
         && verb == OsStr::new("shim")
@@ -226,7 +228,7 @@ impl Claimed {
         survivors: Vec<u32>,
     ) -> ExitRecord {
         let [stdout, stderr] = streams;
-        let isolation = self.spec.isolation;
+        let isolation = self.spec.isolation();
         ExitRecord {
             protocol: PROTOCOL,
             verdict,
@@ -288,6 +290,8 @@ struct Watch<'a> {
     spec: &'a Spec,
     signals: &'a OwnedFd,
     main: Pid,
+    /// Of an isolated command: where its init has said how it ended.
+    told: Option<OwnedFd>,
     /// Open read ends with what has come through them.
     pipes: [Option<OwnedFd>; 2],
     streams: [Capture; 2],
@@ -308,6 +312,7 @@ impl<'a> Watch<'a> {
             spec,
             signals,
             main: started.pid,
+            told: started.told,
             pipes: [Some(started.stdout), Some(started.stderr)],
             streams,
             buffer: vec![0; 64 << 10],
@@ -331,20 +336,37 @@ impl<'a> Watch<'a> {
                 limit_bytes: self.spec.kill_bytes,
             },
             (Some((Stop::Canceled, _)), _) => Verdict::Canceled,
-            (None, Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => Verdict::Exited { code },
-                (None, Some(signal)) => Verdict::Signaled { signal },
-                (None, None) => Verdict::SandboxError {
-                    step: "wait".to_owned(),
-                    errno: libc::ECHILD,
-                },
-            },
+            (None, Some(status)) => self.own_end(&status),
             (None, None) => Verdict::SandboxError {
                 step: "wait".to_owned(),
                 errno: libc::ECHILD,
             },
         };
         (verdict, self.streams.into(), survivors)
+    }
+
+    /// How it ended when nobody ended it.
+    fn own_end(&self, status: &WaitIdStatus) -> Verdict {
+        let direct = (status.exit_status(), status.terminating_signal());
+        let ended = match (&self.told, direct) {
+            (Some(told), (_, signal)) => match (isolate::ended(told), signal) {
+                // The kernel or somebody outside killed init, and everything with it.
+                (Ended::Untold, Some(signal)) => Ended::Signaled(signal),
+                (ended, _) => ended,
+            },
+            (None, (Some(code), _)) => Ended::Exited(code),
+            (None, (None, Some(signal))) => Ended::Signaled(signal),
+            (None, (None, None)) => Ended::Untold,
+        };
+        match ended {
+            Ended::Exited(code) => Verdict::Exited { code },
+            Ended::Signaled(libc::SIGSYS) if self.told.is_some() => Verdict::SandboxViolation,
+            Ended::Signaled(signal) => Verdict::Signaled { signal },
+            Ended::Untold => Verdict::SandboxError {
+                step: "wait".to_owned(),
+                errno: libc::ECHILD,
+            },
+        }
     }
 
     /// Returns the status of the main process, unreaped, or none when the time to be polite is over.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::walls::Walls;
+
 /// The version of the files in a command directory.
 pub const PROTOCOL: u32 = 1;
 
@@ -26,6 +28,8 @@ pub const MAX_TAIL_BYTES: u64 = 1 << 20;
 pub enum Isolation {
     /// No wall: own session, built environment, no inherited descriptors, whole-tree kill.
     Process,
+    /// Namespaces, a root of its own, no rights, filtered system calls; see [`Walls`].
+    Isolated,
 }
 
 /// What to execute.
@@ -78,8 +82,9 @@ pub struct Spec {
     pub tail_bytes: u64,
     /// The command is killed once both streams together have sent more than this.
     pub kill_bytes: u64,
-    /// The walls.
-    pub isolation: Isolation,
+    /// The walls of an isolated command; without any it runs as the runtime's own user does.
+    #[serde(default)]
+    pub walls: Option<Walls>,
 }
 
 impl Spec {
@@ -102,7 +107,7 @@ impl Spec {
             head_bytes: 8 << 20,
             tail_bytes: 256 << 10,
             kill_bytes: 256 << 20,
-            isolation: Isolation::Process,
+            walls: None,
         }
     }
 
@@ -118,6 +123,15 @@ impl Spec {
             workspace,
             private,
         )
+    }
+
+    /// How it is to run.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        match self.walls {
+            None => Isolation::Process,
+            Some(_) => Isolation::Isolated,
+        }
     }
 
     /// The value of [`STEP_VARIABLE`] in every process of this command.
@@ -152,6 +166,9 @@ impl Spec {
             if !path.is_absolute() {
                 return Err(format!("{name} {} must be an absolute path", path.display()));
             }
+        }
+        if let Some(walls) = &self.walls {
+            walls.check()?;
         }
         if self.tail_bytes > MAX_TAIL_BYTES {
             return Err(format!(
@@ -222,6 +239,8 @@ pub enum Verdict {
     },
     /// It was stopped because somebody asked for that.
     Canceled,
+    /// It made a system call of another architecture, which the walls answer with the end of the process.
+    SandboxViolation,
     /// Nothing ran: the program could not be executed.
     ExecFailed {
         /// The system's error number.
@@ -318,6 +337,15 @@ mod tests {
         refused(|s| s.protocol = 2, "protocol");
         refused(|s| s.session = "a/b".into(), "session");
         refused(|s| s.workspace = "w".into(), "workspace");
+        refused(
+            |s| {
+                s.walls = Some(Walls {
+                    host_uid: Some(0),
+                    ..Walls::default()
+                });
+            },
+            "host_uid",
+        );
         refused(|s| s.tail_bytes = MAX_TAIL_BYTES + 1, "tail_bytes");
         refused(|s| s.command = CommandLine::Argv { argv: vec![] }, "empty");
         refused(|s| s.command = CommandLine::Shell { line: "a\0b".into() }, "NUL");

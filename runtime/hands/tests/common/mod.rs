@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use longhaul_hands::{
-    Collected, CommandLine, ExitRecord, Launched, Spec, State, Verdict, collect, kill_all, launch, wait,
+    Collected, CommandLine, ExitRecord, Launched, Spec, State, Verdict, Walls, collect, kill_all, launch,
+    session_uid, wait,
 };
 
 /// A session with a name that no other test has, so that killing by mark cannot reach across.
@@ -69,6 +70,26 @@ impl Rig {
         (self.path().join(format!("step-{step}")), spec)
     }
 
+    /// The same command behind walls. As root the session is another user of the machine, to whom the workspace belongs.
+    pub fn walled(&self, (dir, mut spec): (PathBuf, Spec)) -> (PathBuf, Spec) {
+        spec.walls = Some(self.walls());
+        (dir, spec)
+    }
+
+    pub fn walls(&self) -> Walls {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+        let host_uid = rustix::process::geteuid()
+            .is_root()
+            .then(|| session_uid(&self.session, &map).unwrap());
+        if let Some(uid) = host_uid {
+            give(&self.ws(), uid);
+        }
+        Walls {
+            host_uid,
+            ..Walls::default()
+        }
+    }
+
     pub fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.ws().join(name)).unwrap_or_default()
     }
@@ -87,6 +108,16 @@ impl Drop for Rig {
             .map(|step| self.path().join(format!("step-{step}")))
             .collect();
         let _ = kill_all(&self.session, &dirs, Duration::ZERO);
+    }
+}
+
+/// Makes a folder and all that is in it somebody's.
+fn give(path: &Path, uid: u32) {
+    std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
+    if path.symlink_metadata().unwrap().is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            give(&entry.unwrap().path(), uid);
+        }
     }
 }
 

@@ -9,6 +9,10 @@ use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::ptr;
 
+mod walls;
+
+pub(crate) use walls::*;
+
 /// Which side of a fork one is on.
 pub(crate) enum Fork {
     Parent(u32),
