@@ -2,10 +2,11 @@
 
 use longhaul_journal::Standing;
 
+use super::admission::{self, call_of};
+use super::approval;
 use super::command::{Command, Effect};
 use super::service;
-use super::state::{OpenStep, Phase, PlannedCall, State, Work};
-use super::tool::ToolCall;
+use super::state::{OpenStep, Phase, State, Work};
 use crate::entity::{EffectId, Owed};
 
 /// Distinguishes the end of a step from the step itself among the effects of one record.
@@ -19,7 +20,16 @@ pub(super) fn standing(state: &State) -> Standing {
         Phase::Queued | Phase::Starting | Phase::Running | Phase::Stopping { .. } => Standing::Owed,
         Phase::Idle | Phase::Recovering { .. } => Standing::Until(due(state).unwrap_or(0)),
         Phase::AwaitingInput | Phase::Hibernated => Standing::Waits("input".into()),
-        Phase::Paused { .. } => Standing::Waits("resume".into()),
+        Phase::AwaitingApproval => until_or(state, "approval"),
+        Phase::Paused { .. } => until_or(state, "resume"),
+    }
+}
+
+/// A wait that a request for approval may end by running out.
+fn until_or(state: &State, name: &'static str) -> Standing {
+    match due(state) {
+        Some(due) => Standing::Until(due),
+        None => Standing::Waits(name.into()),
     }
 }
 
@@ -28,6 +38,7 @@ pub(super) fn due(state: &State) -> Option<u64> {
         Phase::Idle | Phase::AwaitingInput if !state.services.is_empty() => service::due(state),
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
+        Phase::AwaitingApproval | Phase::Paused { .. } => approval::due(state),
         _ => None,
     }
 }
@@ -69,12 +80,26 @@ fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
                 },
             )]
         }
-        Phase::Running => state
-            .open
-            .as_ref()
-            .map_or_else(Vec::new, |open| step_effects(state, open)),
+        Phase::Running => match &state.open {
+            Some(open) => step_effects(state, open),
+            None => admission(state),
+        },
         _ => Vec::new(),
     }
+}
+
+/// The admission of the step that comes next, named by the record that ended the one before.
+fn admission(state: &State) -> Vec<Owed<Effect>> {
+    let Some(candidate) = admission::candidate(state) else {
+        return Vec::new();
+    };
+    let id = EffectId {
+        seq: state.settled,
+        attempt: 0,
+    };
+    let setting = Box::new(admission::setting(state));
+    let effect = Effect::Admit { candidate, setting };
+    vec![Owed { id, effect }]
 }
 
 fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
@@ -92,6 +117,7 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
                 window_to: *window_to,
                 attempt: *attempt,
                 limit_ms,
+                setting: Box::new(admission::setting(state)),
             };
             vec![Owed {
                 id: EffectId {
@@ -102,13 +128,15 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }]
         }
         Work::Act { call, limit_ms, .. } => {
-            let call = tool_call(call);
+            let next = admission::next_of_plan(state).map(|next| (next, admission::setting(state)));
+            let call = call_of(call);
             let around = service::around(state, &call);
             let effect = Effect::Act {
                 step,
                 call,
                 limit_ms: *limit_ms,
                 around,
+                next: next.map(Box::new),
             };
             let mut owed = vec![Owed {
                 id: EffectId {
@@ -129,12 +157,5 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }
             owed
         }
-    }
-}
-
-fn tool_call(planned: &PlannedCall) -> ToolCall {
-    ToolCall {
-        tool: planned.tool.clone(),
-        args: serde_json::from_str(&planned.args).unwrap_or_default(),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Everything goes through [`world::World`], which checks the properties of every record and every state it passes.
 
+mod approval;
 mod bounds;
 mod budget;
 mod crash;

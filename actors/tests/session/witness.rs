@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use longhaul_actors::Owed;
-use longhaul_actors::session::{Body, Effect, Event, PauseReason, RunOutcome, SERVICES_LIMIT, State};
+use longhaul_actors::session::{
+    Actor, ActorKind, ApprovalDecision, Body, Effect, Event, PauseReason, RunOutcome, SERVICES_LIMIT, State,
+};
 use longhaul_journal::Seq;
 
 /// Reads one record after the other and objects to the first that may not stand where it stands.
@@ -18,6 +20,9 @@ pub(crate) struct Witness {
     ended: bool,
     archived: bool,
     unread: BTreeSet<u64>,
+    pending: Option<(String, String)>,
+    approved: Option<(String, String)>,
+    admitted: bool,
     ranged_to: u64,
     services: BTreeSet<u64>,
 }
@@ -77,7 +82,38 @@ impl Witness {
                 self.open_step(started.step, seq, true);
             }
             Body::ModelCompleted(completed) => self.close_step(completed.step, true),
-            Body::ToolStarted(started) => self.open_step(started.step, seq, false),
+            Body::ToolStarted(started) => {
+                self.open_step(started.step, seq, false);
+                // The digests of this world begin with what the gate says of the act.
+                let of_ours = event.actor == Actor::RUNTIME;
+                let approved = self
+                    .approved
+                    .take()
+                    .is_some_and(|(_, digest)| digest == started.digest);
+                self.admitted = of_ours || started.digest.starts_with("Allow") || approved;
+                self.pending = None;
+            }
+            Body::ApprovalRequested(requested) => {
+                assert_eq!((self.open, &self.pending, &self.approved), (None, &None, &None));
+                assert_eq!(requested.step, self.steps + 1);
+                self.pending = Some((requested.id.clone(), requested.digest.clone()));
+            }
+            Body::ApprovalDecided(decided) => {
+                let pending = self.pending.clone().expect("it was asked for");
+                assert_eq!(pending, (decided.id.clone(), decided.digest.clone()));
+                assert_eq!(event.actor.kind, ActorKind::Human);
+                assert!(!decided.evidence.is_empty());
+                if decided.decision == ApprovalDecision::Approve {
+                    self.approved = self.pending.take();
+                }
+            }
+            Body::ApprovalExpired(expired) => {
+                assert_eq!(self.pending.as_ref().map(|(id, _)| id), Some(&expired.id));
+            }
+            Body::ApprovalCanceled(canceled) => {
+                let asked = self.pending.take().or(self.approved.take());
+                assert_eq!(asked.map(|(id, _)| id), Some(canceled.id.clone()));
+            }
             Body::CommandRun(run) => self.close_step(run.step, false),
             Body::FileWritten(written) => self.close_step(written.step, false),
             Body::FileWasRead(read) => self.close_step(read.step, false),
@@ -171,10 +207,14 @@ impl Witness {
             match &work.effect {
                 Effect::Think { step, .. } => assert_eq!(self.open, Some((*step, work.id.seq, true))),
                 Effect::Act { step, .. } | Effect::CancelStep { step } => {
+                    assert!(self.admitted, "an act that was not admitted");
                     assert_eq!(self.open, Some((*step, work.id.seq, false)));
                 }
                 Effect::WatchService { step } | Effect::EndService { step } => {
                     assert!(self.services.contains(step), "a service that never started");
+                }
+                Effect::Admit { candidate, .. } => {
+                    assert_eq!((self.open, candidate.step), (None, self.steps + 1));
                 }
                 Effect::Slot | Effect::Prepare { .. } | Effect::Stop { .. } => {
                     assert!(work.id.seq <= self.head)

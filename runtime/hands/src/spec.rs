@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{DiskLimit, Groups, Limits, Usage};
 use crate::egress::Egress;
+use crate::limits::{DiskLimit, Groups, Limits, Usage};
 use crate::walls::Walls;
 
 /// The version of the files in a command directory.

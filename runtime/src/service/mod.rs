@@ -132,7 +132,9 @@ impl Service {
             brain,
             workspace: request.workspace,
             limits,
+            network: Vec::new(),
             metadata: request.metadata,
+            forbidden: Vec::new(),
             fingerprint,
         })
     }
