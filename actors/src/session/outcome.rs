@@ -17,6 +17,7 @@ use super::event::{
     ToolOutcomeUnknown, TurnEnd,
 };
 use super::follow::{closing, complete_turn, overrun};
+use super::money::HeldStep;
 use super::service::{self, DeniedEgress, ServiceCause};
 use super::state::{OpenStep, Phase, Work};
 use super::tool::ToolOutcome;
@@ -325,7 +326,14 @@ pub(super) fn acted(
 
 /// The checks before a step were made: it begins in this frame, or the frame says why not.
 pub(super) fn admitted(mut draft: Draft, admission: Box<Admission>) -> Decision<Event, Reply> {
+    draft.hold.clone_from(&admission.hold);
     draft.admission = Some(admission);
+    granted(draft)
+}
+
+/// Credit is held for the step that comes next: it begins in this frame.
+pub(super) fn held(mut draft: Draft, hold: HeldStep) -> Decision<Event, Reply> {
+    draft.hold = Some(hold);
     granted(draft)
 }
 
@@ -372,7 +380,7 @@ fn crashed(draft: &mut Draft, crash: Crash) {
     }
     if is_loop {
         let reason = PauseReason::CrashLoop;
-        draft.push(Actor::RUNTIME, Some(seq), Paused { reason });
+        draft.push(Actor::RUNTIME, Some(seq), Paused::because(reason));
     } else if cause != CrashCause::Brain {
         restarted(draft, seq);
     }

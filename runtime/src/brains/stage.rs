@@ -50,6 +50,7 @@ impl Stage {
             network: Vec::new(),
             forbidden: Vec::new(),
             fingerprint: String::new(),
+            terms: None,
         };
         stage.write([started.into()]);
         stage.hear(goal, SendMode::Steer);
@@ -139,6 +140,7 @@ impl Stage {
         let started = ModelStarted {
             step: call.step,
             window_to: self.head,
+            hold: None,
         };
         self.write([started.into()]);
         call
@@ -198,6 +200,7 @@ impl Stage {
             digest: String::new(),
             class: RecoveryClass::Reattach,
             limit_ms: 1,
+            hold: None,
         };
         self.write([started.into()]);
         self.write([outcome(self.step)]);

@@ -132,6 +132,7 @@ pub(super) mod tests {
             network: Vec::new(),
             forbidden: Vec::new(),
             fingerprint: "f".into(),
+            terms: None,
         }))
     }
 
@@ -205,6 +206,7 @@ pub(super) mod tests {
             pause(),
             Command::Resume {
                 by: Actor::human("local"),
+                budget: None,
             },
         ]);
         let lost = frames.remove(1);

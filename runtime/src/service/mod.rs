@@ -134,6 +134,7 @@ impl Service {
             limits,
             network: Vec::new(),
             metadata: request.metadata,
+            terms: None,
             forbidden: Vec::new(),
             fingerprint,
         })
@@ -278,6 +279,7 @@ impl Control for Service {
             id,
             Command::Resume {
                 by: Actor::human(OWNER),
+                budget: None,
             },
         )
         .boxed()

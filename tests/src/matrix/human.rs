@@ -99,7 +99,10 @@ pub fn next_wish(log: &Log) -> Option<Command> {
             if !log.has_message(&text) {
                 return Some(send(&text, SendMode::Queue));
             }
-            return Some(Command::Resume { by: human() });
+            return Some(Command::Resume {
+                by: human(),
+                budget: None,
+            });
         }
     }
     None
@@ -136,5 +139,6 @@ fn start() -> Start {
         network: Vec::new(),
         forbidden: Vec::new(),
         fingerprint: "the one request".into(),
+        terms: None,
     }
 }
