@@ -9,8 +9,8 @@ use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
 use crate::account;
 use crate::entity::DecodeError;
 use crate::session::{
-    Answer, BrainSpec, Candidate, Event, Isolation, Script, Setting, ToolCall, ToolOutcome, WorkspaceSpec,
-    call_digest,
+    Answer, Around, BrainSpec, Candidate, Event, Isolation, Script, ServiceEnd, Setting, ToolCall,
+    ToolOutcome, WorkspaceSpec, call_digest,
 };
 
 /// All time comes from here.
@@ -189,6 +189,8 @@ pub struct Act {
     pub call: ToolCall,
     /// Active milliseconds it may take at most.
     pub limit_ms: u64,
+    /// What stands around it.
+    pub around: Around,
     /// Whether this step may have been begun before a crash: look at the evidence first.
     pub recovered: bool,
 }
@@ -213,6 +215,20 @@ pub trait Hands: Send + Sync + 'static {
 
     /// Ends one running step at once; its `perform` then settles.
     fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()>;
+
+    /// Frees what is held beside files for a session that waits for somebody else: listeners, mounts, descriptors. It is
+    /// made again when the session works again. Runs beside `prepare`, so it must not take what that has just made.
+    fn release(&self, session: StreamId) -> BoxFuture<'static, ()> {
+        let _ = session;
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Resolves once the service that this step has started has ended, and says how; also when it had ended before.
+    fn watch(&self, session: StreamId, step: u64) -> BoxFuture<'static, ServiceEnd> {
+        // Hands that start no service are never asked.
+        let _ = (session, step);
+        Box::pin(futures_util::future::pending())
+    }
 
     /// Ends every process of a session and returns the ids of those that are not confirmed gone.
     fn stop(&self, session: StreamId) -> BoxFuture<'static, Vec<u32>>;

@@ -31,6 +31,7 @@ impl Child {
             .arg("--data")
             .arg(directory)
             .arg("serve")
+            .env("LONGHAUL_MAX_ACTIVE", "1000")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -12,7 +12,7 @@ use super::state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };
 use super::tool::{Output, ToolCall};
-use super::{decide, event, money};
+use super::{decide, event, money, service};
 use crate::entity::Placed;
 
 /// Folds one fact in.
@@ -73,7 +73,14 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
                 *rest = Rest::Work;
             }
         }
-        Body::Woken(_) | Body::SandboxSetupFailed(_) | Body::ArtifactCreated(_) | Body::PolicyDenied(_) => {}
+        Body::Woken(_)
+        | Body::SandboxSetupFailed(_)
+        | Body::ArtifactCreated(_)
+        | Body::EgressDenied(_)
+        | Body::PolicyDenied(_) => {}
+        Body::ServiceStarted(started) => service::fold_started(state, seq, started),
+        Body::ServiceStopRequested(request) => service::fold_stop(state, seq, request),
+        Body::ServiceEnded(ended) => service::fold_ended(state, ended),
         Body::SandboxStarting(_) => state.phase = Phase::Starting,
         Body::SandboxReady(ready) => {
             state.isolation = Some(ready.isolation.mode.clone());
@@ -291,6 +298,7 @@ fn origin(started: &event::SessionStarted, time_ms: u64) -> Origin {
         workspace: started.workspace.clone(),
         forbidden: started.forbidden.clone(),
         limits: started.limits,
+        network: started.network.clone(),
         metadata: started.metadata.clone(),
         fingerprint: started.fingerprint.clone(),
         started_ms: time_ms,
@@ -326,7 +334,10 @@ fn set_result(state: &mut State, seq: Seq) {
 fn fold_answer(state: &mut State, completed: &event::ModelCompleted) {
     state.open = None;
     spend(state, completed.usage);
-    if completed.failure.is_some() {
+    if let Some(failure) = &completed.failure {
+        if let (true, Some(turn)) = (completed.gone, &mut state.turn) {
+            turn.end = Some(Ending::Gone(failure.clone()));
+        }
         return;
     }
     state.crashes.settled();

@@ -7,6 +7,7 @@ use super::event::{
     Actor, Answer, ApprovalDecision, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec,
 };
 use super::money::{HeldStep, OutOfCredit, Purse, Terms};
+use super::service::{Around, ServiceEnd};
 use super::tool::{ToolCall, ToolOutcome};
 use crate::account::Credits;
 use crate::entity::Recovery;
@@ -112,6 +113,13 @@ pub enum Command {
         /// Processes that are not confirmed gone.
         survivors: Vec<u32>,
     },
+    /// Outcome of [`Effect::WatchService`].
+    ServiceEnded {
+        /// The step that started it.
+        step: u64,
+        /// How it ended.
+        end: ServiceEnd,
+    },
     /// The time of `due` has come.
     Alarm,
     /// The actor was built anew from the journal.
@@ -137,6 +145,8 @@ pub struct Start {
     pub workspace: WorkspaceSpec,
     /// Its bounds.
     pub limits: Limits,
+    /// What its commands may reach, as `name:port`; empty: no network.
+    pub network: Vec<String>,
     /// Opaque JSON text.
     pub metadata: Option<String>,
     /// Categories of acts that the goal forbids.
@@ -236,12 +246,24 @@ pub enum Effect {
         call: ToolCall,
         /// Active milliseconds it may take.
         limit_ms: u64,
+        /// What stands around it.
+        around: Around,
         /// The act that comes after it, and what that is judged by once this one is over.
         next: Option<Box<(Candidate, Setting)>>,
     },
     /// The end of one running act.
     CancelStep {
         /// The step.
+        step: u64,
+    },
+    /// An eye on a service until it ends.
+    WatchService {
+        /// The step that started it.
+        step: u64,
+    },
+    /// The end of a service, which its watch then sees.
+    EndService {
+        /// The step that started it.
         step: u64,
     },
     /// The end of every process of the session.

@@ -13,7 +13,7 @@ use super::event::{
 };
 use super::meter::key_is_remembered;
 use super::state::{Phase, Rest, State};
-use super::{mend, money, outcome};
+use super::{mend, money, outcome, service};
 use crate::account::Credits;
 use crate::entity::{Decision, Moment};
 
@@ -66,6 +66,7 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
             next,
         } => Ok(outcome::thought(draft, step, result, active_ms, next)),
         Command::Acted { step, outcome, next } => Ok(outcome::acted(draft, step, outcome, next)),
+        Command::ServiceEnded { step, end } => Ok(service::ended(draft, step, end)),
         Command::Held(hold) => Ok(outcome::held(draft, *hold)),
         Command::Admitted(admission) => Ok(outcome::admitted(draft, admission)),
         Command::Stopped { survivors } => Ok(outcome::stopped(draft, survivors)),
@@ -134,6 +135,7 @@ fn decide_start(state: &State, start: Start, moment: Moment) -> Decided {
         brain: start.brain,
         workspace: start.workspace,
         limits: start.limits,
+        network: start.network,
         metadata: start.metadata,
         forbidden: start.forbidden,
         fingerprint: start.fingerprint,

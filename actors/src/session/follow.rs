@@ -14,6 +14,7 @@ use super::event::{
 };
 use super::meter::NO_MESSAGE;
 use super::money;
+use super::service::{self, ServiceCause};
 use super::state::{Ending, Phase, State, Turn, Work};
 use super::tool::{CallError, Exec, Tool, ToolCall};
 
@@ -22,6 +23,7 @@ const STEERED_AT_ONCE: usize = 1_000;
 
 /// Adds the next facts, or none when the session waits for somebody.
 pub(super) fn follow(draft: &mut Draft) {
+    service::follow(draft);
     if let (Some(_), Phase::Stopping { stop, .. }) = (&draft.state.approval, draft.state.phase) {
         let reason = match stop {
             StopKind::Interrupt => Void::Interrupt,
@@ -91,7 +93,9 @@ fn follow_pause(draft: &mut Draft) -> bool {
         }
         Some(_) => false,
         None => {
-            draft.push(Actor::RUNTIME, None, Paused::because(wish.reason));
+            if service::settle_before(draft, ServiceCause::Paused) {
+                draft.push(Actor::RUNTIME, None, Paused::because(wish.reason));
+            }
             true
         }
     }
@@ -108,6 +112,7 @@ pub(super) fn closing(step: u64, failure: String) -> ModelCompleted {
         calls: Vec::new(),
         end: None,
         failure: Some(failure),
+        gone: false,
         usage,
     }
 }
@@ -199,6 +204,9 @@ pub(super) fn overrun(draft: &mut Draft, evidence: StuckEvidence) {
 
 /// Ends a run whose own budget is spent, with its patch.
 fn finish_spent_run(draft: &mut Draft) {
+    if !service::settle_before(draft, ServiceCause::Ended) {
+        return;
+    }
     if draft.state.turn.is_some() {
         if hands_in_a_patch(&draft.state) {
             start_patch(draft);
@@ -220,7 +228,7 @@ fn finish_spent_run(draft: &mut Draft) {
 /// Begins the next act of the plan if it is admitted. One that does not fit is told to the brain, and needs no admission.
 fn start_planned_tool(draft: &mut Draft, turn: &Turn) {
     let call = call_of(&turn.plan[0]);
-    match Tool::parse(&call) {
+    match Tool::parse(&call).and_then(|tool| service::admit(&draft.state, tool)) {
         Ok(tool) => admission::begin(draft, &call, &tool),
         Err(CallError { code, detail }) => {
             let (brief, digest) = (call.tool.clone(), call_digest(&call));
@@ -283,10 +291,13 @@ pub(super) fn limit_of(state: &State, tool: &Tool) -> u64 {
 }
 
 fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
-    if end.ends_the_run() {
+    if end.ends_the_run() && !matches!(end, Ending::Gone(_)) {
         if !draft.state.inbox.is_empty() {
             // Completion is refused while input is unread: the turn after this one takes it.
             complete_turn(draft, TurnEnd::Yielded);
+            return;
+        }
+        if !service::settle_before(draft, ServiceCause::Ended) {
             return;
         }
         if hands_in_a_patch(&draft.state) {
@@ -311,6 +322,13 @@ fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
                     summary,
                 },
             );
+        }
+        Ending::Gone(detail) => {
+            if service::settle_before(draft, ServiceCause::Ended) {
+                complete_turn(draft, TurnEnd::Failed);
+                let code = "brain_gone".into();
+                draft.push(Actor::RUNTIME, cause, Failed { code, detail });
+            }
         }
         Ending::Fail(detail) => {
             complete_turn(draft, TurnEnd::Failed);

@@ -14,6 +14,7 @@ use super::approval::approval_id;
 use super::command::{Command, Effect};
 use super::event::BrainSpec;
 use super::money::{HeldStep, OutOfCredit, Purse};
+use super::service;
 use super::tool::ToolOutcome;
 use crate::account::{self, Reply};
 use crate::effects::{EffectContext, World};
@@ -93,6 +94,7 @@ impl World<Session> for SessionWorld {
                 step,
                 call,
                 limit_ms,
+                around,
                 next,
             } => {
                 let act = Act {
@@ -100,6 +102,7 @@ impl World<Session> for SessionWorld {
                     step,
                     call,
                     limit_ms,
+                    around,
                     recovered: context.recovered,
                 };
                 // Announced to the hands at once, so that an end that follows knows of it.
@@ -119,6 +122,15 @@ impl World<Session> for SessionWorld {
             Effect::CancelStep { step } => async move {
                 world.hands.cancel(session, step).await;
                 // The step settles through its own effect; this one has nothing to add.
+                Command::Alarm
+            }
+            .boxed(),
+            Effect::WatchService { step } => {
+                async move { service::outcome(step, world.hands.watch(session, step).await) }.boxed()
+            }
+            Effect::EndService { step } => async move {
+                world.hands.cancel(session, step).await;
+                // Its watch sees it end.
                 Command::Alarm
             }
             .boxed(),

@@ -6,6 +6,7 @@ use super::admission::{self, call_of};
 use super::approval;
 use super::command::{Command, Effect};
 use super::money;
+use super::service;
 use super::state::{OpenStep, Phase, State, Work};
 use crate::entity::{EffectId, Owed};
 
@@ -17,6 +18,8 @@ const HOLD_ATTEMPT: u32 = 1;
 pub(super) fn standing(state: &State) -> Standing {
     match state.phase {
         Phase::Unborn | Phase::Completed | Phase::Failed | Phase::Canceled => Standing::Done,
+        // Somebody must watch over them.
+        _ if !state.services.is_empty() => Standing::Owed,
         Phase::Queued | Phase::Starting | Phase::Running | Phase::Stopping { .. } => Standing::Owed,
         Phase::Idle | Phase::Recovering { .. } => Standing::Until(due(state).unwrap_or(0)),
         Phase::AwaitingInput | Phase::Hibernated => Standing::Waits("input".into()),
@@ -35,6 +38,7 @@ fn until_or(state: &State, name: &'static str) -> Standing {
 
 pub(super) fn due(state: &State) -> Option<u64> {
     match state.phase {
+        Phase::Idle | Phase::AwaitingInput if !state.services.is_empty() => service::due(state),
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
         Phase::AwaitingApproval | Phase::Paused { .. } => approval::due(state),
@@ -47,6 +51,12 @@ pub(super) fn alarm(state: &State) -> Option<Command> {
 }
 
 pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
+    let mut owed = owed_by_phase(state);
+    owed.extend(service::owed(state));
+    owed
+}
+
+fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
     let here = |attempt, effect| Owed {
         id: EffectId {
             seq: state.phase_since,
@@ -139,10 +149,13 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
         Work::Act { call, limit_ms, .. } => {
             let next = rides.then(|| admission::next_of_plan(state)).flatten();
             let next = next.map(|next| (next, admission::setting(state)));
+            let call = call_of(call);
+            let around = service::around(state, &call);
             let effect = Effect::Act {
                 step,
-                call: call_of(call),
+                call,
                 limit_ms: *limit_ms,
+                around,
                 next: next.map(Box::new),
             };
             let mut owed = vec![Owed {

@@ -4,6 +4,7 @@
 
 mod approval;
 mod bounds;
+mod budget;
 mod crash;
 mod ending;
 mod golden;
@@ -12,6 +13,7 @@ mod money;
 mod moves;
 mod random;
 mod rest;
+mod services;
 mod start;
 mod stop;
 mod story;

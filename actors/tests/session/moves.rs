@@ -3,8 +3,9 @@
 use longhaul_actors::account::{Credits, HeldFor, Shortage};
 use longhaul_actors::ports::{BrainFailure, Ruling, SetupError};
 use longhaul_actors::session::{
-    Answer, AnswerEnd, Command, Effect, FileRead, FileWrite, HeldStep, Limits, OutOfCredit, Output,
-    PauseReason, Purse, SendMode, Session, Start, ToolCall, ToolOutcome, Usage,
+    Answer, AnswerEnd, Around, Command, DeniedEgress, Effect, FileRead, FileWrite, HeldStep, Limits,
+    OutOfCredit, Output, PauseReason, Purse, SendMode, ServiceEnd, Session, Start, ToolCall, ToolOutcome,
+    Usage,
 };
 use longhaul_actors::{Entity, RecoveryCause};
 use longhaul_journal::Seq;
@@ -164,7 +165,19 @@ fn call(how: u8) -> ToolCall {
         tool: tool.into(),
         args,
     };
-    match how % 8 {
+    match how % 11 {
+        8 => tool(
+            "service",
+            json!({"action": "start", "name": format!("s{}", how % 6), "command": "serve"}),
+        ),
+        9 => tool(
+            "service",
+            json!({"action": "stop", "name": format!("s{}", how % 6)}),
+        ),
+        10 => tool(
+            "service",
+            json!({"action": "logs", "name": format!("s{}", how % 6)}),
+        ),
         0 => exec("make"),
         1 => tool("read", json!({"path": "a"})),
         2 => tool("write", json!({"path": "a", "content": "x"})),
@@ -211,6 +224,35 @@ fn acted(how: u8) -> ToolOutcome {
             output: "nothing".into(),
             active_ms,
         },
+    }
+}
+
+fn of_service(call: &ToolCall, around: &Around, how: u8) -> ToolOutcome {
+    let active_ms = u64::from(how % 50);
+    let done = match (call.args["action"].as_str(), around.service) {
+        (Some("start"), _) => ToolOutcome::ServiceStarted {
+            name: call.args["name"].as_str().expect("it was checked").into(),
+            active_ms,
+        },
+        (Some("stop"), Some(service)) => ToolOutcome::ServiceStopped {
+            service,
+            end: ServiceEnd::default(),
+            active_ms,
+        },
+        _ => return acted(how),
+    };
+    let place = DeniedEgress {
+        host: "evil.test".into(),
+        port: 443,
+        reason: "not_allowed".into(),
+        times: 3,
+    };
+    if how.is_multiple_of(2) {
+        return done;
+    }
+    ToolOutcome::Denied {
+        denied: vec![place],
+        then: Box::new(done),
     }
 }
 
@@ -273,6 +315,9 @@ pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
             active_ms: u64::from(how),
             next: None,
         },
+        Effect::Act {
+            step, call, around, ..
+        } if call.tool == "service" && how > 60 => story::acted(*step, of_service(call, around, how)),
         Effect::Act { step, .. } => story::acted(*step, acted(how)),
         Effect::Admit { purse: Some(_), .. } | Effect::Hold(_) if how % 16 == 3 => no_credit(how),
         Effect::Admit { candidate, purse, .. } => {
@@ -287,7 +332,11 @@ pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
             Command::Admitted(admission)
         }
         Effect::Hold(purse) => Command::Held(Box::new(held(purse))),
-        Effect::CancelStep { .. } => return None,
+        Effect::CancelStep { .. } | Effect::EndService { .. } => return None,
+        Effect::WatchService { step } => Command::ServiceEnded {
+            step: *step,
+            end: ServiceEnd::default(),
+        },
         Effect::Stop { .. } if how < 60 => Command::Stopped { survivors: vec![42] },
         Effect::Stop { .. } => Command::Stopped {
             survivors: Vec::new(),

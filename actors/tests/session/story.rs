@@ -214,6 +214,9 @@ fn effect_name(debug: &str) -> String {
 fn brief(record: &Record) -> String {
     let fields: &[&str] = match &*record.event.type_name {
         "turn.started" => &["/cause", "/inputFromSeq", "/inputToSeq"],
+        "service.started" => &["/name"],
+        "service.stop_requested" | "service.ended" => &["/name", "/cause"],
+        "egress.denied" => &["/host", "/port", "/times"],
         "turn.steered" => &["/messageSeq"],
         "turn.completed" | "session.paused" | "session.pause_requested" => &["/reason"],
         "turn.stuck" => &["/evidence/kind"],
@@ -256,6 +259,7 @@ pub(crate) fn interactive() -> Start {
             args: Vec::new(),
         },
         workspace: WorkspaceSpec::default(),
+        network: Vec::new(),
         limits: Limits::default(),
         metadata: None,
         forbidden: Vec::new(),

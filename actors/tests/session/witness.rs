@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use longhaul_actors::Owed;
 use longhaul_actors::session::{
-    Actor, ActorKind, ApprovalDecision, Body, Effect, Event, HoldNamed, PauseReason, RunOutcome, State,
+    Actor, ActorKind, ApprovalDecision, Body, Effect, Event, HoldNamed, PauseReason, RunOutcome,
+    SERVICES_LIMIT, State,
 };
 use longhaul_journal::Seq;
 
@@ -24,6 +25,7 @@ pub(crate) struct Witness {
     approved: Option<(String, String)>,
     admitted: bool,
     ranged_to: u64,
+    services: BTreeSet<u64>,
     /// Whether its work is charged, and the holds that steps were started with.
     charged: bool,
     holds: BTreeSet<Seq>,
@@ -135,7 +137,25 @@ impl Witness {
                     "rest with an open brain call"
                 );
             }
-            Body::Paused(_) | Body::Hibernated(_) => assert_eq!(self.open, None, "rest with an open step"),
+            Body::Hibernated(_) => {
+                assert_eq!(self.open, None, "rest with an open step");
+                assert!(self.services.is_empty(), "asleep with a service");
+            }
+            Body::Paused(paused) => {
+                assert_eq!(self.open, None, "rest with an open step");
+                let asked = !matches!(paused.reason, PauseReason::Stuck | PauseReason::Damaged);
+                assert!(
+                    !asked || self.services.is_empty(),
+                    "paused on demand with a service"
+                );
+            }
+            Body::ServiceStarted(started) => {
+                assert!(self.services.insert(started.step), "a service starts once");
+                assert!(self.services.len() <= SERVICES_LIMIT);
+            }
+            Body::ServiceEnded(ended) => {
+                assert!(self.services.remove(&ended.step), "a service ends once");
+            }
             Body::Completed(completed) => {
                 self.end();
                 let spent = completed.outcome == RunOutcome::DeadlineExceeded;
@@ -185,6 +205,7 @@ impl Witness {
     }
 
     fn end(&mut self) {
+        assert!(self.services.is_empty(), "the session ends before its services");
         assert!(
             !self.turn && self.open.is_none(),
             "the session ends within a turn"
@@ -200,6 +221,8 @@ impl Witness {
             self.open.map(|(step, seq, _)| (step, seq))
         );
         assert_eq!(state.phase.is_terminal(), self.ended);
+        let services: BTreeSet<u64> = state.services.iter().map(|service| service.step).collect();
+        assert_eq!(services, self.services);
         let inbox: Vec<u64> = state.inbox.iter().map(|unread| unread.seq.0).collect();
         assert_eq!(inbox, self.unread.iter().copied().collect::<Vec<_>>());
         for work in owed {
@@ -208,6 +231,9 @@ impl Witness {
                 Effect::Act { step, .. } | Effect::CancelStep { step } => {
                     assert!(self.admitted, "an act that was not admitted");
                     assert_eq!(self.open, Some((*step, work.id.seq, false)));
+                }
+                Effect::WatchService { step } | Effect::EndService { step } => {
+                    assert!(self.services.contains(step), "a service that never started");
                 }
                 Effect::Admit { candidate, .. } => {
                     assert_eq!((self.open, candidate.step), (None, self.steps + 1));

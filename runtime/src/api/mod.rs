@@ -4,6 +4,7 @@
 //! a new stored field does not become a promise to clients by accident.
 
 mod credits;
+mod duration;
 mod problem;
 mod record;
 mod session;
@@ -12,6 +13,7 @@ pub use credits::{
     AccountView, Amount, Concurrency, LedgerEntry, LedgerPage, LedgerQuery, PricesView, TokenPriceView,
     TopUp, ToppedUp,
 };
+pub use duration::{RunDuration, UNTIL_DONE_MS};
 pub use problem::{Code, NextAction, Problem};
 pub(crate) use record::rfc3339;
 pub use record::{EventsPage, EventsQuery, RecordView, Stored};

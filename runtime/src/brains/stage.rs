@@ -47,6 +47,7 @@ impl Stage {
             workspace: WorkspaceSpec::default(),
             limits: Limits::default(),
             metadata: None,
+            network: Vec::new(),
             forbidden: Vec::new(),
             fingerprint: String::new(),
             terms: None,
@@ -153,6 +154,7 @@ impl Stage {
             calls: Vec::new(),
             end: None,
             failure: None,
+            gone: false,
             usage: Usage::default(),
         };
         let answer = match result {

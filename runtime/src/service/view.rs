@@ -41,6 +41,7 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
         usage: state.usage,
         paused_detail: state.money.why.clone(),
         credits: session_credits(state),
+        run_limit_ms: Some(state.limits().run_ms).filter(|limit_ms| *limit_ms > 0),
         outcome: state.outcome.clone(),
         workspace: workspace(data, stream),
         quarantined: None,

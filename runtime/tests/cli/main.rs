@@ -5,6 +5,7 @@
 
 mod desk;
 
+mod bounded;
 mod credits;
 mod damage;
 mod moving;

@@ -116,6 +116,9 @@ pub struct SessionStarted {
     /// Its bounds.
     #[serde(default)]
     pub limits: Limits,
+    /// What its commands may reach, as `name:port`; empty: no network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<String>,
     /// Opaque JSON text, returned byte-equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
