@@ -1,8 +1,8 @@
 //! Takes here-documents out of a text and joins continued lines, before the grammar sees it.
 //!
 //! The grammar loses its way where a here-document meets a pipe or a second redirection, and splits a word at a
-//! backslash before the end of a line. So each `<<END` becomes `<<<` with a mark that names its document, which it
-//! reads well.
+//! backslash before the end of a line. So each `<<END` becomes `<` and a mark that names its document, and `<<< word`
+//! becomes `<` and a mark before the word, which it reads well.
 
 /// A text without here-documents, and the documents by their number.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct Document {
     pub(super) literal: bool,
 }
 
-/// Stands at the beginning of the word that names a document.
+/// Stands at the beginning of a word that is read as text: alone, or with the number of a document.
 pub(super) const MARK: char = '\u{1}';
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub(super) fn prepare(text: &str) -> Prepared {
                         body: String::new(),
                         literal: quoted,
                     });
-                    out.text.push_str(&format!("<<< '{MARK}{number}' "));
+                    out.text.push_str(&format!("< '{MARK}{number}' "));
                     waiting.push(Waiting { number, end, tabs });
                     rest = &rest[2 + length..];
                     word_begins = true;
@@ -109,9 +109,10 @@ pub(super) fn prepare(text: &str) -> Prepared {
                 None => out.open = true,
             }
         }
-        if rest.starts_with("<<<") {
-            out.text.push_str("<<<");
-            rest = &rest[3..];
+        if commands && let Some(after) = rest.strip_prefix("<<<") {
+            out.text.push_str(&format!("< '{MARK}'"));
+            rest = after.trim_start_matches([' ', '\t']);
+            word_begins = false;
             continue;
         }
         let opened = [

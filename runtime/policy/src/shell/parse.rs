@@ -185,8 +185,7 @@ impl<'t> Lower<'t> {
                     simple.redirects.extend(redirect);
                     simple.words.extend(more);
                 }
-                "herestring_redirect" => simple.redirects.extend(self.herestring(child)),
-                "heredoc_redirect" => self.broken = true,
+                "heredoc_redirect" | "herestring_redirect" => self.broken = true,
                 "ERROR" => {
                     let word = self.opaque(child);
                     simple.words.push(word);
@@ -211,8 +210,7 @@ impl<'t> Lower<'t> {
                     redirects.extend(redirect);
                     words.extend(more);
                 }
-                "herestring_redirect" => redirects.extend(self.herestring(child)),
-                "heredoc_redirect" => self.broken = true,
+                "heredoc_redirect" | "herestring_redirect" => self.broken = true,
                 _ => self.statement(child, &mut bodies),
             }
         }
@@ -259,29 +257,24 @@ impl<'t> Lower<'t> {
         if words.is_empty() {
             return (None, words);
         }
-        let to = words.remove(0);
+        let mut to = words.remove(0);
+        if let Some(Part::Text { text, .. }) = to.parts.first()
+            && let Some(number) = text.strip_prefix(MARK).map(str::to_owned)
+        {
+            match number.parse() {
+                Ok(number) => to = self.document(number),
+                Err(_) => {
+                    to.parts.remove(0);
+                }
+            }
+            return (Some(Redirect { how: How::Text, to }), words);
+        }
         // `>& file` is a file, `>&2` and `>&-` are not.
         let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
         if how == How::Same && !matches!(&to.parts[..], [Part::Text { text, .. }] if number(text)) {
             how = How::Write;
         }
         (Some(Redirect { how, to }), words)
-    }
-
-    fn herestring(&mut self, found: Found<'_>) -> Option<Redirect> {
-        let mut cursor = found.walk();
-        let word = found
-            .named_children(&mut cursor)
-            .find(|child| child.kind() != "file_descriptor")?;
-        let quoted = self.text_of(word).trim_matches('\'');
-        let to = match quoted
-            .strip_prefix(MARK)
-            .and_then(|number| number.parse::<usize>().ok())
-        {
-            Some(number) => self.document(number),
-            None => self.word(word),
-        };
-        Some(Redirect { how: How::Text, to })
     }
 
     fn document(&mut self, number: usize) -> Word {
