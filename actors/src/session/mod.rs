@@ -42,7 +42,7 @@ pub enum Session {}
 
 impl Entity for Session {
     const KIND: &'static str = "session";
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_VERSION: u32 = 2;
 
     type State = State;
     type Command = Command;
