@@ -28,6 +28,7 @@ mod room;
 mod run;
 mod serve;
 mod sessions;
+mod settings;
 mod shelf;
 mod tail;
 mod wishes;
@@ -36,7 +37,7 @@ use std::process::ExitCode;
 
 use crate::api::{Code, Problem};
 use crate::sandbox::SandboxOptions;
-use args::{Cli, Verb};
+use args::{AutonomousVerb, Cli, Verb};
 use reach::Place;
 use ui::{Failure, Ui};
 
@@ -86,6 +87,9 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
     let mut place = Place::find(cli.data)?;
     place.wall_in(match &cli.verb {
         Verb::Run(args) => args.walls.options(),
+        Verb::Autonomous(args) => match &args.verb {
+            AutonomousVerb::Run(args) => args.walls.options(),
+        },
         Verb::Attach(args) => args.walls.options(),
         Verb::Serve(args) => {
             let mut walls = args.walls.options();
@@ -96,6 +100,9 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
     });
     match cli.verb {
         Verb::Run(args) => run::run(*args, &place, ui).await,
+        Verb::Autonomous(autonomous) => match autonomous.verb {
+            AutonomousVerb::Run(args) => run::run(*args, &place, ui).await,
+        },
         Verb::Attach(args) => attend::attach(args, &place, ui).await,
         Verb::Serve(args) => serve::serve(args, &place, ui).await,
         Verb::Ls(args) => sessions::ls(args, &place, ui).await,

@@ -8,12 +8,13 @@ use longhaul_actors::session::Sandbox;
 use longhaul_journal::StreamId;
 
 use super::joints;
+use super::settings;
 use super::shelf::Shelf;
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
 use crate::sandbox::{self, SandboxOptions};
-use crate::{Control, Mode, Options, Runtime};
+use crate::{Control, Mode, Runtime};
 
 /// The data directory that this command line is about.
 #[derive(Clone, Debug)]
@@ -124,7 +125,7 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        let mut options = Options::of(mode);
+        let mut options = settings::options(mode)?;
         options.sandbox = self.sandbox.clone();
         // A dormant runtime is gone in a moment and answers nobody.
         options.socket = (mode != Mode::Dormant)

@@ -36,6 +36,7 @@ pub(crate) enum Step {
     Session,
     Stdio,
     Cwd,
+    Rlimits,
     Capabilities,
     NoNewPrivileges,
     Landlock,
@@ -45,7 +46,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 36] = [
+    const ALL: [(Self, &'static str); 37] = [
         (Self::Pipe, "pipe"),
         (Self::Namespaces, "namespaces"),
         (Self::Handshake, "handshake"),
@@ -76,6 +77,7 @@ impl Step {
         (Self::Session, "session"),
         (Self::Stdio, "stdio"),
         (Self::Cwd, "cwd"),
+        (Self::Rlimits, "rlimits"),
         (Self::Capabilities, "capabilities"),
         (Self::NoNewPrivileges, "no_new_privileges"),
         (Self::Landlock, "landlock"),
