@@ -1,7 +1,5 @@
 //! What a command could do to the machine: write, mount, gain rights, leave things behind (A6, A13, B4, B5, B8, E3).
 
-use std::time::Duration;
-
 use longhaul_hands::{State, Verdict, Walls, cancel, state};
 
 use crate::common::{Rig, ended, exited, run, said, start, text, until};
@@ -307,16 +305,14 @@ fn many_commands_leave_nothing_behind() {
             .filter(|line| line.contains(&rig.session))
             .count()
     };
-    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     run(&rig.shell("true"));
-    let before = (mounts(), rig.path().read_dir().unwrap().count());
+    let before = mounts();
     for _ in 0..commands {
         let (record, _) = run(&rig.shell("echo x > /tmp/x; (sleep 31536025 &); true"));
         assert_eq!((record.verdict, record.survivors), (exited(0), vec![]));
     }
-    assert_eq!(mounts(), before.0);
+    assert_eq!(mounts(), before);
     assert_eq!(rig.marked(), [] as [u32; 0]);
-    assert!(descriptors() < 500);
 }
 
 #[test]
@@ -330,5 +326,4 @@ fn a_running_command_is_found_and_canceled_behind_walls() {
     assert!(cancel(&dir).unwrap());
     assert_eq!(ended(&dir).0.verdict, Verdict::Canceled);
     assert_eq!(rig.marked(), [] as [u32; 0]);
-    let _ = Duration::ZERO;
 }
