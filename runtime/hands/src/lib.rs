@@ -45,6 +45,7 @@
 mod capture;
 mod dir;
 mod disk;
+pub mod egress;
 mod files;
 mod isolate;
 mod launcher;

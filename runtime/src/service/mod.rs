@@ -140,7 +140,10 @@ impl Service {
                 ..request.workspace
             },
             limits,
+            network: Vec::new(),
             metadata: request.metadata,
+            terms: None,
+            forbidden: Vec::new(),
             fingerprint,
         })
     }
@@ -284,6 +287,7 @@ impl Control for Service {
             id,
             Command::Resume {
                 by: Actor::human(OWNER),
+                budget: None,
             },
         )
         .boxed()

@@ -154,7 +154,7 @@ fn try_it(walls: &Walls) -> io::Result<Answer> {
         rlimits: Rlimits::default(),
         program: None,
     };
-    let built = super::start(walls, job, &mut |_| Ok(()));
+    let built = super::start(walls, job, &mut |_| Ok(()), &mut |_| Ok(()));
     Ok(match built {
         Ok(sandbox) => {
             let _ = process::waitid(WaitId::Pid(sandbox.init), WaitIdOptions::EXITED);
