@@ -6,6 +6,7 @@ mod gate;
 mod hands;
 mod output;
 mod owner;
+mod repository;
 mod workspace;
 
 pub(crate) use folders::SessionFolder;
