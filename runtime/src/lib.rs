@@ -33,6 +33,8 @@ mod folds;
 #[cfg(feature = "server")]
 pub mod http;
 mod janitor;
+#[cfg(feature = "server")]
+mod lineage;
 mod runtime;
 mod service;
 mod shim;

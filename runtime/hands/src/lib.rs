@@ -47,6 +47,7 @@ mod dir;
 mod files;
 mod isolate;
 mod launcher;
+mod lineage;
 mod procs;
 mod sabotage;
 mod shim;
@@ -59,6 +60,7 @@ mod walls;
 pub use dir::{State, UnknownCause, read_spec, state};
 pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Workspace, Written};
 pub use isolate::{IsolationReport, Layer, Refusal, probe, session_uid};
+pub use lineage::{Held, Lineage, lineage};
 pub use shim::{main_if_shim, run};
 pub use spec::{
     Claim, CommandLine, ExitRecord, Isolation, MAX_TAIL_BYTES, PROTOCOL, STEP_VARIABLE, Spec, StreamRecord,

@@ -18,11 +18,12 @@ use crate::{Control, Mode, Runtime};
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     data: PathBuf,
+    policy: Option<PathBuf>,
 }
 
 impl Place {
     /// The one that was named (by flag or by `LONGHAUL_DATA`), else the one of this user.
-    pub(super) fn find(named: Option<PathBuf>) -> Result<Self, Problem> {
+    pub(super) fn find(named: Option<PathBuf>, policy: Option<PathBuf>) -> Result<Self, Problem> {
         let data = named
             .or_else(|| of_user(|name| std::env::var_os(name)))
             .ok_or_else(|| {
@@ -35,7 +36,7 @@ impl Place {
                 format!("cannot use {}: {error}", data.display()),
             )
         })?;
-        Ok(Self { data })
+        Ok(Self { data, policy })
     }
 
     /// Its path, absolute.
@@ -102,6 +103,7 @@ impl Place {
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
         let mut options = settings::options(mode)?;
+        options.policy.clone_from(&self.policy);
         // A dormant runtime is gone in a moment and answers nobody.
         options.socket = (mode != Mode::Dormant)
             .then(|| joints::socket_of(&self.data))

@@ -5,7 +5,9 @@ mod folders;
 mod gate;
 mod hands;
 mod output;
+mod policy;
 mod workspace;
 
 pub(crate) use folders::SessionFolder;
 pub(crate) use hands::LocalHands;
+pub(crate) use policy::{PolicyGate, load as load_policy};

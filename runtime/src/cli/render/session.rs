@@ -65,6 +65,7 @@ pub(crate) fn card(session: &SessionView) -> Vec<String> {
             .as_ref()
             .map(|step| ("step", format!("{} {}, since {}", step.step, step.kind, step.seq))),
     );
+    rows.extend(session.approval.clone().map(|asked| ("approval", asked.id)));
     rows.extend((session.unread > 0).then(|| ("unread", count(session.unread as u64, "message"))));
     rows.extend(
         session
@@ -114,6 +115,7 @@ pub(crate) mod tests {
                 kind: "exec".into(),
                 seq: 40,
             }),
+            approval: None,
             unread: 1,
             archived: false,
             isolation: Some("process".into()),
