@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{Brain, Clock};
+use longhaul_actors::ports::{Brain, Clock, EndlessSlots, FreeOfCharge, Hands};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
@@ -107,14 +107,16 @@ impl Runtime {
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
+        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
         let world: Arc<dyn World<Session>> = match policy {
             None => Arc::new(AtRest),
             Some(policy) => Arc::new(SessionWorld {
                 journal: Arc::clone(&shared),
                 brain: Arc::clone(&brains) as Arc<dyn Brain>,
-                hands,
+                hands: Arc::clone(&hands),
                 gate: Arc::new(PolicyGate::new(directory.clone(), policy)),
+                credit: Arc::new(FreeOfCharge),
+                slots: Arc::new(EndlessSlots),
                 clock: Arc::clone(&clock),
             }),
         };
@@ -134,7 +136,11 @@ impl Runtime {
         let mut registry_options = RegistryOptions::of(hosting);
         registry_options.snapshots = Arc::clone(&snapshots);
         let sessions = Registry::open(&system, ports, registry_options);
-        let janitor = tokio::spawn(janitor::run(Arc::clone(&shared), brains as Arc<dyn Brain>));
+        let janitor = tokio::spawn(janitor::release_what_rests(
+            Arc::clone(&shared),
+            brains as Arc<dyn Brain>,
+            Arc::clone(&hands),
+        ));
         let control = Arc::new(Service {
             journal: shared,
             sessions: sessions.clone(),
@@ -208,6 +214,12 @@ impl Runtime {
         due.iter()
             .filter(|head| head.kind == "session" && !ours(head.stream))
             .count()
+    }
+
+    /// How many sessions have an actor in this process. A session that hibernates, or that nobody has asked anything of for
+    /// a while, has none.
+    pub fn awake(&self) -> usize {
+        self.parts.sessions.live()
     }
 
     /// Writes down that it stops in good order, waits for what is being written, and lets go of the directory. Commands

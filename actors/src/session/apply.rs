@@ -12,7 +12,7 @@ use super::state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };
 use super::tool::{Output, ToolCall};
-use super::{decide, event};
+use super::{decide, event, money, service};
 use crate::entity::Placed;
 
 /// Folds one fact in.
@@ -24,6 +24,7 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
     state.stopped_cleanly = false;
     let (was_open, by) = (state.open.is_some(), event.actor.kind);
     fold(state, seq, time_ms, by, &event.body);
+    money::folded(state, &event.body);
     if was_open && state.open.is_none() {
         state.settled = seq;
     }
@@ -43,6 +44,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
     match body {
         Body::SessionStarted(started) => {
             state.origin = Some(origin(started, time_ms));
+            state.money.terms.clone_from(&started.terms);
             state.phase = Phase::Queued;
         }
         Body::UserMessage(message) => {
@@ -71,7 +73,14 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
                 *rest = Rest::Work;
             }
         }
-        Body::Woken(_) | Body::SandboxSetupFailed(_) | Body::ArtifactCreated(_) | Body::PolicyDenied(_) => {}
+        Body::Woken(_)
+        | Body::SandboxSetupFailed(_)
+        | Body::ArtifactCreated(_)
+        | Body::EgressDenied(_)
+        | Body::PolicyDenied(_) => {}
+        Body::ServiceStarted(started) => service::fold_started(state, seq, started),
+        Body::ServiceStopRequested(request) => service::fold_stop(state, seq, request),
+        Body::ServiceEnded(ended) => service::fold_ended(state, ended),
         Body::SandboxStarting(_) => state.phase = Phase::Starting,
         Body::SandboxReady(ready) => {
             state.isolation = Some(ready.isolation.mode.clone());
@@ -113,6 +122,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
             }
         }
         Body::ModelStarted(started) => {
+            money::started(state, started.step, started.hold);
             state.steps = started.step;
             let work = Work::Think {
                 window_to: started.window_to,
@@ -211,7 +221,10 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
                 rest,
             };
         }
-        Body::Resumed(_) => resume(state),
+        Body::Resumed(resumed) => {
+            money::resumed(state, resumed);
+            resume(state);
+        }
         Body::Hibernated(_) => state.phase = Phase::Hibernated,
         Body::StopRequested(request) => {
             state.phase = Phase::Stopping {
@@ -284,6 +297,7 @@ fn origin(started: &event::SessionStarted, time_ms: u64) -> Origin {
         workspace: started.workspace.clone(),
         forbidden: started.forbidden.clone(),
         limits: started.limits,
+        network: started.network.clone(),
         metadata: started.metadata.clone(),
         fingerprint: started.fingerprint.clone(),
         started_ms: time_ms,
@@ -319,7 +333,10 @@ fn set_result(state: &mut State, seq: Seq) {
 fn fold_answer(state: &mut State, completed: &event::ModelCompleted) {
     state.open = None;
     spend(state, completed.usage);
-    if completed.failure.is_some() {
+    if let Some(failure) = &completed.failure {
+        if let (true, Some(turn)) = (completed.gone, &mut state.turn) {
+            turn.end = Some(Ending::Gone(failure.clone()));
+        }
         return;
     }
     state.crashes.settled();
@@ -353,6 +370,7 @@ fn end_wait(state: &mut State) {
 }
 
 fn start_tool(state: &mut State, seq: Seq, by: ActorKind, started: &event::ToolStarted) {
+    money::started(state, started.step, started.hold);
     state.steps = started.step;
     state.approval = None;
     let Some(turn) = &mut state.turn else { return };
@@ -403,6 +421,7 @@ fn spend_step(state: &mut State, active_ms: u64) {
 }
 
 fn spend(state: &mut State, used: Usage) {
+    money::spent(state, used);
     for usage in [
         Some(&mut state.usage),
         state.turn.as_mut().map(|turn| &mut turn.usage),

@@ -1,12 +1,15 @@
 //! Wishes a session may be sent, its answers and refusals, and the work it owes to the world.
 
-use longhaul_journal::Seq;
+use longhaul_journal::{Seq, StreamId};
 
 use super::admission::{Admission, Candidate, Setting};
 use super::event::{
     Actor, Answer, ApprovalDecision, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec,
 };
+use super::money::{HeldStep, OutOfCredit, Purse, Terms};
+use super::service::{Around, ServiceEnd};
 use super::tool::{ToolCall, ToolOutcome};
+use crate::account::Credits;
 use crate::entity::Recovery;
 use crate::ports::{BrainFailure, SetupError};
 
@@ -39,6 +42,8 @@ pub enum Command {
     Resume {
         /// Who asks.
         by: Actor,
+        /// What it may cost in all from here on, if that is to change.
+        budget: Option<Credits>,
     },
     /// End for good.
     Cancel {
@@ -57,6 +62,10 @@ pub enum Command {
         /// Who asks.
         by: Actor,
     },
+    /// Go on, if it waits for credit: there is some.
+    CreditIsBack,
+    /// Rest: the next step, or a slot, cannot be paid for.
+    OutOfCredit(OutOfCredit),
     /// Say whether an act may be done.
     Decide {
         /// Who says so.
@@ -95,12 +104,21 @@ pub enum Command {
         /// The admission of the act that comes after it.
         next: Option<Box<Admission>>,
     },
+    /// Outcome of [`Effect::Hold`].
+    Held(Box<HeldStep>),
     /// Outcome of [`Effect::Admit`].
     Admitted(Box<Admission>),
     /// Outcome of [`Effect::Stop`]. ([`Effect::CancelStep`] has none of its own: the step settles.)
     Stopped {
         /// Processes that are not confirmed gone.
         survivors: Vec<u32>,
+    },
+    /// Outcome of [`Effect::WatchService`].
+    ServiceEnded {
+        /// The step that started it.
+        step: u64,
+        /// How it ended.
+        end: ServiceEnd,
     },
     /// The time of `due` has come.
     Alarm,
@@ -127,12 +145,16 @@ pub struct Start {
     pub workspace: WorkspaceSpec,
     /// Its bounds.
     pub limits: Limits,
+    /// What its commands may reach, as `name:port`; empty: no network.
+    pub network: Vec<String>,
     /// Opaque JSON text.
     pub metadata: Option<String>,
     /// Categories of acts that the goal forbids.
     pub forbidden: Vec<String>,
     /// Hash of the request as the client made it.
     pub fingerprint: String,
+    /// The account it uses; `None` when its work is not to be charged.
+    pub terms: Option<Terms>,
 }
 
 /// The answer to a wish that was granted.
@@ -181,7 +203,12 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// A place among the active sessions.
-    Slot,
+    Slot {
+        /// The account that must have credit, if it has one.
+        account: Option<StreamId>,
+    },
+    /// Credit for a brain call, or for the patch at the end.
+    Hold(Box<Purse>),
     /// A workspace and a sandbox.
     Prepare {
         /// What to make ready.
@@ -193,6 +220,8 @@ pub enum Effect {
         candidate: Candidate,
         /// What it is judged by, besides itself.
         setting: Box<Setting>,
+        /// What is to be held for it, if its session has an account.
+        purse: Option<Box<Purse>>,
     },
     /// The brain's next step.
     Think {
@@ -207,7 +236,7 @@ pub enum Effect {
         /// Active milliseconds it may take.
         limit_ms: u64,
         /// What the first act it calls for is judged by.
-        setting: Box<Setting>,
+        setting: Option<Box<Setting>>,
     },
     /// One act of the hands.
     Act {
@@ -217,12 +246,24 @@ pub enum Effect {
         call: ToolCall,
         /// Active milliseconds it may take.
         limit_ms: u64,
+        /// What stands around it.
+        around: Around,
         /// The act that comes after it, and what that is judged by once this one is over.
         next: Option<Box<(Candidate, Setting)>>,
     },
     /// The end of one running act.
     CancelStep {
         /// The step.
+        step: u64,
+    },
+    /// An eye on a service until it ends.
+    WatchService {
+        /// The step that started it.
+        step: u64,
+    },
+    /// The end of a service, which its watch then sees.
+    EndService {
+        /// The step that started it.
         step: u64,
     },
     /// The end of every process of the session.

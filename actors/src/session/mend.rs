@@ -11,6 +11,7 @@ use super::decide::granted;
 use super::draft::{Draft, clip};
 use super::event::{Actor, Adopted, JournalGap, PauseReason, Paused, ToolOutcomeUnknown, Void};
 use super::outcome::{SettledBy, close_open_step};
+use super::service::{self, ServiceCause};
 use super::state::{Phase, State};
 use crate::entity::{Decision, Moment};
 
@@ -50,13 +51,17 @@ pub fn over_gap(state: &State, highest: Seq, reason: String, by: Actor, moment: 
         draft.push(Actor::RUNTIME, Some(cause), ToolOutcomeUnknown { step, why });
     }
     let reason = PauseReason::Damaged;
-    draft.push(Actor::RUNTIME, Some(cause), Paused { reason });
+    draft.push(Actor::RUNTIME, Some(cause), Paused::because(reason));
+    service::follow(&mut draft);
     draft.events
 }
 
 /// What is written when a copy begins to belong to this directory.
 pub(super) fn adopt(mut draft: Draft, by: Actor) -> Decision<Event, Reply> {
     draft.push(by, None, Adopted {});
+    if draft.state.phase.is_live() {
+        service::end_all(&mut draft, ServiceCause::Adopted);
+    }
     if draft
         .state
         .approval

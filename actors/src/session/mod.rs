@@ -16,8 +16,10 @@ mod event;
 mod follow;
 mod mend;
 mod meter;
+mod money;
 mod outcome;
 mod perform;
+mod service;
 mod state;
 mod tool;
 mod waits;
@@ -32,7 +34,12 @@ pub use decide::{KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
 pub use event::*;
 pub use mend::over_gap;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
+pub use money::{HeldStep, Metered, Money, OutOfCredit, Purse, Terms, finding};
 pub use perform::{SessionWorld, brain_name};
+pub use service::{
+    Around, DeniedEgress, RunningService, SERVICES_LIMIT, ServiceCall, ServiceCause, ServiceEnd,
+    ServiceEnding,
+};
 pub use state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };
@@ -77,6 +84,10 @@ impl Entity for Session {
 
     fn owed(state: &State) -> Vec<Owed<Effect>> {
         waits::owed(state)
+    }
+
+    fn is_asleep(state: &State) -> bool {
+        state.phase == Phase::Hibernated
     }
 
     fn recovered(state: &State, recovery: &Recovery) -> Option<Command> {

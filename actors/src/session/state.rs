@@ -8,6 +8,8 @@ use super::event::{
     AnswerEnd, BrainSpec, Limits, Mode, PauseReason, SendMode, StopKind, Usage, WorkspaceSpec,
 };
 use super::meter::{CrashMeter, LoopMeter};
+use super::money::Money;
+use super::service::RunningService;
 
 /// Everything that is known about a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,8 @@ pub struct State {
     pub seated: bool,
     /// How far the hands are walled in, once they are ready.
     pub isolation: Option<String>,
+    /// Programs that go on beside the steps.
+    pub services: Vec<RunningService>,
     /// Whether the workspace may differ from what the last patch holds.
     pub patch_due: bool,
     /// Crashes without progress.
@@ -60,6 +64,8 @@ pub struct State {
     pub stopped_cleanly: bool,
     /// What all steps used.
     pub usage: Usage,
+    /// What is known of its credit.
+    pub money: Money,
     /// How it ended, in a line.
     pub outcome: String,
 }
@@ -83,6 +89,8 @@ pub struct Origin {
     pub forbidden: Vec<String>,
     /// Its bounds.
     pub limits: Limits,
+    /// What its commands may reach, as `name:port`; empty: no network.
+    pub network: Vec<String>,
     /// Opaque JSON text.
     pub metadata: Option<String>,
     /// Hash of the request.
@@ -250,12 +258,14 @@ pub enum Ending {
     Finish(String),
     /// The goal cannot be reached, and why.
     Fail(String),
+    /// Not at all: the brain can never answer again, and why.
+    Gone(String),
 }
 
 impl Ending {
     /// Whether the whole run ends with the turn, for good or for ill.
     pub const fn ends_the_run(&self) -> bool {
-        matches!(self, Self::Finish(_) | Self::Fail(_))
+        matches!(self, Self::Finish(_) | Self::Fail(_) | Self::Gone(_))
     }
 }
 

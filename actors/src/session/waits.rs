@@ -5,15 +5,21 @@ use longhaul_journal::Standing;
 use super::admission::{self, call_of};
 use super::approval;
 use super::command::{Command, Effect};
+use super::money;
+use super::service;
 use super::state::{OpenStep, Phase, State, Work};
 use crate::entity::{EffectId, Owed};
 
 /// Distinguishes the end of a step from the step itself among the effects of one record.
 const CANCEL_ATTEMPT: u32 = u32::MAX;
+/// Distinguishes the hold of a step without an admission from an admission.
+const HOLD_ATTEMPT: u32 = 1;
 
 pub(super) fn standing(state: &State) -> Standing {
     match state.phase {
         Phase::Unborn | Phase::Completed | Phase::Failed | Phase::Canceled => Standing::Done,
+        // Somebody must watch over them.
+        _ if !state.services.is_empty() => Standing::Owed,
         Phase::Queued | Phase::Starting | Phase::Running | Phase::Stopping { .. } => Standing::Owed,
         Phase::Idle | Phase::Recovering { .. } => Standing::Until(due(state).unwrap_or(0)),
         Phase::AwaitingInput | Phase::Hibernated => Standing::Waits("input".into()),
@@ -32,9 +38,13 @@ fn until_or(state: &State, name: &'static str) -> Standing {
 
 pub(super) fn due(state: &State) -> Option<u64> {
     match state.phase {
+        Phase::Idle | Phase::AwaitingInput if !state.services.is_empty() => service::due(state),
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
-        Phase::AwaitingApproval | Phase::Paused { .. } => approval::due(state),
+        Phase::AwaitingApproval | Phase::Paused { .. } => {
+            let ends = [service::due(state), approval::due(state)];
+            ends.into_iter().flatten().min()
+        }
         _ => None,
     }
 }
@@ -44,6 +54,12 @@ pub(super) fn alarm(state: &State) -> Option<Command> {
 }
 
 pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
+    let mut owed = owed_by_phase(state);
+    owed.extend(service::owed(state));
+    owed
+}
+
+fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
     let here = |attempt, effect| Owed {
         id: EffectId {
             seq: state.phase_since,
@@ -52,7 +68,12 @@ pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
         effect,
     };
     match state.phase {
-        Phase::Queued => vec![here(0, Effect::Slot)],
+        Phase::Queued => vec![here(
+            0,
+            Effect::Slot {
+                account: state.account(),
+            },
+        )],
         Phase::Starting => {
             let workspace = state
                 .origin
@@ -80,26 +101,37 @@ pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
 
 /// The admission of the step that comes next, named by the record that ended the one before.
 fn admission(state: &State) -> Vec<Owed<Effect>> {
-    let Some(candidate) = admission::candidate(state) else {
-        return Vec::new();
+    let purse = money::purse(state).map(Box::new);
+    let (attempt, effect) = match (money::next_act(state), purse) {
+        (Some(candidate), purse) => {
+            let setting = Box::new(admission::setting(state));
+            let effect = Effect::Admit {
+                candidate,
+                setting,
+                purse,
+            };
+            (0, effect)
+        }
+        (None, Some(purse)) => (HOLD_ATTEMPT, Effect::Hold(purse)),
+        (None, None) => return Vec::new(),
     };
     let id = EffectId {
-        seq: state.settled,
-        attempt: 0,
+        seq: money::attempt(state),
+        attempt,
     };
-    let setting = Box::new(admission::setting(state));
-    let effect = Effect::Admit { candidate, setting };
     vec![Owed { id, effect }]
 }
 
 fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
     let step = open.step;
+    // An admission that needs credit is asked for once the step before has ended, since that is settled with it.
+    let rides = state.account().is_none();
     match &open.work {
         Work::Think { window_to, attempt } => {
             let Some(origin) = &state.origin else {
                 return Vec::new();
             };
-            let limit_ms = origin.limits.brain_call_ms.min(state.remaining_ms()).max(1);
+            let limit_ms = money::call_limit(state);
             let brain = origin.brain.clone();
             let effect = Effect::Think {
                 step,
@@ -107,7 +139,7 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
                 window_to: *window_to,
                 attempt: *attempt,
                 limit_ms,
-                setting: Box::new(admission::setting(state)),
+                setting: rides.then(|| Box::new(admission::setting(state))),
             };
             vec![Owed {
                 id: EffectId {
@@ -118,11 +150,15 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }]
         }
         Work::Act { call, limit_ms, .. } => {
-            let next = admission::next_of_plan(state).map(|next| (next, admission::setting(state)));
+            let next = rides.then(|| admission::next_of_plan(state)).flatten();
+            let next = next.map(|next| (next, admission::setting(state)));
+            let call = call_of(call);
+            let around = service::around(state, &call);
             let effect = Effect::Act {
                 step,
-                call: call_of(call),
+                call,
                 limit_ms: *limit_ms,
+                around,
                 next: next.map(Box::new),
             };
             let mut owed = vec![Owed {

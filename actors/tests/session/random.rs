@@ -22,7 +22,16 @@ fn drive(world: &mut World) {
             .owed()
             .into_iter()
             .map(|work| work.effect)
-            .find(|effect| !matches!(effect, Effect::CancelStep { .. }));
+            .filter(|effect| !matches!(effect, Effect::CancelStep { .. } | Effect::EndService { .. }))
+            // A service that nobody asked to end goes on.
+            .find(|effect| match effect {
+                Effect::WatchService { step } => world
+                    .state
+                    .services
+                    .iter()
+                    .any(|service| service.step == *step && service.ending.is_some()),
+                _ => true,
+            });
         let command = match effect {
             Some(Effect::Think { step, .. }) => Command::Thought {
                 step,

@@ -4,7 +4,7 @@ use longhaul_actors::RecoveryCause;
 use longhaul_actors::ports::{BrainFailure, Ruling};
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, ApprovalDecision, BrainSpec, Command, Execution, Isolation, Limits, Mode,
-    Output, PauseReason, Refusal, Reply, SendMode, Session, Start, ToolCall, ToolOutcome, Verdict,
+    Output, PauseReason, Refusal, Reply, SendMode, Session, Start, Terms, ToolCall, ToolOutcome, Verdict,
     WorkspaceKind, WorkspaceSpec,
 };
 use longhaul_actors::{EffectId, Entity};
@@ -214,6 +214,9 @@ fn effect_name(debug: &str) -> String {
 fn brief(record: &Record) -> String {
     let fields: &[&str] = match &*record.event.type_name {
         "turn.started" => &["/cause", "/inputFromSeq", "/inputToSeq"],
+        "service.started" => &["/name"],
+        "service.stop_requested" | "service.ended" => &["/name", "/cause"],
+        "egress.denied" => &["/host", "/port", "/times"],
         "turn.steered" => &["/messageSeq"],
         "turn.completed" | "session.paused" | "session.pause_requested" => &["/reason"],
         "turn.stuck" => &["/evidence/kind"],
@@ -256,10 +259,20 @@ pub(crate) fn interactive() -> Start {
             args: Vec::new(),
         },
         workspace: WorkspaceSpec::default(),
+        network: Vec::new(),
         limits: Limits::default(),
         metadata: None,
         forbidden: Vec::new(),
         fingerprint: "f1".into(),
+        terms: None,
+    }
+}
+
+/// The account of this owner, without a budget.
+pub(crate) fn terms() -> Terms {
+    Terms {
+        account: "local".into(),
+        budget_micro: None,
     }
 }
 
@@ -329,7 +342,10 @@ pub(crate) fn pause_now() -> Command {
 }
 
 pub(crate) fn resume() -> Command {
-    Command::Resume { by: human() }
+    Command::Resume {
+        by: human(),
+        budget: None,
+    }
 }
 
 pub(crate) fn cancel() -> Command {

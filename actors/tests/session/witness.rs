@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use longhaul_actors::Owed;
 use longhaul_actors::session::{
-    Actor, ActorKind, ApprovalDecision, Body, Effect, Event, PauseReason, RunOutcome, State,
+    Actor, ActorKind, ApprovalDecision, Body, Effect, Event, HoldNamed, PauseReason, RunOutcome,
+    SERVICES_LIMIT, State,
 };
 use longhaul_journal::Seq;
 
@@ -24,6 +25,10 @@ pub(crate) struct Witness {
     approved: Option<(String, String)>,
     admitted: bool,
     ranged_to: u64,
+    services: BTreeSet<u64>,
+    /// Whether its work is charged, and the holds that steps were started with.
+    charged: bool,
+    holds: BTreeSet<Seq>,
 }
 
 impl Witness {
@@ -56,6 +61,7 @@ impl Witness {
 
     fn judge(&mut self, seq: Seq, event: &Event) {
         match &event.body {
+            Body::SessionStarted(started) => self.charged = started.terms.is_some(),
             Body::UserMessage(_) => {
                 self.unread.insert(seq.0);
             }
@@ -78,11 +84,16 @@ impl Witness {
             }
             Body::ModelStarted(started) => {
                 assert!(started.window_to < seq);
+                self.holds(started.hold);
                 self.open_step(started.step, seq, true);
             }
             Body::ModelCompleted(completed) => self.close_step(completed.step, true),
             Body::ToolStarted(started) => {
                 self.open_step(started.step, seq, false);
+                // What is only told to the brain does nothing, and costs nothing.
+                if started.limit_ms > 0 {
+                    self.holds(started.hold);
+                }
                 // The digests of this world begin with what the gate says of the act.
                 let of_ours = event.actor == Actor::RUNTIME;
                 let approved = self
@@ -126,7 +137,25 @@ impl Witness {
                     "rest with an open brain call"
                 );
             }
-            Body::Paused(_) | Body::Hibernated(_) => assert_eq!(self.open, None, "rest with an open step"),
+            Body::Hibernated(_) => {
+                assert_eq!(self.open, None, "rest with an open step");
+                assert!(self.services.is_empty(), "asleep with a service");
+            }
+            Body::Paused(paused) => {
+                assert_eq!(self.open, None, "rest with an open step");
+                let asked = !matches!(paused.reason, PauseReason::Stuck | PauseReason::Damaged);
+                assert!(
+                    !asked || self.services.is_empty(),
+                    "paused on demand with a service"
+                );
+            }
+            Body::ServiceStarted(started) => {
+                assert!(self.services.insert(started.step), "a service starts once");
+                assert!(self.services.len() <= SERVICES_LIMIT);
+            }
+            Body::ServiceEnded(ended) => {
+                assert!(self.services.remove(&ended.step), "a service ends once");
+            }
             Body::Completed(completed) => {
                 self.end();
                 let spent = completed.outcome == RunOutcome::DeadlineExceeded;
@@ -150,6 +179,18 @@ impl Witness {
         self.ranged_to = to;
     }
 
+    /// B-CREDIT-2: no hold, no start; and no hold is used twice.
+    fn holds(&mut self, hold: Option<HoldNamed>) {
+        assert_eq!(
+            hold.is_some(),
+            self.charged,
+            "a step starts with a hold where work is charged"
+        );
+        if let Some(hold) = hold {
+            assert!(self.holds.insert(hold.seq), "a hold is used twice");
+        }
+    }
+
     fn open_step(&mut self, step: u64, seq: Seq, think: bool) {
         assert!(self.turn, "a step outside a turn");
         assert_eq!(self.open, None, "two steps at once");
@@ -164,6 +205,7 @@ impl Witness {
     }
 
     fn end(&mut self) {
+        assert!(self.services.is_empty(), "the session ends before its services");
         assert!(
             !self.turn && self.open.is_none(),
             "the session ends within a turn"
@@ -179,6 +221,8 @@ impl Witness {
             self.open.map(|(step, seq, _)| (step, seq))
         );
         assert_eq!(state.phase.is_terminal(), self.ended);
+        let services: BTreeSet<u64> = state.services.iter().map(|service| service.step).collect();
+        assert_eq!(services, self.services);
         let inbox: Vec<u64> = state.inbox.iter().map(|unread| unread.seq.0).collect();
         assert_eq!(inbox, self.unread.iter().copied().collect::<Vec<_>>());
         for work in owed {
@@ -188,10 +232,16 @@ impl Witness {
                     assert!(self.admitted, "an act that was not admitted");
                     assert_eq!(self.open, Some((*step, work.id.seq, false)));
                 }
+                Effect::WatchService { step } | Effect::EndService { step } => {
+                    assert!(self.services.contains(step), "a service that never started");
+                }
                 Effect::Admit { candidate, .. } => {
                     assert_eq!((self.open, candidate.step), (None, self.steps + 1));
                 }
-                Effect::Slot | Effect::Prepare { .. } | Effect::Stop { .. } => {
+                Effect::Hold(purse) => {
+                    assert_eq!((self.open, purse.step), (None, self.steps + 1));
+                }
+                Effect::Slot { .. } | Effect::Prepare { .. } | Effect::Stop { .. } => {
                     assert!(work.id.seq <= self.head)
                 }
             }

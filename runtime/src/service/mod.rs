@@ -142,7 +142,9 @@ impl Service {
             brain,
             workspace: request.workspace,
             limits,
+            network: Vec::new(),
             metadata: request.metadata,
+            terms: None,
             forbidden,
             fingerprint,
         })
@@ -287,6 +289,7 @@ impl Control for Service {
             id,
             Command::Resume {
                 by: Actor::human(OWNER),
+                budget: None,
             },
         )
         .boxed()

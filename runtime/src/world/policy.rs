@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Gate, Judgement, Ruling};
-use longhaul_actors::session::{Candidate, Script, Setting, call_digest};
+use longhaul_actors::session::{Candidate, Script, Setting, ToolCall, call_digest};
 use longhaul_hands::INSIDE_WORKSPACE;
 use longhaul_journal::StreamId;
 use longhaul_policy::{Act, Around, Author, Category, Decision, Policy, Verdict, digest};
@@ -67,7 +67,7 @@ impl PolicyGate {
         let workspace = Prepared::load(&SessionFolder::new(&self.data, session));
         let workspace = workspace.ok().flatten().map(|prepared| prepared.workspace);
         let contained = is_contained(&setting.isolation);
-        let act = Act::call(candidate.call.tool.clone(), candidate.call.args.clone());
+        let act = act_of(&candidate.call);
         let forbidden: Vec<Category> = setting
             .forbidden
             .iter()
@@ -135,6 +135,19 @@ fn author(setting: &Setting) -> Author {
         Author::LocalHuman
     } else {
         Author::Agent
+    }
+}
+
+/// The act of a call. A service is a command that goes on, so it is judged as one.
+fn act_of(call: &ToolCall) -> Act {
+    let action = call.args["action"].as_str();
+    if call.tool != "service" || action != Some("start") {
+        return Act::call(call.tool.clone(), call.args.clone());
+    }
+    let name = call.args["name"].as_str().unwrap_or_default();
+    Act {
+        tool: format!("service {name}"),
+        ..Act::call("exec", call.args.clone())
     }
 }
 
@@ -229,6 +242,19 @@ mod tests {
             located(workspace, true, "", &inside),
             Path::new("/data/ws/push.sh")
         );
+    }
+
+    /// B-GATE-1: a service runs a command as well.
+    #[test]
+    fn a_service_is_judged_by_the_command_it_runs() {
+        let call = ToolCall {
+            tool: "service".into(),
+            args: serde_json::json!({ "action": "start", "name": "web", "command": "git push" }),
+        };
+        let act = act_of(&call);
+        let decision = Policy::standard().decide(&act, &Around::bare());
+        assert_eq!(decision.category, Some(Category::Publish));
+        assert_ne!(digest(&act, &[]), digest(&Act::line("git push"), &[]));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 mod gate;
 mod life;
+mod network;
+mod services;
 mod talk;
 mod work;
 
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 pub use gate::*;
 pub use life::*;
+pub use network::*;
+pub use services::*;
 pub use talk::*;
 pub use work::*;
 
@@ -175,6 +179,10 @@ bodies! {
     "tool.failed"              1 Internal ToolFailed,
     "tool.outcome_unknown"     1 User     ToolOutcomeUnknown,
     "artifact.created"         1 User     ArtifactCreated,
+    "service.started"          1 Progress ServiceStarted,
+    "service.stop_requested"   1 Internal ServiceStopRequested,
+    "service.ended"            1 Progress ServiceEnded,
+    "egress.denied"            1 Internal EgressDenied,
     "policy.denied"            1 User     PolicyDenied,
     "approval.requested"       1 User     ApprovalRequested,
     "approval.decided"         1 User     ApprovalDecided,
