@@ -35,6 +35,8 @@ mod folds;
 #[cfg(feature = "server")]
 pub mod http;
 mod janitor;
+#[cfg(feature = "server")]
+mod lineage;
 mod runtime;
 pub mod sandbox;
 mod service;

@@ -21,11 +21,12 @@ use crate::{Control, Mode, Runtime};
 pub(super) struct Place {
     data: PathBuf,
     sandbox: SandboxOptions,
+    policy: Option<PathBuf>,
 }
 
 impl Place {
     /// The one that was named (by flag or by `LONGHAUL_DATA`), else the one of this user.
-    pub(super) fn find(named: Option<PathBuf>) -> Result<Self, Problem> {
+    pub(super) fn find(named: Option<PathBuf>, policy: Option<PathBuf>) -> Result<Self, Problem> {
         let data = named
             .or_else(|| of_user(|name| std::env::var_os(name)))
             .ok_or_else(|| {
@@ -40,6 +41,7 @@ impl Place {
         })?;
         Ok(Self {
             data,
+            policy,
             sandbox: SandboxOptions::default(),
         })
     }
@@ -127,6 +129,7 @@ impl Place {
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
         let mut options = settings::options(mode)?;
         options.sandbox = self.sandbox.clone();
+        options.policy.clone_from(&self.policy);
         // A dormant runtime is gone in a moment and answers nobody.
         options.socket = (mode != Mode::Dormant)
             .then(|| joints::socket_of(&self.data))
