@@ -126,6 +126,8 @@ impl Runtime {
         let janitor = tokio::spawn(janitor::run(Arc::clone(&shared), brains as Arc<dyn Brain>));
         let control = Arc::new(Service {
             journal: shared,
+            local: Arc::clone(&journal),
+            is_alone: options.mode == Mode::Dormant,
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,

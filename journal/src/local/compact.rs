@@ -87,7 +87,7 @@ impl LocalJournal {
         }
         let segments = &self.index.segments;
         // What was sealed a moment ago is about to be indexed.
-        if let Some(last) = segments.last() {
+        if let [_, .., last] = segments.firsts()[..] {
             self.index.await_settled(last, INDEXING);
         }
         let settled = self.index.settled();

@@ -5,11 +5,13 @@
 
 mod problem;
 mod record;
+mod room;
 mod session;
 
 pub use problem::{Code, NextAction, Problem};
 pub(crate) use record::rfc3339;
 pub use record::{EventsPage, EventsQuery, RecordView, Stored};
+pub use room::{Collect, Collected, Imported, Remove, Removed};
 pub use session::{
     Accepted, Cancel, ListPage, ListQuery, Pause, Quarantined, Send, SessionView, Start, Started, StepView,
     session_id, stream_id,

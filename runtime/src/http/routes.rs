@@ -5,9 +5,9 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Responder, web};
 
 use super::edge::Edge;
 use super::refusal::Refusal;
-use super::request::{Body, Nothing, header, query};
+use super::request::{Body, Nothing, header, query, whole};
 use super::stream;
-use crate::api::{Cancel, Code, EventsQuery, ListQuery, Pause, Problem, Send, Start};
+use crate::api::{Cancel, Code, Collect, EventsQuery, ListQuery, Pause, Problem, Remove, Send, Start};
 
 type Answer = Result<HttpResponse, Refusal>;
 
@@ -33,6 +33,9 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/sessions/{id}/archive", "POST").route(web::post().to(archive)))
         .service(at("/v1/sessions/{id}/repair", "POST").route(web::post().to(repair)))
         .service(at("/v1/sessions/{id}/adopt", "POST").route(web::post().to(adopt)))
+        .service(at("/v1/sessions/{id}/remove", "POST").route(web::post().to(remove)))
+        .service(at("/v1/import", "POST").route(web::post().to(import)))
+        .service(at("/v1/gc", "POST").route(web::post().to(collect)))
         .service(at("/v1/blobs/{sha256}", "GET").route(web::get().to(blob)))
         .default_service(web::to(no_such_route));
 }
@@ -195,6 +198,28 @@ async fn adopt(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -
         .wish(|control| async move { control.adopt(&id).await })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn remove(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Remove>) -> Answer {
+    let removed = edge
+        .wish(|control| async move { control.remove(&id, wish).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(removed))
+}
+
+async fn collect(edge: web::Data<Edge>, Body(wish): Body<Collect>) -> Answer {
+    let collected = edge
+        .wish(|control| async move { control.collect(wish).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(collected))
+}
+
+async fn import(edge: web::Data<Edge>, payload: web::Payload) -> Answer {
+    let portable = whole(payload, edge.settings.import_limit).await?;
+    let imported = edge
+        .wish(|control| async move { control.import(portable).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(imported))
 }
 
 async fn blob(edge: web::Data<Edge>, sha256: web::Path<String>) -> Answer {
