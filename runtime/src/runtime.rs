@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{Brain, Clock};
+use longhaul_actors::ports::{AllowAll, Brain, Clock, Hands};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
@@ -15,7 +15,7 @@ use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptio
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
 
-use crate::api::{Code, Problem};
+use crate::api::{Code, Problem, UNTIL_DONE_MS};
 use crate::brains::playbook::PlaybookBrain;
 use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
 use crate::brains::{Brains, PinnedPlaybooks};
@@ -48,6 +48,8 @@ pub struct Options {
     pub shim: Option<PathBuf>,
     /// Bounds of sessions that bring none of their own.
     pub limits: Limits,
+    /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
+    pub until_done_ms: Option<u64>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
 }
@@ -97,13 +99,14 @@ impl Runtime {
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
+        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
         let world: Arc<dyn World<Session>> = match options.mode {
             Mode::Dormant => Arc::new(AtRest),
             Mode::Serve | Mode::Only(_) => Arc::new(SessionWorld {
                 journal: Arc::clone(&shared),
                 brain: Arc::clone(&brains) as Arc<dyn Brain>,
-                hands,
+                hands: Arc::clone(&hands),
+                gate: Arc::new(AllowAll),
                 clock: Arc::clone(&clock),
             }),
         };
@@ -123,7 +126,11 @@ impl Runtime {
         let mut registry_options = RegistryOptions::of(hosting);
         registry_options.snapshots = Arc::clone(&snapshots);
         let sessions = Registry::open(&system, ports, registry_options);
-        let janitor = tokio::spawn(janitor::run(Arc::clone(&shared), brains as Arc<dyn Brain>));
+        let janitor = tokio::spawn(janitor::release_what_rests(
+            Arc::clone(&shared),
+            brains as Arc<dyn Brain>,
+            Arc::clone(&hands),
+        ));
         let control = Arc::new(Service {
             journal: shared,
             local: Arc::clone(&journal),
@@ -131,6 +138,7 @@ impl Runtime {
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,
+            until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
             folds: Arc::new(Folds::new(snapshots)),
             clock: Arc::clone(&clock),
             runtime: tokio::runtime::Handle::current(),
@@ -198,6 +206,12 @@ impl Runtime {
         due.iter()
             .filter(|head| head.kind == "session" && !ours(head.stream))
             .count()
+    }
+
+    /// How many sessions have an actor in this process. A session that hibernates, or that nobody has asked anything of for
+    /// a while, has none.
+    pub fn awake(&self) -> usize {
+        self.parts.sessions.live()
     }
 
     /// Writes down that it stops in good order, waits for what is being written, and lets go of the directory. Commands

@@ -2,7 +2,11 @@
 
 use longhaul_journal::Seq;
 
-use super::event::{Actor, Answer, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec};
+use super::admission::{Admission, Candidate, Setting};
+use super::event::{
+    Actor, Answer, ApprovalDecision, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec,
+};
+use super::service::{Around, ServiceEnd};
 use super::tool::{ToolCall, ToolOutcome};
 use crate::entity::Recovery;
 use crate::ports::{BrainFailure, SetupError};
@@ -54,6 +58,17 @@ pub enum Command {
         /// Who asks.
         by: Actor,
     },
+    /// Say whether an act may be done.
+    Decide {
+        /// Who says so.
+        by: Actor,
+        /// The request.
+        id: String,
+        /// What is said.
+        decision: ApprovalDecision,
+        /// On what grounds.
+        evidence: String,
+    },
     /// Outcome of [`Effect::Slot`].
     SlotGranted,
     /// Outcome of [`Effect::Prepare`].
@@ -69,6 +84,8 @@ pub enum Command {
         result: Result<Answer, BrainFailure>,
         /// Active milliseconds.
         active_ms: u64,
+        /// The admission of the first act that the answer calls for.
+        next: Option<Box<Admission>>,
     },
     /// Outcome of [`Effect::Act`].
     Acted {
@@ -76,11 +93,22 @@ pub enum Command {
         step: u64,
         /// What became of it.
         outcome: ToolOutcome,
+        /// The admission of the act that comes after it.
+        next: Option<Box<Admission>>,
     },
+    /// Outcome of [`Effect::Admit`].
+    Admitted(Box<Admission>),
     /// Outcome of [`Effect::Stop`]. ([`Effect::CancelStep`] has none of its own: the step settles.)
     Stopped {
         /// Processes that are not confirmed gone.
         survivors: Vec<u32>,
+    },
+    /// Outcome of [`Effect::WatchService`].
+    ServiceEnded {
+        /// The step that started it.
+        step: u64,
+        /// How it ended.
+        end: ServiceEnd,
     },
     /// The time of `due` has come.
     Alarm,
@@ -107,8 +135,12 @@ pub struct Start {
     pub workspace: WorkspaceSpec,
     /// Its bounds.
     pub limits: Limits,
+    /// What its commands may reach, as `name:port`; empty: no network.
+    pub network: Vec<String>,
     /// Opaque JSON text.
     pub metadata: Option<String>,
+    /// Categories of acts that the goal forbids.
+    pub forbidden: Vec<String>,
     /// Hash of the request as the client made it.
     pub fingerprint: String,
 }
@@ -144,6 +176,12 @@ pub enum Refusal {
     /// The text is empty or too long.
     #[error("{0}")]
     Invalid(String),
+    /// The session waits for no decision on this.
+    #[error("the session waits for no decision on {0}")]
+    NotPending(String),
+    /// Only a human may decide.
+    #[error("only a human may decide on an approval")]
+    NotHuman,
     /// Forcing needs a stop that was asked for and not confirmed.
     #[error("there is no unconfirmed stop to force; cancel without --force first")]
     NothingToForce,
@@ -159,6 +197,13 @@ pub enum Effect {
         /// What to make ready.
         workspace: WorkspaceSpec,
     },
+    /// The checks that an act has to pass before it begins.
+    Admit {
+        /// The act.
+        candidate: Candidate,
+        /// What it is judged by, besides itself.
+        setting: Box<Setting>,
+    },
     /// The brain's next step.
     Think {
         /// The step.
@@ -171,6 +216,8 @@ pub enum Effect {
         attempt: u32,
         /// Active milliseconds it may take.
         limit_ms: u64,
+        /// What the first act it calls for is judged by.
+        setting: Box<Setting>,
     },
     /// One act of the hands.
     Act {
@@ -180,10 +227,24 @@ pub enum Effect {
         call: ToolCall,
         /// Active milliseconds it may take.
         limit_ms: u64,
+        /// What stands around it.
+        around: Around,
+        /// The act that comes after it, and what that is judged by once this one is over.
+        next: Option<Box<(Candidate, Setting)>>,
     },
     /// The end of one running act.
     CancelStep {
         /// The step.
+        step: u64,
+    },
+    /// An eye on a service until it ends.
+    WatchService {
+        /// The step that started it.
+        step: u64,
+    },
+    /// The end of a service, which its watch then sees.
+    EndService {
+        /// The step that started it.
         step: u64,
     },
     /// The end of every process of the session.

@@ -2,6 +2,7 @@
 
 use longhaul_journal::Seq;
 
+use super::admission::Admission;
 use super::apply::apply;
 use super::event::{Actor, Body, Event};
 use super::follow::follow;
@@ -14,6 +15,8 @@ pub(super) struct Draft {
     pub(super) state: State,
     /// The facts.
     pub(super) events: Vec<Event>,
+    /// What the checks said of the step that comes next, if they were asked. It is used up by that step.
+    pub(super) admission: Option<Box<Admission>>,
     moment: Moment,
 }
 
@@ -25,6 +28,7 @@ impl Draft {
         Self {
             state: state.clone(),
             events: Vec::new(),
+            admission: None,
             moment,
         }
     }

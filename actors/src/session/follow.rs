@@ -3,14 +3,17 @@
 //! `decide` writes down what a command brought; then this is called until nothing follows any more. All of it lands in
 //! one frame, so that there is no state between a turn's end and the next turn's start that a crash could leave behind.
 
+use super::admission::{self, call_digest, call_of, turn_away};
 use super::apply::hands_in_a_patch;
-use super::draft::{Draft, clip};
+use super::approval;
+use super::draft::Draft;
 use super::event::{
     Actor, AgentQuestion, Completed, Failed, Mode, ModelCompleted, ModelStarted, PauseReason, Paused,
-    RecoveryClass, RunOutcome, SendMode, StuckEvidence, ToolFailed, ToolStarted, TurnCause, TurnCompleted,
-    TurnEnd, TurnStarted, TurnSteered, TurnStuck, Usage,
+    RunOutcome, SendMode, StopKind, StuckEvidence, ToolStarted, TurnCause, TurnCompleted, TurnEnd,
+    TurnStarted, TurnSteered, TurnStuck, Usage, Void,
 };
 use super::meter::NO_MESSAGE;
+use super::service::{self, ServiceCause};
 use super::state::{Ending, Phase, Turn, Work};
 use super::tool::{CallError, Exec, Tool, ToolCall};
 
@@ -19,6 +22,14 @@ const STEERED_AT_ONCE: usize = 1_000;
 
 /// Adds the next facts, or none when the session waits for somebody.
 pub(super) fn follow(draft: &mut Draft) {
+    service::follow(draft);
+    if let (Some(_), Phase::Stopping { stop, .. }) = (&draft.state.approval, draft.state.phase) {
+        let reason = match stop {
+            StopKind::Interrupt => Void::Interrupt,
+            StopKind::Cancel => Void::Cancel,
+        };
+        return approval::void(draft, reason);
+    }
     if draft.state.pause.is_some() && follow_pause(draft) {
         return;
     }
@@ -81,7 +92,9 @@ fn follow_pause(draft: &mut Draft) -> bool {
         }
         Some(_) => false,
         None => {
-            draft.push(Actor::RUNTIME, None, Paused { reason: wish.reason });
+            if service::settle_before(draft, ServiceCause::Paused) {
+                draft.push(Actor::RUNTIME, None, Paused { reason: wish.reason });
+            }
             true
         }
     }
@@ -98,6 +111,7 @@ pub(super) fn closing(step: u64, failure: String) -> ModelCompleted {
         calls: Vec::new(),
         end: None,
         failure: Some(failure),
+        gone: false,
         usage,
     }
 }
@@ -195,6 +209,9 @@ pub(super) fn overrun(draft: &mut Draft, evidence: StuckEvidence) {
 
 /// Ends a run whose own budget is spent, with its patch.
 fn finish_spent_run(draft: &mut Draft) {
+    if !service::settle_before(draft, ServiceCause::Ended) {
+        return;
+    }
     if draft.state.turn.is_some() {
         if hands_in_a_patch(&draft.state) {
             start_patch(draft);
@@ -213,39 +230,14 @@ fn finish_spent_run(draft: &mut Draft) {
     );
 }
 
+/// Begins the next act of the plan if it is admitted. One that does not fit is told to the brain, and needs no admission.
 fn start_planned_tool(draft: &mut Draft, turn: &Turn) {
-    let planned = &turn.plan[0];
-    let args = serde_json::from_str(&planned.args).unwrap_or_default();
-    let call = ToolCall {
-        tool: planned.tool.clone(),
-        args,
-    };
-    let step = draft.state.steps + 1;
-    match Tool::parse(&call) {
-        Ok(tool) => {
-            let started = tool_started(draft, step, &call, &tool);
-            draft.push(Actor::AGENT, None, started);
-        }
+    let call = call_of(&turn.plan[0]);
+    match Tool::parse(&call).and_then(|tool| service::admit(&draft.state, tool)) {
+        Ok(tool) => admission::begin(draft, &call, &tool),
         Err(CallError { code, detail }) => {
-            let (tool, digest) = (call.tool.clone(), digest(&planned.tool, &planned.args));
-            let (brief, class) = (call.tool, RecoveryClass::Idempotent);
-            let started = ToolStarted {
-                step,
-                tool,
-                brief,
-                digest,
-                class,
-                limit_ms: 0,
-            };
-            let cause = draft.push(Actor::AGENT, None, started);
-            let failed = ToolFailed {
-                step,
-                code: code.into(),
-                detail: clip(detail),
-                settled_by: None,
-                active_ms: 0,
-            };
-            draft.push(Actor::RUNTIME, Some(cause), failed);
+            let (brief, digest) = (call.tool.clone(), call_digest(&call));
+            turn_away(draft, None, &call, brief, digest, (code, detail));
         }
     }
 }
@@ -256,11 +248,18 @@ fn start_patch(draft: &mut Draft) {
         args: serde_json::json!({}),
     };
     let tool = Tool::Patch(super::tool::Patch {});
-    let started = tool_started(draft, draft.state.steps + 1, &call, &tool);
+    let digest = call_digest(&call);
+    let started = tool_started(draft, draft.state.steps + 1, &call, &tool, digest);
     draft.push(Actor::RUNTIME, None, started);
 }
 
-fn tool_started(draft: &Draft, step: u64, call: &ToolCall, tool: &Tool) -> ToolStarted {
+pub(super) fn tool_started(
+    draft: &Draft,
+    step: u64,
+    call: &ToolCall,
+    tool: &Tool,
+    digest: String,
+) -> ToolStarted {
     let limits = draft.state.limits();
     let asked = match tool {
         Tool::Exec(Exec {
@@ -278,24 +277,20 @@ fn tool_started(draft: &Draft, step: u64, call: &ToolCall, tool: &Tool) -> ToolS
         step,
         tool: call.tool.clone(),
         brief: tool.brief(),
-        digest: digest(&call.tool, &call.args.to_string()),
+        digest,
         class: tool.class(),
         limit_ms: limit_ms.max(1),
     }
 }
 
-/// Hash of the exact act: the tool and all its arguments as JSON text with the keys in order, so that another folder,
-/// environment or standard input is another act.
-pub(super) fn digest(tool: &str, args: &str) -> String {
-    let text = format!("{tool}\0{args}");
-    hex::encode(&blake3::hash(text.as_bytes()).as_bytes()[..16])
-}
-
 fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
-    if end.ends_the_run() {
+    if end.ends_the_run() && !matches!(end, Ending::Gone(_)) {
         if !draft.state.inbox.is_empty() {
             // Completion is refused while input is unread: the turn after this one takes it.
             complete_turn(draft, TurnEnd::Yielded);
+            return;
+        }
+        if !service::settle_before(draft, ServiceCause::Ended) {
             return;
         }
         if hands_in_a_patch(&draft.state) {
@@ -321,6 +316,13 @@ fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
                 },
             );
         }
+        Ending::Gone(detail) => {
+            if service::settle_before(draft, ServiceCause::Ended) {
+                complete_turn(draft, TurnEnd::Failed);
+                let code = "brain_gone".into();
+                draft.push(Actor::RUNTIME, cause, Failed { code, detail });
+            }
+        }
         Ending::Fail(detail) => {
             complete_turn(draft, TurnEnd::Failed);
             draft.push(
@@ -337,6 +339,16 @@ fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
 
 /// Ends the turn under way.
 pub(super) fn complete_turn(draft: &mut Draft, reason: TurnEnd) {
+    if draft.state.turn.is_some() {
+        approval::void(
+            draft,
+            match reason {
+                TurnEnd::Interrupted => Void::Interrupt,
+                TurnEnd::Canceled => Void::Cancel,
+                _ => Void::TurnEnded,
+            },
+        );
+    }
     let Some(turn) = &draft.state.turn else { return };
     let completed = TurnCompleted {
         reason,

@@ -8,10 +8,15 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use longhaul_journal::{Journal, StreamId};
 
+use super::admission::{Admission, Candidate, Setting, call_digest};
+use super::answer::check_answer;
+use super::approval::approval_id;
 use super::command::{Command, Effect};
 use super::event::BrainSpec;
+use super::service;
+use super::tool::ToolOutcome;
 use crate::effects::{EffectContext, World};
-use crate::ports::{Act, Brain, BrainCall, BrainFailure, Clock, Hands, Window};
+use crate::ports::{Act, Brain, BrainCall, BrainFailure, Clock, Gate, Hands, Window};
 use crate::session::Session;
 
 /// How long to wait between two looks at processes that will not go, monotonic milliseconds.
@@ -26,6 +31,8 @@ pub struct SessionWorld {
     pub brain: Arc<dyn Brain>,
     /// Acts.
     pub hands: Arc<dyn Hands>,
+    /// Judges what is to be done.
+    pub gate: Arc<dyn Gate>,
     /// Measures.
     pub clock: Arc<dyn Clock>,
 }
@@ -48,6 +55,7 @@ impl World<Session> for SessionWorld {
                 window_to,
                 attempt,
                 limit_ms,
+                setting,
             } => {
                 let window = Window::new(Arc::clone(&world.journal), session, window_to);
                 world
@@ -60,24 +68,39 @@ impl World<Session> for SessionWorld {
                             window,
                         },
                         limit_ms,
+                        *setting,
                     )
                     .boxed()
             }
-            Effect::Act { step, call, limit_ms } => {
+            Effect::Admit { candidate, setting } => {
+                async move { Command::Admitted(world.admit(session, candidate, *setting).await) }.boxed()
+            }
+            Effect::Act {
+                step,
+                call,
+                limit_ms,
+                around,
+                next,
+            } => {
                 let act = Act {
                     session,
                     step,
                     call,
                     limit_ms,
+                    around,
                     recovered: context.recovered,
                 };
                 // Announced to the hands at once, so that an end that follows knows of it.
                 let performed = world.hands.perform(act);
                 async move {
-                    Command::Acted {
-                        step,
-                        outcome: performed.await,
-                    }
+                    let outcome = performed.await;
+                    let next = match next {
+                        Some(next) if !matches!(outcome, ToolOutcome::Unknown { .. }) => {
+                            Some(world.admit(session, next.0, next.1).await)
+                        }
+                        _ => None,
+                    };
+                    Command::Acted { step, outcome, next }
                 }
                 .boxed()
             }
@@ -87,13 +110,22 @@ impl World<Session> for SessionWorld {
                 Command::Alarm
             }
             .boxed(),
+            Effect::WatchService { step } => {
+                async move { service::outcome(step, world.hands.watch(session, step).await) }.boxed()
+            }
+            Effect::EndService { step } => async move {
+                world.hands.cancel(session, step).await;
+                // Its watch sees it end.
+                Command::Alarm
+            }
+            .boxed(),
             Effect::Stop { confirm_ms } => world.stop(session, confirm_ms).boxed(),
         }
     }
 }
 
 impl SessionWorld {
-    async fn think(self, call: BrainCall, limit_ms: u64) -> Command {
+    async fn think(self, call: BrainCall, limit_ms: u64, setting: Setting) -> Command {
         let (session, step) = (call.session, call.step);
         let begun = self.clock.mono_ms();
         let result = match select(self.brain.next(call), self.clock.sleep(limit_ms)).await {
@@ -104,11 +136,36 @@ impl SessionWorld {
                 Err(BrainFailure::TimedOut(limit_ms))
             }
         };
+        let active_ms = self.clock.mono_ms() - begun;
+        let first = result
+            .as_ref()
+            .ok()
+            .filter(|answer| check_answer(answer).is_ok())
+            .and_then(|answer| Candidate::first(step + 1, answer.calls.iter().cloned()));
+        let next = match first {
+            Some(candidate) => Some(self.admit(session, candidate, setting).await),
+            None => None,
+        };
         Command::Thought {
             step,
             result,
-            active_ms: self.clock.mono_ms() - begun,
+            active_ms,
+            next,
         }
+    }
+
+    /// Has a step checked that is about to begin, one check after the other: what a later one reserves is reserved only
+    /// for a step that the earlier ones let through. May be asked again for the same step at any time.
+    async fn admit(&self, session: StreamId, candidate: Candidate, setting: Setting) -> Box<Admission> {
+        let (step, call) = (candidate.step, call_digest(&candidate.call));
+        let judgement = self.gate.judge(session, candidate, setting).await;
+        let approval = approval_id(session, step, &judgement.digest);
+        Box::new(Admission {
+            step,
+            call,
+            judgement,
+            approval,
+        })
     }
 
     async fn stop(self, session: StreamId, confirm_ms: Option<u64>) -> Command {

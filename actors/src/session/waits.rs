@@ -2,9 +2,11 @@
 
 use longhaul_journal::Standing;
 
+use super::admission::{self, call_of};
+use super::approval;
 use super::command::{Command, Effect};
-use super::state::{OpenStep, Phase, PlannedCall, State, Work};
-use super::tool::ToolCall;
+use super::service;
+use super::state::{OpenStep, Phase, State, Work};
 use crate::entity::{EffectId, Owed};
 
 /// Distinguishes the end of a step from the step itself among the effects of one record.
@@ -13,17 +15,30 @@ const CANCEL_ATTEMPT: u32 = u32::MAX;
 pub(super) fn standing(state: &State) -> Standing {
     match state.phase {
         Phase::Unborn | Phase::Completed | Phase::Failed | Phase::Canceled => Standing::Done,
+        // Somebody must watch over them.
+        _ if !state.services.is_empty() => Standing::Owed,
         Phase::Queued | Phase::Starting | Phase::Running | Phase::Stopping { .. } => Standing::Owed,
         Phase::Idle | Phase::Recovering { .. } => Standing::Until(due(state).unwrap_or(0)),
         Phase::AwaitingInput | Phase::Hibernated => Standing::Waits("input".into()),
-        Phase::Paused { .. } => Standing::Waits("resume".into()),
+        Phase::AwaitingApproval => until_or(state, "approval"),
+        Phase::Paused { .. } => until_or(state, "resume"),
+    }
+}
+
+/// A wait that a request for approval may end by running out.
+fn until_or(state: &State, name: &'static str) -> Standing {
+    match due(state) {
+        Some(due) => Standing::Until(due),
+        None => Standing::Waits(name.into()),
     }
 }
 
 pub(super) fn due(state: &State) -> Option<u64> {
     match state.phase {
+        Phase::Idle | Phase::AwaitingInput if !state.services.is_empty() => service::due(state),
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
+        Phase::AwaitingApproval | Phase::Paused { .. } => approval::due(state),
         _ => None,
     }
 }
@@ -33,6 +48,12 @@ pub(super) fn alarm(state: &State) -> Option<Command> {
 }
 
 pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
+    let mut owed = owed_by_phase(state);
+    owed.extend(service::owed(state));
+    owed
+}
+
+fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
     let here = |attempt, effect| Owed {
         id: EffectId {
             seq: state.phase_since,
@@ -59,12 +80,26 @@ pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
                 },
             )]
         }
-        Phase::Running => state
-            .open
-            .as_ref()
-            .map_or_else(Vec::new, |open| step_effects(state, open)),
+        Phase::Running => match &state.open {
+            Some(open) => step_effects(state, open),
+            None => admission(state),
+        },
         _ => Vec::new(),
     }
+}
+
+/// The admission of the step that comes next, named by the record that ended the one before.
+fn admission(state: &State) -> Vec<Owed<Effect>> {
+    let Some(candidate) = admission::candidate(state) else {
+        return Vec::new();
+    };
+    let id = EffectId {
+        seq: state.settled,
+        attempt: 0,
+    };
+    let setting = Box::new(admission::setting(state));
+    let effect = Effect::Admit { candidate, setting };
+    vec![Owed { id, effect }]
 }
 
 fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
@@ -82,6 +117,7 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
                 window_to: *window_to,
                 attempt: *attempt,
                 limit_ms,
+                setting: Box::new(admission::setting(state)),
             };
             vec![Owed {
                 id: EffectId {
@@ -92,10 +128,15 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }]
         }
         Work::Act { call, limit_ms, .. } => {
+            let next = admission::next_of_plan(state).map(|next| (next, admission::setting(state)));
+            let call = call_of(call);
+            let around = service::around(state, &call);
             let effect = Effect::Act {
                 step,
-                call: tool_call(call),
+                call,
                 limit_ms: *limit_ms,
+                around,
+                next: next.map(Box::new),
             };
             let mut owed = vec![Owed {
                 id: EffectId {
@@ -116,12 +157,5 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }
             owed
         }
-    }
-}
-
-fn tool_call(planned: &PlannedCall) -> ToolCall {
-    ToolCall {
-        tool: planned.tool.clone(),
-        args: serde_json::from_str(&planned.args).unwrap_or_default(),
     }
 }

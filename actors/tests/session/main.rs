@@ -2,7 +2,9 @@
 //!
 //! Everything goes through [`world::World`], which checks the properties of every record and every state it passes.
 
+mod approval;
 mod bounds;
+mod budget;
 mod crash;
 mod ending;
 mod golden;
@@ -10,6 +12,7 @@ mod mend;
 mod moves;
 mod random;
 mod rest;
+mod services;
 mod start;
 mod stop;
 mod story;

@@ -249,6 +249,7 @@ fn start(
         head: tail.head,
         durable: tail.durable,
         marked: tail.marked,
+        expected: 0,
         segment_bytes: options.segment_bytes,
         marker_after: options.marker_after,
     };

@@ -1,44 +1,151 @@
-//! Starts the command behind its walls. Mode `process` has none: own session and group, built environment, three
-//! descriptors, default signals, no core dump, and death with the shim.
-//!
-//! Apart from the shim's loop on purpose: namespaces, system call filters and control groups belong here, as more
-//! steps between fork and exec, each with a name that a failure reports.
+//! Starts the command, behind walls ([`crate::isolate`]) or without. Mode `process` has none: own session and group,
+//! built environment, three descriptors, default signals, no core dump, and death with the shim.
 
 use std::ffi::CString;
 use std::fs::{DirBuilder, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
 
 use crate::dir::STDIN;
+use crate::egress::Proxy;
 use crate::files::{FileError, Workspace};
+use crate::isolate::{self, Doorkeeper, Fault, Job, Step};
+use crate::limits::{Group, Rlimits};
 use crate::spec::{CommandLine, STEP_VARIABLE, Spec, Verdict};
 use crate::sys::{self, Fork};
+use crate::walls::{INSIDE_HOME, INSIDE_TMP, Network, Walls};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The steps between fork and exec, as the child names them in its one message to the shim.
-const STEPS: [&str; 6] = ["session", "death_signal", "stdio", "cwd", "descriptors", "exec"];
+const STEPS: [&str; 8] = [
+    "session",
+    "death_signal",
+    "cgroup",
+    "stdio",
+    "cwd",
+    "descriptors",
+    "rlimits",
+    "exec",
+];
 
 /// A command that has begun to execute.
 pub(crate) struct Started {
-    /// Leader of its own session and process group, child of the shim.
+    /// Leader of its own session and process group, child of the shim: the command, or the init of its sandbox.
     pub(crate) pid: Pid,
+    /// Of an isolated command: where init says how it ended.
+    pub(crate) told: Option<OwnedFd>,
+    /// Of an isolated command with a way out: who serves it.
+    pub(crate) proxy: Option<Proxy>,
+    /// Of an isolated service: who lets later commands in.
+    pub(crate) doorkeeper: Option<Doorkeeper>,
     /// Read ends, non-blocking.
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
 }
 
-/// Starts the command of `spec`, with its standard input from the command directory `dir`.
+/// Starts the command of `spec` in its control group, if it has one, with its standard input from the command directory
+/// `dir`.
 ///
 /// # Errors
 /// The verdict: nothing of the command has executed.
-pub(crate) fn start(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
+pub(crate) fn start(spec: &Spec, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
+    match &spec.walls {
+        None => start_bare(spec, dir, group),
+        Some(walls) => start_isolated(spec, walls, dir, group),
+    }
+}
+
+fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
+    let stdin = copy_of_stdin(dir).map_err(|error| sandbox_error("stdin", &error))?;
+    private_folder(&spec.home, walls)?;
+    no_core_dump()?;
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| sandbox_error("pipe", &error.into()));
+    let (stdout, stdout_end) = pipe()?;
+    let (stderr, stderr_end) = pipe()?;
+    let program = Program::of(spec);
+    let name = program.name();
+    let job = Job {
+        workspace: &spec.workspace,
+        home: &spec.home,
+        cwd: &spec.cwd,
+        stdin,
+        stdout: stdout_end,
+        stderr: stderr_end,
+        rlimits: Rlimits::of(&spec.limits, group.is_some(), true),
+        program: Some(program),
+    };
+    let mut proxy = None;
+    let mut serve = |listener| {
+        proxy = Some(Proxy::start(listener, dir).map_err(Fault::of(Step::Proxy))?);
+        Ok(())
+    };
+    let mut adopt = |init| {
+        group
+            .map_or(Ok(()), |group| group.take(init))
+            .map_err(Fault::of(Step::Cgroup))
+    };
+    let started = isolate::start(walls, job, &mut adopt, &mut serve);
+    let started = match started {
+        Ok(started) => started,
+        Err(fault) => {
+            if let Some(proxy) = proxy {
+                proxy.end();
+            }
+            return Err(match fault.step {
+                Step::Exec => exec_failed(&name, &io::Error::from_raw_os_error(fault.errno)),
+                step => setup_failed(step.name(), fault.errno),
+            });
+        }
+    };
+    // Only a service is there for as long as later commands may come. Without a doorkeeper they are refused by name.
+    let is_service = spec.wall_ms.is_none();
+    let doorkeeper = is_service
+        .then(|| Doorkeeper::open(dir, started.door).ok())
+        .flatten();
+    never_block(&[&stdout, &stderr])?;
+    Ok(Started {
+        pid: started.init,
+        told: Some(started.status),
+        proxy,
+        doorkeeper,
+        stdout,
+        stderr,
+    })
+}
+
+/// Makes a folder that the command may write to, and gives it to who the command is.
+fn private_folder(folder: &Path, walls: &Walls) -> Result<(), Verdict> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    let given = made.and_then(|()| match walls.host_uid {
+        Some(uid) => std::os::unix::fs::lchown(folder, Some(uid), Some(uid)),
+        None => Ok(()),
+    });
+    given.map_err(|error| sandbox_error("private_folders", &error))
+}
+
+fn no_core_dump() -> Result<(), Verdict> {
+    let no_core = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    process::setrlimit(Resource::Core, no_core).map_err(|error| sandbox_error("core_limit", &error.into()))
+}
+
+fn never_block(ends: &[&OwnedFd]) -> Result<(), Verdict> {
+    ends.iter().try_for_each(|end| {
+        rustix::io::ioctl_fionbio(end, true).map_err(|error| sandbox_error("pipe", &error.into()))
+    })
+}
+
+fn start_bare(spec: &Spec, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
     let refused = |step: &'static str| move |error: FileError| setup_failed(step, error.errno());
     let workspace = Workspace::open(&spec.workspace).map_err(refused("workspace"))?;
     let cwd = workspace.directory(&spec.cwd).map_err(refused("cwd"))?;
@@ -47,12 +154,7 @@ pub(crate) fn start(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(private);
         made.map_err(|error| sandbox_error("private_folders", &error))?;
     }
-    let no_core = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    process::setrlimit(Resource::Core, no_core)
-        .map_err(|error| sandbox_error("core_limit", &error.into()))?;
+    no_core_dump()?;
 
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| sandbox_error("pipe", &error.into()));
     let (stdout, stdout_end) = pipe()?;
@@ -64,6 +166,8 @@ pub(crate) fn start(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
         stdout: stdout_end,
         stderr: stderr_end,
         failure: failure_end,
+        group,
+        rlimits: Rlimits::of(&spec.limits, group.is_some(), false),
         program: Program::of(spec),
     };
 
@@ -84,18 +188,26 @@ pub(crate) fn start(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
         let _ = process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
         let error = io::Error::from_raw_os_error(errno);
         return Err(match step {
-            "exec" => Verdict::ExecFailed {
-                errno,
-                message: format!("cannot execute {program}: {error}"),
-            },
+            "exec" => exec_failed(&program, &error),
             step => sandbox_error(step, &error),
         });
     }
-    for end in [&stdout, &stderr] {
-        let set = rustix::io::ioctl_fionbio(end, true);
-        set.map_err(|error| sandbox_error("pipe", &error.into()))?;
+    never_block(&[&stdout, &stderr])?;
+    Ok(Started {
+        pid,
+        told: None,
+        proxy: None,
+        doorkeeper: None,
+        stdout,
+        stderr,
+    })
+}
+
+fn exec_failed(program: &str, error: &io::Error) -> Verdict {
+    Verdict::ExecFailed {
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+        message: format!("cannot execute {program}: {error}"),
     }
-    Ok(Started { pid, stdout, stderr })
 }
 
 fn sandbox_error(step: &str, error: &io::Error) -> Verdict {
@@ -116,6 +228,23 @@ fn open_stdin(dir: &Path) -> io::Result<File> {
     }
 }
 
+/// Standard input in memory: the file lies in the command directory, of which nothing is ever reachable inside.
+fn copy_of_stdin(dir: &Path) -> io::Result<File> {
+    match std::fs::read(dir.join(STDIN)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => File::open("/dev/null"),
+        Err(error) => Err(error),
+        Ok(bytes) => {
+            let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+            let mut copy = File::from(rustix::fs::memfd_create("stdin", flags)?);
+            copy.write_all(&bytes)?;
+            copy.rewind()?;
+            let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+            rustix::fs::fcntl_add_seals(&copy, seals)?;
+            Ok(copy)
+        }
+    }
+}
+
 /// The child's one message: which step failed with which errno. Nothing at all means that exec happened.
 fn read_failure(pipe: OwnedFd) -> Option<(&'static str, i32)> {
     let mut message = Vec::new();
@@ -126,7 +255,7 @@ fn read_failure(pipe: OwnedFd) -> Option<(&'static str, i32)> {
 }
 
 /// What execve needs, made before the fork.
-struct Program {
+pub(crate) struct Program {
     candidates: Vec<CString>,
     argv: Vec<CString>,
     envp: Vec<CString>,
@@ -167,6 +296,11 @@ impl Program {
         }
     }
 
+    /// Replaces the calling process; returns only if that failed.
+    pub(crate) fn execute(&self) -> io::Error {
+        sys::exec(&self.candidates, &self.argv, &self.envp)
+    }
+
     fn name(&self) -> String {
         // `sh` and what is found along PATH are known by the word that was asked for.
         self.argv
@@ -184,9 +318,27 @@ fn environment(spec: &Spec) -> Vec<(Vec<u8>, Vec<u8>)> {
         all.push((name.to_vec(), value.to_vec()));
     };
     set(b"PATH", DEFAULT_PATH.as_bytes());
-    set(b"HOME", spec.home.as_os_str().as_bytes());
-    set(b"TMPDIR", spec.tmp.as_os_str().as_bytes());
+    let (home, tmp) = match spec.walls {
+        None => (spec.home.as_path(), spec.tmp.as_path()),
+        Some(_) => (Path::new(INSIDE_HOME), Path::new(INSIDE_TMP)),
+    };
+    set(b"HOME", home.as_os_str().as_bytes());
+    set(b"TMPDIR", tmp.as_os_str().as_bytes());
     set(b"LANG", b"C.UTF-8");
+    if let Some(walls) = spec
+        .walls
+        .as_ref()
+        .filter(|walls| walls.network == Network::Proxy)
+    {
+        let proxy = format!("http://{}", walls.proxy);
+        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+            set(name.as_bytes(), proxy.as_bytes());
+        }
+        // Services are reached directly.
+        for name in ["no_proxy", "NO_PROXY"] {
+            set(name.as_bytes(), b"localhost,127.0.0.1,::1");
+        }
+    }
     for (name, value) in &spec.env {
         set(name.as_bytes(), value.as_bytes());
     }
@@ -202,16 +354,18 @@ fn c_string(bytes: &[u8]) -> CString {
 }
 
 /// What the child holds between fork and exec.
-struct Child {
+struct Child<'a> {
     cwd: OwnedFd,
     stdin: File,
     stdout: OwnedFd,
     stderr: OwnedFd,
     failure: OwnedFd,
+    group: Option<&'a Group>,
+    rlimits: Rlimits,
     program: Program,
 }
 
-impl Child {
+impl Child<'_> {
     fn become_the_command(&self, shim: u32) -> ! {
         let (step, error) = self.steps(shim);
         let index = STEPS.iter().position(|name| *name == step).unwrap_or(0);
@@ -226,9 +380,12 @@ impl Child {
         let steps = [
             ("session", Self::own_session as fn(&Self, u32) -> io::Result<()>),
             ("death_signal", Self::die_with_the_shim),
+            // As the shim's own user still, and before anything of the command can be charged to somebody else.
+            ("cgroup", |child, _| child.group.map_or(Ok(()), Group::enter)),
             ("stdio", Self::three_descriptors),
             ("cwd", |child, _| Ok(process::fchdir(&child.cwd)?)),
             ("descriptors", |_, _| sys::close_all_from_3_on_exec()),
+            ("rlimits", |child, _| child.rlimits.apply()),
         ];
         for (name, step) in steps {
             if let Err(error) = step(self, shim) {
@@ -237,10 +394,7 @@ impl Child {
         }
         process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         sys::reset_signals();
-        (
-            "exec",
-            sys::exec(&self.program.candidates, &self.program.argv, &self.program.envp),
-        )
+        ("exec", self.program.execute())
     }
 
     fn own_session(&self, _: u32) -> io::Result<()> {

@@ -44,8 +44,12 @@
 
 mod capture;
 mod dir;
+mod disk;
+pub mod egress;
 mod files;
+mod isolate;
 mod launcher;
+mod limits;
 mod procs;
 mod sabotage;
 mod shim;
@@ -53,9 +57,12 @@ mod spec;
 mod start;
 mod sweep;
 mod sys;
+mod walls;
 
 pub use dir::{State, UnknownCause, read_spec, state};
 pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Workspace, Written};
+pub use isolate::{IsolationReport, Layer, Refusal, probe, session_uid};
+pub use limits::{DiskLimit, Groups, Limits, LimitsBy, Usage, probe as probe_groups};
 pub use shim::{main_if_shim, run};
 pub use spec::{
     Claim, CommandLine, ExitRecord, Isolation, MAX_TAIL_BYTES, PROTOCOL, STEP_VARIABLE, Spec, StreamRecord,
@@ -66,3 +73,4 @@ pub use start::{
     watch,
 };
 pub use sweep::{Recovery, kill_all, recover};
+pub use walls::{INSIDE_HOME, INSIDE_PROXY, INSIDE_TMP, INSIDE_WORKSPACE, Network, ProcMount, Walls};

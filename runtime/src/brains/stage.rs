@@ -47,6 +47,8 @@ impl Stage {
             workspace: WorkspaceSpec::default(),
             limits: Limits::default(),
             metadata: None,
+            network: Vec::new(),
+            forbidden: Vec::new(),
             fingerprint: String::new(),
         };
         stage.write([started.into()]);
@@ -150,6 +152,7 @@ impl Stage {
             calls: Vec::new(),
             end: None,
             failure: None,
+            gone: false,
             usage: Usage::default(),
         };
         let answer = match result {

@@ -129,6 +129,8 @@ pub(super) mod tests {
             workspace: WorkspaceSpec::default(),
             limits: longhaul_actors::session::Limits::default(),
             metadata: None,
+            network: Vec::new(),
+            forbidden: Vec::new(),
             fingerprint: "f".into(),
         }))
     }

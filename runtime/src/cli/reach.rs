@@ -7,11 +7,12 @@ use std::sync::Arc;
 use longhaul_journal::StreamId;
 
 use super::joints;
+use super::settings;
 use super::shelf::Shelf;
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
-use crate::{Control, Mode, Options, Runtime};
+use crate::{Control, Mode, Runtime};
 
 /// The data directory that this command line is about.
 #[derive(Clone, Debug)]
@@ -100,7 +101,7 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        let mut options = Options::of(mode);
+        let mut options = settings::options(mode)?;
         // A dormant runtime is gone in a moment and answers nobody.
         options.socket = (mode != Mode::Dormant)
             .then(|| joints::socket_of(&self.data))

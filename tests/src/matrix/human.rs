@@ -133,6 +133,8 @@ fn start() -> Start {
         workspace: WorkspaceSpec::default(),
         limits: Limits::default(),
         metadata: None,
+        network: Vec::new(),
+        forbidden: Vec::new(),
         fingerprint: "the one request".into(),
     }
 }

@@ -73,6 +73,8 @@ pub struct Limits {
     pub idle_ms: u64,
     /// A stop that is not confirmed after this long (wall clock) is reported.
     pub stop_confirm_ms: u64,
+    /// A request for approval that nobody decides on for this long (wall clock) counts as denied; 0 waits for ever.
+    pub approval_ms: u64,
 }
 
 impl Default for Limits {
@@ -86,6 +88,7 @@ impl Default for Limits {
             run_ms: 0,
             idle_ms: 180_000,
             stop_confirm_ms: 60_000,
+            approval_ms: 0,
         }
     }
 }
@@ -110,11 +113,17 @@ pub struct SessionStarted {
     /// Its bounds.
     #[serde(default)]
     pub limits: Limits,
+    /// What its commands may reach, as `name:port`; empty: no network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<String>,
     /// Opaque JSON text, returned byte-equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
     /// Hash of the request, so that a repeat is told from another request under the same key.
     pub fingerprint: String,
+    /// Categories of acts that the goal forbids, as it was read at the start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<String>,
 }
 
 /// `session.pause_requested`

@@ -184,6 +184,9 @@ pub struct ModelCompleted {
     /// Why there is no answer, if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// Whether none will ever come, so that the session fails once its services have ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
     /// What it used.
     #[serde(default)]
     pub usage: Usage,

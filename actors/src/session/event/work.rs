@@ -146,6 +146,10 @@ pub struct Isolation {
 pub struct SandboxReady {
     /// What it got.
     pub isolation: Isolation,
+    /// What its commands may reach: `none`, `listed` (the names of `session.started`), or `host` (whatever this machine
+    /// may, since nothing walls them in).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network: String,
 }
 
 /// `sandbox.setup_failed`

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use longhaul_hands::{
-    Collected, CommandLine, ExitRecord, Launched, Spec, State, Verdict, collect, kill_all, launch, wait,
+    Claim, Collected, CommandLine, ExitRecord, Groups, Launched, Spec, State, Verdict, Walls, collect,
+    kill_all, launch, probe_groups, session_uid, wait,
 };
 
 /// A session with a name that no other test has, so that killing by mark cannot reach across.
@@ -59,14 +60,35 @@ impl Rig {
 
     fn command(&self, command: CommandLine) -> (PathBuf, Spec) {
         let step = self.steps.fetch_add(1, Ordering::Relaxed);
-        let spec = Spec::new(
+        let mut spec = Spec::new(
             &self.session,
             step,
             command,
             &self.ws(),
             &self.path().join("private"),
         );
+        spec.groups = groups();
         (self.path().join(format!("step-{step}")), spec)
+    }
+
+    /// The same command behind walls. As root the session is another user of the machine, to whom the workspace belongs.
+    pub fn walled(&self, (dir, mut spec): (PathBuf, Spec)) -> (PathBuf, Spec) {
+        spec.walls = Some(self.walls());
+        (dir, spec)
+    }
+
+    pub fn walls(&self) -> Walls {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
+        let host_uid = rustix::process::geteuid()
+            .is_root()
+            .then(|| session_uid(&self.session, &map).unwrap());
+        if let Some(uid) = host_uid {
+            give(&self.ws(), uid);
+        }
+        Walls {
+            host_uid,
+            ..Walls::default()
+        }
     }
 
     pub fn file(&self, name: &str) -> String {
@@ -87,6 +109,42 @@ impl Drop for Rig {
             .map(|step| self.path().join(format!("step-{step}")))
             .collect();
         let _ = kill_all(&self.session, &dirs, Duration::ZERO);
+    }
+}
+
+/// Where control groups can be made, if anywhere. Where all layers are required, root must have them.
+pub fn groups() -> Option<Groups> {
+    static FOUND: std::sync::LazyLock<Result<Groups, String>> = std::sync::LazyLock::new(probe_groups);
+    let required = std::env::var_os("SANDBOX_REQUIRE").is_some_and(|word| word == "all");
+    match &*FOUND {
+        Ok(groups) => Some(groups.clone()),
+        Err(missing) if required && rustix::process::geteuid().is_root() => {
+            panic!("control groups are required: {missing}")
+        }
+        Err(_) => None,
+    }
+}
+
+/// The folders of a command's control group, as its claim names them.
+pub fn groups_of(dir: &Path) -> Vec<PathBuf> {
+    let claim = std::fs::read(dir.join("claim.json")).unwrap_or_default();
+    serde_json::from_slice::<Claim>(&claim).map_or_else(|_| Vec::new(), |claim| claim.groups)
+}
+
+/// Those of them that are still there.
+pub fn groups_left(dir: &Path) -> Vec<PathBuf> {
+    let mut left = groups_of(dir);
+    left.retain(|group| group.exists());
+    left
+}
+
+/// Makes a folder and all that is in it somebody's.
+fn give(path: &Path, uid: u32) {
+    std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
+    if path.symlink_metadata().unwrap().is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            give(&entry.unwrap().path(), uid);
+        }
     }
 }
 
@@ -137,7 +195,7 @@ pub fn shims_of(dir: &Path) -> Vec<u32> {
 }
 
 /// Living processes with an entry in a NUL-separated file of `/proc` that satisfies `wanted`.
-fn processes(file: &str, wanted: impl Fn(&[u8]) -> bool) -> Vec<u32> {
+pub fn processes(file: &str, wanted: impl Fn(&[u8]) -> bool) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry

@@ -1,0 +1,85 @@
+//! New namespaces, and who the sandbox is in them.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+
+use rustix::process::{self, Gid, Pid, Uid};
+use rustix::thread;
+
+use super::fault::{Fault, Step};
+use crate::sabotage;
+use crate::sys::{self, Fork, namespaces};
+use crate::walls::Walls;
+
+/// Uid and gid of the command as it sees itself.
+pub(crate) const INSIDE_ID: u32 = 1000;
+
+/// Forks into a user, mount, pid, ipc, host name and network namespace of the child's own. That of control groups comes
+/// later, when the child is where it is to stay.
+pub(crate) fn fork() -> io::Result<Fork> {
+    let all = [
+        ("share-the-processes", namespaces::PID),
+        ("share-the-network", namespaces::NET),
+        ("", namespaces::USER),
+        ("", namespaces::MOUNT),
+        ("", namespaces::IPC),
+        ("", namespaces::UTS),
+    ];
+    let wanted = all.into_iter().filter(|(breach, _)| !sabotage::is_on(breach));
+    sys::fork_into(wanted.fold(0, |flags, (_, flag)| flags | flag))
+}
+
+/// The user of this machine that the command is to be.
+pub(crate) fn host_uid(walls: &Walls) -> u32 {
+    walls.host_uid.unwrap_or_else(|| process::geteuid().as_raw())
+}
+
+/// Gives `init` its one user and its one group. Only from outside can that be done once and for all.
+pub(crate) fn map_ids(init: Pid, walls: &Walls) -> Result<(), Fault> {
+    let write = |file: &str, text: String| -> io::Result<()> {
+        let path = format!("/proc/{}/{file}", init.as_raw_nonzero());
+        // One write: the kernel takes a map whole, and once.
+        OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .write_all(text.as_bytes())
+    };
+    let uid = host_uid(walls);
+    let gid = if walls.host_uid.is_some() {
+        uid
+    } else {
+        process::getegid().as_raw()
+    };
+    if !changes_user(walls) {
+        // Who is no root may map a group only after giving up on changing groups.
+        write("setgroups", "deny".to_owned()).map_err(Fault::of(Step::GidMap))?;
+    }
+    write("gid_map", format!("{INSIDE_ID} {gid} 1\n")).map_err(Fault::of(Step::GidMap))?;
+    write("uid_map", format!("{INSIDE_ID} {uid} 1\n")).map_err(Fault::of(Step::UidMap))
+}
+
+/// Whether the command is another user of this machine than the runtime.
+pub(crate) fn changes_user(walls: &Walls) -> bool {
+    walls
+        .host_uid
+        .is_some_and(|uid| uid != process::geteuid().as_raw())
+}
+
+/// Becomes the user that was mapped. Keeps its rights over the new namespaces, and those only.
+pub(crate) fn become_the_user(walls: &Walls) -> Result<(), Fault> {
+    let user = Fault::of::<rustix::io::Errno>(Step::User);
+    let (uid, gid) = (Uid::from_raw(INSIDE_ID), Gid::from_raw(INSIDE_ID));
+    if changes_user(walls) {
+        thread::set_thread_groups(&[]).map_err(&user)?;
+    }
+    thread::set_thread_res_gid(gid, gid, gid).map_err(&user)?;
+    thread::set_thread_res_uid(uid, uid, uid).map_err(&user)
+}
+
+/// What is left once the root stands: the loopback device and the host name.
+pub(crate) fn furnish() -> Result<(), Fault> {
+    if !sabotage::is_on("share-the-network") {
+        sys::loopback_up().map_err(Fault::of(Step::Loopback))?;
+    }
+    rustix::system::sethostname(b"sandbox").map_err(Fault::of(Step::Hostname))
+}
