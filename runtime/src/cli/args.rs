@@ -146,9 +146,9 @@ pub(super) enum Verb {
     Backup(Backup),
     /// Show what takes room
     Du(Du),
-    /// Remove the files of a session that has ended; its log stays
+    /// Remove the files of a session that has ended, or the session itself
     Rm(Rm),
-    /// Remove what no record names any more
+    /// Free what no record names any more, and the logs of removed sessions
     Gc(Gc),
     /// Compute the state of a session from its log
     Replay(Replay),
@@ -502,6 +502,9 @@ pub(super) struct Du {
 pub(super) struct Rm {
     /// Which session
     pub(super) id: String,
+    /// Remove its log as well: the session is gone, and its id is never given again
+    #[arg(long)]
+    pub(super) log: bool,
     /// Do not ask
     #[arg(long, short)]
     pub(super) yes: bool,
@@ -512,6 +515,9 @@ pub(super) struct Gc {
     /// Keep what is younger than this, named or not
     #[arg(long, value_name = "HOURS", default_value_t = 24)]
     pub(super) grace_hours: u64,
+    /// Write segments anew in which at least this share belongs to removed sessions
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(super) at_least_percent: u8,
 }
 
 #[derive(Debug, Args)]
