@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
 
 use crate::entity::DecodeError;
-use crate::session::{Answer, BrainSpec, Event, Isolation, ToolCall, ToolOutcome, WorkspaceSpec};
+use crate::session::{Answer, BrainSpec, Event, Isolation, Resources, ToolCall, ToolOutcome, WorkspaceSpec};
 
 /// All time comes from here.
 pub trait Clock: Send + Sync + 'static {
@@ -184,6 +184,8 @@ pub struct Act {
     pub call: ToolCall,
     /// Active milliseconds it may take at most.
     pub limit_ms: u64,
+    /// What it may use.
+    pub resources: Resources,
     /// Whether this step may have been begun before a crash: look at the evidence first.
     pub recovered: bool,
 }

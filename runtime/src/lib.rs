@@ -33,12 +33,14 @@ mod folds;
 #[cfg(feature = "server")]
 pub mod http;
 mod janitor;
+mod limiting;
 mod runtime;
 mod service;
 mod shim;
 mod world;
 
 pub use control::{Answer, Control};
+pub use limiting::{LimitOptions, LimitsMode};
 pub use longhaul_actors as actors;
 pub use longhaul_journal as journal;
 pub use runtime::{Mode, Options, Runtime};

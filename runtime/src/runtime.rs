@@ -22,6 +22,7 @@ use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
 use crate::folds::Folds;
 use crate::janitor;
+use crate::limiting::{LimitOptions, Limiting};
 use crate::service::Service;
 use crate::shim::find_shim;
 use crate::world::LocalHands;
@@ -48,6 +49,8 @@ pub struct Options {
     pub shim: Option<PathBuf>,
     /// Bounds of sessions that bring none of their own.
     pub limits: Limits,
+    /// How commands are held to what they may use.
+    pub limiting: LimitOptions,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
 }
@@ -97,7 +100,12 @@ impl Runtime {
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
+        let hands = Arc::new(LocalHands::new(
+            directory.clone(),
+            shim,
+            Arc::clone(&shared),
+            Arc::new(Limiting::new(options.limiting)),
+        ));
         let world: Arc<dyn World<Session>> = match options.mode {
             Mode::Dormant => Arc::new(AtRest),
             Mode::Serve | Mode::Only(_) => Arc::new(SessionWorld {

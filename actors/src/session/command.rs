@@ -3,6 +3,7 @@
 use longhaul_journal::Seq;
 
 use super::event::{Actor, Answer, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec};
+use super::resources::Resources;
 use super::tool::{ToolCall, ToolOutcome};
 use crate::entity::Recovery;
 use crate::ports::{BrainFailure, SetupError};
@@ -180,6 +181,8 @@ pub enum Effect {
         call: ToolCall,
         /// Active milliseconds it may take.
         limit_ms: u64,
+        /// What it may use.
+        resources: Resources,
     },
     /// The end of one running act.
     CancelStep {

@@ -16,6 +16,7 @@ mod mend;
 mod meter;
 mod outcome;
 mod perform;
+mod resources;
 mod state;
 mod tool;
 mod waits;
@@ -29,6 +30,7 @@ pub use event::*;
 pub use mend::over_gap;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
 pub use perform::{SessionWorld, brain_name};
+pub use resources::{LimitsReport, Resources, ResourcesWish, Used};
 pub use state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };
@@ -42,7 +44,7 @@ pub enum Session {}
 
 impl Entity for Session {
     const KIND: &'static str = "session";
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_VERSION: u32 = 2;
 
     type State = State;
     type Command = Command;

@@ -63,12 +63,18 @@ impl World<Session> for SessionWorld {
                     )
                     .boxed()
             }
-            Effect::Act { step, call, limit_ms } => {
+            Effect::Act {
+                step,
+                call,
+                limit_ms,
+                resources,
+            } => {
                 let act = Act {
                     session,
                     step,
                     call,
                     limit_ms,
+                    resources,
                     recovered: context.recovered,
                 };
                 // Announced to the hands at once, so that an end that follows knows of it.

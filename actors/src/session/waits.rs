@@ -96,6 +96,7 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
                 step,
                 call: tool_call(call),
                 limit_ms: *limit_ms,
+                resources: state.limits().resources,
             };
             let mut owed = vec![Owed {
                 id: EffectId {

@@ -269,6 +269,7 @@ pub(crate) fn ready() -> Command {
     Command::Prepared {
         result: Ok(Isolation {
             mode: "process".into(),
+            ..Isolation::default()
         }),
     }
 }
@@ -386,6 +387,7 @@ pub(crate) fn exited_after(active_ms: u64, said: &str) -> ToolOutcome {
         stderr: Output::default(),
         active_ms,
         isolation: "process".into(),
+        used: None,
     })
 }
 

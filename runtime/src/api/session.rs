@@ -1,6 +1,6 @@
 //! Sessions as they are shown, and the requests that act on them.
 
-use longhaul_actors::session::{Limits, Mode, SendMode, Usage, WorkspaceSpec};
+use longhaul_actors::session::{Limits, Mode, ResourcesWish, SendMode, Usage, WorkspaceSpec};
 use longhaul_journal::StreamId;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,8 @@ pub struct Start {
     pub workspace: WorkspaceSpec,
     /// Its bounds; the configured ones when absent.
     pub limits: Option<Limits>,
+    /// What one of its commands may use; what is absent is as in `limits`, or as configured.
+    pub resources: ResourcesWish,
     /// Opaque JSON text of at most 16 KB, returned byte-equal.
     pub metadata: Option<String>,
 }

@@ -9,6 +9,7 @@ use longhaul_actors::session::SendMode;
 use longhaul_journal::Level;
 
 use super::demo;
+use super::limits::{LimitingArgs, ResourceArgs};
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 
@@ -166,6 +167,10 @@ pub(super) struct Run {
     pub(super) in_place: bool,
     #[command(flatten)]
     pub(super) shown: Shown,
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -177,6 +182,8 @@ pub(super) struct Attach {
     pub(super) from: Option<u64>,
     #[command(flatten)]
     pub(super) shown: Shown,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -207,7 +214,12 @@ enum LevelArg {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Serve {}
+pub(super) struct Serve {
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Ls {

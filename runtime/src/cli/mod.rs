@@ -21,6 +21,7 @@ mod doctor;
 mod fold;
 mod guests;
 mod journal;
+mod limits;
 mod moving;
 mod patch;
 mod replay;
@@ -33,6 +34,8 @@ mod tail;
 mod wishes;
 
 use std::process::ExitCode;
+
+use longhaul_actors::session::ResourcesWish;
 
 use crate::api::{Code, Problem};
 use args::{Cli, Verb};
@@ -82,7 +85,13 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
     if let Verb::Completions(args) = cli.verb {
         return completions::completions(args, ui);
     }
-    let place = Place::find(cli.data)?;
+    let mut place = Place::find(cli.data)?;
+    match &cli.verb {
+        Verb::Run(args) => place.hold(args.limiting.options(), ResourcesWish::default()),
+        Verb::Attach(args) => place.hold(args.limiting.options(), ResourcesWish::default()),
+        Verb::Serve(args) => place.hold(args.limiting.options(), args.resources.wish()),
+        _ => {}
+    }
     match cli.verb {
         Verb::Run(args) => run::run(*args, &place, ui).await,
         Verb::Attach(args) => attend::attach(args, &place, ui).await,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use longhaul_actors::session::ResourcesWish;
 use longhaul_journal::StreamId;
 
 use super::joints;
@@ -11,12 +12,15 @@ use super::shelf::Shelf;
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
+use crate::limiting::LimitOptions;
 use crate::{Control, Mode, Options, Runtime};
 
 /// The data directory that this command line is about.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     data: PathBuf,
+    limiting: LimitOptions,
+    resources: ResourcesWish,
 }
 
 impl Place {
@@ -34,7 +38,16 @@ impl Place {
                 format!("cannot use {}: {error}", data.display()),
             )
         })?;
-        Ok(Self { data })
+        Ok(Self {
+            data,
+            limiting: LimitOptions::default(),
+            resources: ResourcesWish::default(),
+        })
+    }
+
+    /// How a runtime of our own holds commands to what they may use, and what that is for sessions that do not say.
+    pub(super) fn hold(&mut self, limiting: LimitOptions, resources: ResourcesWish) {
+        (self.limiting, self.resources) = (limiting, resources);
     }
 
     /// Its path, absolute.
@@ -101,6 +114,8 @@ impl Place {
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
         let mut options = Options::of(mode);
+        options.limiting = self.limiting.clone();
+        options.limits.resources = self.resources.over(options.limits.resources);
         // A dormant runtime is gone in a moment and answers nobody.
         options.socket = (mode != Mode::Dormant)
             .then(|| joints::socket_of(&self.data))

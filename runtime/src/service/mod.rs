@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::ports::Clock;
-use longhaul_actors::session::{Actor, Command, Limits, PauseReason, Reply, Session, State};
+use longhaul_actors::session::{Actor, Command, Limits, PauseReason, Reply, ResourcesWish, Session, State};
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
 
@@ -128,10 +128,19 @@ impl Service {
             mode: request.mode,
             brain,
             workspace: request.workspace,
-            limits: request.limits.unwrap_or(self.limits),
+            limits: self.limits(&request.limits, request.resources),
             metadata: request.metadata,
             fingerprint,
         })
+    }
+
+    /// The bounds of a session: its own or the configured ones, and over them what it asks for its commands.
+    fn limits(&self, own: &Option<Limits>, resources: ResourcesWish) -> Limits {
+        let limits = own.unwrap_or(self.limits);
+        Limits {
+            resources: resources.over(limits.resources),
+            ..limits
+        }
     }
 
     async fn page(&self, query: ListQuery) -> Result<ListPage, Problem> {

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Act, Hands, Report, SetupError};
 use longhaul_actors::session::{
     Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read, Tool,
-    ToolOutcome, Verdict, WorkspaceSpec, Write,
+    ToolOutcome, Used, Verdict, WorkspaceSpec, Write,
 };
 use longhaul_hands as shim;
 use longhaul_journal::{Blobs, Journal, StreamId};
@@ -24,6 +24,7 @@ use super::gate::{Gates, Pass};
 use super::output::{Captured, keep};
 use super::workspace::{Prepared, failed, prepare};
 use super::{SessionFolder, durable};
+use crate::limiting::Limiting;
 
 /// Largest file that is read for a brain or edited, bytes.
 const FILE_LIMIT: u64 = 8 << 20;
@@ -42,16 +43,23 @@ pub(crate) struct LocalHands {
     data: PathBuf,
     shim: PathBuf,
     journal: Arc<dyn Journal>,
+    limiting: Arc<Limiting>,
     gates: Gates,
 }
 
 impl LocalHands {
     /// Hands whose evidence lies in this data directory and whose commands run under this program.
-    pub(crate) fn new(data: PathBuf, shim: PathBuf, journal: Arc<dyn Journal>) -> Self {
+    pub(crate) fn new(
+        data: PathBuf,
+        shim: PathBuf,
+        journal: Arc<dyn Journal>,
+        limiting: Arc<Limiting>,
+    ) -> Self {
         Self {
             data,
             shim,
             journal,
+            limiting,
             gates: Gates::default(),
         }
     }
@@ -68,16 +76,18 @@ impl Hands for LocalHands {
         spec: WorkspaceSpec,
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
         let folder = self.folder(session);
-        let journal = Arc::clone(&self.journal);
+        let (journal, limiting) = (Arc::clone(&self.journal), Arc::clone(&self.limiting));
         async move {
             let prepared = blocking(move || {
-                let prepared = prepare(&folder, &spec);
+                let limits = limiting.ready(false);
+                let prepared = limits.and_then(|limits| prepare(&folder, &spec).map(|_| limits));
                 Ok(prepared.map_err(|error| with_report(error, &spec, journal.blobs())))
             });
             let prepared = prepared.await;
-            prepared.map_err(|error| failed("workspace_unwritable", error))??;
+            let limits = prepared.map_err(|error| failed("workspace_unwritable", error))??;
             Ok(Isolation {
                 mode: "process".into(),
+                limits: Some(limits),
             })
         }
         .boxed()
@@ -102,6 +112,7 @@ impl Hands for LocalHands {
                     stderr: Output::default(),
                     active_ms: 0,
                     isolation: "process".into(),
+                    used: None,
                 }),
             }
         }
@@ -207,9 +218,9 @@ impl LocalHands {
             prepared.ok_or_else(|| refused("workspace_missing", "the workspace was never made ready"))?;
         match tool {
             Tool::Exec(exec) => {
-                let ended = self
-                    .run(act, pass, &folder, spec_of(&exec, act, &folder, &prepared))
-                    .await?;
+                let spec = spec_of(&exec, act, &folder, &prepared);
+                let spec = self.bounded(spec, act, &folder).await?;
+                let ended = self.run(act, pass, &folder, spec).await?;
                 self.execution(ended).await.map(ToolOutcome::Command)
             }
             Tool::Patch(_) => self.patch(act, pass, &folder, &prepared).await,
@@ -319,14 +330,21 @@ impl LocalHands {
             &folder.private(),
         );
         spec.wall_ms = Some(act.limit_ms);
+        let mut spec = self.bounded(spec, act, folder).await?;
         spec.head_bytes = ARTIFACT_LIMIT;
         spec.kill_bytes = ARTIFACT_LIMIT;
         let Ended { record, output } = self.run(act, pass, folder, spec).await?;
         let active_ms = record.wall_ms;
         if record.verdict != (shim::Verdict::Exited { code: 0 }) {
             let complaint = String::from_utf8_lossy(&output.stderr.head).trim().to_owned();
+            let code = match &record.verdict {
+                shim::Verdict::OomKilled { .. } => "oom_killed",
+                shim::Verdict::DiskFull { .. } => "disk_full",
+                shim::Verdict::OutputLimit { .. } => "output_limit",
+                _ => "patch_failed",
+            };
             return Err(refused(
-                "patch_failed",
+                code,
                 format!("git ended with {:?}: {complaint}", record.verdict),
             ));
         }
@@ -347,6 +365,22 @@ impl LocalHands {
         });
         kept.await
             .map_err(|error| refused("storage_unavailable", error))?
+    }
+
+    /// The command, held to what commands of its session may use.
+    async fn bounded(
+        &self,
+        mut spec: shim::Spec,
+        act: &Act,
+        folder: &SessionFolder,
+    ) -> Result<shim::Spec, Trouble> {
+        let in_place = spec.workspace != folder.workspace();
+        let (limiting, resources) = (Arc::clone(&self.limiting), act.resources);
+        let bounded = blocking(move || {
+            limiting.bound(&mut spec, &resources, in_place);
+            Ok(spec)
+        });
+        bounded.await.map_err(|error| refused("internal", error))
     }
 
     /// Sees a command through: starts it unless it was started before, waits for it, and collects what it left.
@@ -443,6 +477,7 @@ impl LocalHands {
                 stderr: kept(&output.stderr, &record.stderr)?,
                 active_ms: record.wall_ms,
                 isolation: "process".into(),
+                used: record.usage.map(used),
             })
         })
         .await
@@ -480,7 +515,11 @@ fn verdict(record: &shim::ExitRecord) -> Verdict {
     match &record.verdict {
         shim::Verdict::Exited { code } => Verdict::Exited { code: *code },
         shim::Verdict::Signaled { signal } => Verdict::Signaled { signal: *signal },
-        shim::Verdict::Timeout { .. } => Verdict::Timeout,
+        shim::Verdict::Timeout { idle, .. } => Verdict::Timeout { idle: *idle },
+        shim::Verdict::OomKilled { .. } => Verdict::OomKilled,
+        shim::Verdict::DiskFull { limit } => Verdict::DiskFull {
+            limit: limit.as_str().to_owned(),
+        },
         shim::Verdict::OutputLimit { .. } => Verdict::OutputLimit,
         shim::Verdict::Canceled => Verdict::Canceled,
         shim::Verdict::ExecFailed { message, .. } => Verdict::ExecFailed {
@@ -493,6 +532,16 @@ fn verdict(record: &shim::ExitRecord) -> Verdict {
         other => Verdict::SandboxError {
             detail: format!("this version does not know the verdict {other:?}"),
         },
+    }
+}
+
+fn used(usage: shim::Usage) -> Used {
+    Used {
+        by: usage.by.as_str().to_owned(),
+        cpu_ms: usage.cpu_ms,
+        mem_peak: usage.mem_peak,
+        oom_kills: usage.oom_kills,
+        pids_limit_hits: usage.pids_limit_hits,
     }
 }
 

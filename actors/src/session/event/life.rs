@@ -3,6 +3,8 @@
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
+use crate::session::resources::Resources;
+
 /// How a run ends: by its turns, or only by the brain, its budget or a human.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,7 +55,7 @@ pub enum WorkspaceKind {
     InPlace,
 }
 
-/// Bounds of a session, all in active milliseconds or counts. Written down, so that replay meets the same ones.
+/// Bounds of a session, in active milliseconds or counts, and of its commands. Written down, so that replay meets the same ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
@@ -73,6 +75,8 @@ pub struct Limits {
     pub idle_ms: u64,
     /// A stop that is not confirmed after this long (wall clock) is reported.
     pub stop_confirm_ms: u64,
+    /// What one command may use.
+    pub resources: Resources,
 }
 
 impl Default for Limits {
@@ -86,6 +90,7 @@ impl Default for Limits {
             run_ms: 0,
             idle_ms: 180_000,
             stop_confirm_ms: 60_000,
+            resources: Resources::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
+use crate::session::resources::LimitsReport;
 use crate::session::tool::{Execution, FileRead, FileWrite};
 
 /// What recovery may do with an act that may have begun.
@@ -135,10 +136,14 @@ pub struct SandboxStarting {
 }
 
 /// How far the hands are walled in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Isolation {
     /// `process`: own process group, scrubbed environment, no wall.
     pub mode: String,
+    /// How commands are held to what they may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsReport>,
 }
 
 /// `sandbox.ready`
