@@ -84,6 +84,11 @@ pub struct ResourcesWish {
 }
 
 impl ResourcesWish {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// `base` with what was asked for.
     #[must_use]
     pub fn over(self, base: Resources) -> Resources {

@@ -46,6 +46,7 @@ pub struct Start {
     /// Its bounds; the configured ones when absent.
     pub limits: Option<Limits>,
     /// What one of its commands may use; what is absent is as in `limits`, or as configured.
+    #[serde(skip_serializing_if = "ResourcesWish::is_empty")]
     pub resources: ResourcesWish,
     /// Opaque JSON text of at most 16 KB, returned byte-equal.
     pub metadata: Option<String>,
