@@ -211,6 +211,13 @@ pub trait Hands: Send + Sync + 'static {
     /// Ends one running step at once; its `perform` then settles.
     fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()>;
 
+    /// Frees what is held beside files for a session that waits for somebody else: listeners, mounts, descriptors. It is
+    /// made again when the session works again. Runs beside `prepare`, so it must not take what that has just made.
+    fn release(&self, session: StreamId) -> BoxFuture<'static, ()> {
+        let _ = session;
+        Box::pin(std::future::ready(()))
+    }
+
     /// Ends every process of a session and returns the ids of those that are not confirmed gone.
     fn stop(&self, session: StreamId) -> BoxFuture<'static, Vec<u32>>;
 }

@@ -7,8 +7,10 @@
 use std::sync::OnceLock;
 
 use longhaul_actors::ports::SetupError;
-use longhaul_actors::session::{LimitsReport, Resources};
+use longhaul_actors::session::{LimitsReport, Resources, Sandbox};
 use longhaul_hands::{self as hands, Groups, LimitsBy};
+
+use crate::api::{Code, Problem};
 
 /// Who is to hold commands to what they may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,13 +74,25 @@ impl Limiting {
     ///
     /// # Errors
     /// [`SetupError`] `limits.cgroup_unavailable`, with what is missing and the way on.
-    pub(crate) fn ready(&self, isolated: bool) -> Result<LimitsReport, SetupError> {
+    pub(crate) fn ready(&self, sandbox: Sandbox) -> Result<LimitsReport, SetupError> {
         report(
             self.options.mode,
             self.found().as_ref(),
-            isolated,
+            sandbox == Sandbox::Isolated,
             rustix::process::geteuid().is_root(),
         )
+    }
+
+    /// The same before a session is started at all.
+    ///
+    /// # Errors
+    /// `sandbox_unavailable`, which names `limits.cgroup_unavailable`.
+    pub(crate) fn agree(&self, sandbox: Sandbox) -> Result<(), Problem> {
+        let ready = self.ready(sandbox).map(|_| ());
+        ready.map_err(|SetupError { code, detail, .. }| {
+            Problem::new(Code::SandboxUnavailable, format!("{code}: {detail}"))
+                .next("bound each process by itself", "longhaul serve --limits=rlimit")
+        })
     }
 
     /// What a command gets: its bounds, and where its control group is made. `in_place` leaves the workspace out: it is

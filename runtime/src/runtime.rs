@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{Brain, Clock};
+use longhaul_actors::ports::{Brain, Clock, Hands};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
@@ -15,7 +15,7 @@ use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptio
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
 
-use crate::api::{Code, Problem};
+use crate::api::{Code, Problem, UNTIL_DONE_MS};
 use crate::brains::playbook::PlaybookBrain;
 use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
 use crate::brains::{Brains, PinnedPlaybooks};
@@ -23,6 +23,7 @@ use crate::control::Control;
 use crate::folds::Folds;
 use crate::janitor;
 use crate::limiting::{LimitOptions, Limiting};
+use crate::sandbox::{SandboxOptions, Sandboxing};
 use crate::service::Service;
 use crate::shim::find_shim;
 use crate::world::LocalHands;
@@ -51,6 +52,10 @@ pub struct Options {
     pub limits: Limits,
     /// How commands are held to what they may use.
     pub limiting: LimitOptions,
+    /// How commands are walled in: isolated, unless told otherwise.
+    pub sandbox: SandboxOptions,
+    /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
+    pub until_done_ms: Option<u64>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
 }
@@ -95,23 +100,26 @@ impl Runtime {
         let directory = std::path::absolute(directory.as_ref())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let shim = find_shim(options.shim.as_deref())?;
+        let limiting = Arc::new(Limiting::new(options.limiting));
+        let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
         let socket = options.socket.as_ref().map(|path| path.display().to_string());
         let journal = Arc::new(open_journal(directory.clone(), socket).await?);
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands = Arc::new(LocalHands::new(
+        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(
             directory.clone(),
             shim,
             Arc::clone(&shared),
-            Arc::new(Limiting::new(options.limiting)),
+            Arc::clone(&sandbox),
+            Arc::clone(&limiting),
         ));
         let world: Arc<dyn World<Session>> = match options.mode {
             Mode::Dormant => Arc::new(AtRest),
             Mode::Serve | Mode::Only(_) => Arc::new(SessionWorld {
                 journal: Arc::clone(&shared),
                 brain: Arc::clone(&brains) as Arc<dyn Brain>,
-                hands,
+                hands: Arc::clone(&hands),
                 clock: Arc::clone(&clock),
             }),
         };
@@ -131,12 +139,19 @@ impl Runtime {
         let mut registry_options = RegistryOptions::of(hosting);
         registry_options.snapshots = Arc::clone(&snapshots);
         let sessions = Registry::open(&system, ports, registry_options);
-        let janitor = tokio::spawn(janitor::run(Arc::clone(&shared), brains as Arc<dyn Brain>));
+        let janitor = tokio::spawn(janitor::release_what_rests(
+            Arc::clone(&shared),
+            brains as Arc<dyn Brain>,
+            Arc::clone(&hands),
+        ));
         let control = Arc::new(Service {
             journal: shared,
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,
+            sandbox,
+            limiting,
+            until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
             folds: Arc::new(Folds::new(snapshots)),
             clock: Arc::clone(&clock),
             runtime: tokio::runtime::Handle::current(),
@@ -204,6 +219,12 @@ impl Runtime {
         due.iter()
             .filter(|head| head.kind == "session" && !ours(head.stream))
             .count()
+    }
+
+    /// How many sessions have an actor in this process. A session that hibernates, or that nobody has asked anything of for
+    /// a while, has none.
+    pub fn awake(&self) -> usize {
+        self.parts.sessions.live()
     }
 
     /// Writes down that it stops in good order, waits for what is being written, and lets go of the directory. Commands

@@ -291,6 +291,8 @@ pub enum Verdict {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         limit: String,
     },
+    /// It made a system call that ends the process behind walls.
+    SandboxViolation,
     /// The sandbox itself failed.
     SandboxError {
         /// Which step of it, and what the system said.

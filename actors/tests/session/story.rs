@@ -253,6 +253,7 @@ pub(crate) fn in_a_clone(start: Start) -> Start {
     let workspace = WorkspaceSpec {
         kind: WorkspaceKind::Clone,
         source: "/repo".into(),
+        ..WorkspaceSpec::default()
     };
     Start { workspace, ..start }
 }

@@ -45,6 +45,10 @@ pub struct Start {
     pub workspace: WorkspaceSpec,
     /// Its bounds; the configured ones when absent.
     pub limits: Option<Limits>,
+    /// How long it may work: `30m`, `1h`, `3h`, `5h` or `until-done`, in active time. Makes it a bounded run.
+    // Left out where it is absent: the fingerprint of a request must not change with the version that takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
     /// What one of its commands may use; what is absent is as in `limits`, or as configured.
     #[serde(skip_serializing_if = "ResourcesWish::is_empty")]
     pub resources: ResourcesWish,
@@ -183,6 +187,9 @@ pub struct SessionView {
     pub isolation: Option<String>,
     /// What it used.
     pub usage: Usage,
+    /// Active milliseconds that the whole run may take, if it is bounded in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_limit_ms: Option<u64>,
     /// How it ended, in a line.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub outcome: String,

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use longhaul_actors::session::SendMode;
+use longhaul_actors::session::{Sandbox, SendMode};
 use longhaul_journal::Level;
 
 use super::demo;
 use super::limits::{LimitingArgs, ResourceArgs};
 use super::ui::Ui;
 use crate::api::{Code, Problem};
+use crate::sandbox::{ProcMount, SandboxOptions};
 
 /// Durable agent sessions: every step is on disk before it counts, so a session survives crashes, is watched and
 /// steered while it runs, and can be replayed.
@@ -50,16 +51,23 @@ Exit codes:
   3  not authorised         8  damaged journal
   4  conflict             130  interrupted
 
-Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), NO_COLOR.";
+Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), LONGHAUL_URL (where runUrl begins, \
+default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, default 24), LONGHAUL_SANDBOX (as \
+--sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), NO_COLOR.";
 
 const AFTER_RUN: &str = "\
 Examples:
   longhaul run --brain playbook:fix.toml \"make the failing test pass\"
   longhaul run --brain 'process:./agent.py --careful' --key nightly \"tidy the changelog\"
+  longhaul run --brain process:./agent.py --duration 3h --json \"port the parser\"
 
 Inside a git repository the session works on a clone of HEAD with the uncommitted changes on top, so your own files stay \
 as they are; `longhaul patch ID` prints what it changed. Elsewhere it works in an empty folder. While nobody serves the \
 directory, this command does the work itself.
+
+A run with a duration ends when its goal is reached or its time is spent, and hands in what it has by then. With --json it \
+prints one object, {ok, runId, status, runUrl}, as soon as the run is on disk; while somebody serves the directory it then \
+returns.
 
 Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
 canceled, 6 out of credits or budget, 7 it waits for a human.";
@@ -83,6 +91,8 @@ pub(super) enum Verb {
     /// Start a session towards a goal, and watch it
     #[command(after_help = AFTER_RUN)]
     Run(Box<Run>),
+    /// Runs that need nobody to watch them
+    Autonomous(Autonomous),
     /// Watch a session, and work for it while nobody serves
     Attach(Attach),
     /// Work for all sessions, and answer on a socket
@@ -159,6 +169,10 @@ pub(super) struct Run {
     /// Rest after each turn instead of going on until the goal is reached
     #[arg(long)]
     pub(super) interactive: bool,
+    /// How long it may work: 30m, 1h, 3h, 5h or until-done, in active time; waiting spends none of it
+    // Its words are checked with the rest of the wish, so that the code of the problem is the same over every way in.
+    #[arg(long, value_name = "TIME", conflicts_with = "interactive")]
+    pub(super) duration: Option<String>,
     /// A name; the session with that name is attached to if there is one
     #[arg(long)]
     pub(super) key: Option<String>,
@@ -168,9 +182,24 @@ pub(super) struct Run {
     #[command(flatten)]
     pub(super) shown: Shown,
     #[command(flatten)]
+    pub(super) walls: WallArgs,
+    #[command(flatten)]
     pub(super) resources: ResourceArgs,
     #[command(flatten)]
     pub(super) limiting: LimitingArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Autonomous {
+    #[command(subcommand)]
+    pub(super) verb: AutonomousVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AutonomousVerb {
+    /// The same as `longhaul run`
+    #[command(after_help = AFTER_RUN)]
+    Run(Box<Run>),
 }
 
 #[derive(Debug, Args)]
@@ -182,6 +211,8 @@ pub(super) struct Attach {
     pub(super) from: Option<u64>,
     #[command(flatten)]
     pub(super) shown: Shown,
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
     #[command(flatten)]
     pub(super) limiting: LimitingArgs,
 }
@@ -219,6 +250,94 @@ pub(super) struct Serve {
     pub(super) resources: ResourceArgs,
     #[command(flatten)]
     pub(super) limiting: LimitingArgs,
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+    /// Let sessions that ask for it run commands without walls
+    #[arg(long)]
+    pub(super) allow_process_sandbox: bool,
+}
+
+/// How commands are walled in.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Isolation")]
+pub(super) struct WallArgs {
+    /// What stands between commands and this machine [default: isolated]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        env = "LONGHAUL_SANDBOX",
+        hide_env_values = true
+    )]
+    pub(super) sandbox: Option<SandboxArg>,
+    /// The /proc of isolated commands: `none` where a container allows no other
+    #[arg(long, value_enum, value_name = "KIND", default_value_t)]
+    pub(super) sandbox_proc: ProcArg,
+    /// Refuse a machine without this layer instead of going on with the others
+    #[arg(long, value_enum, value_name = "LAYER")]
+    pub(super) require: Vec<RequireArg>,
+    /// A folder of this machine that isolated commands see as well, read-only (a toolchain in a home); may be repeated
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "LONGHAUL_SANDBOX_READ_ONLY",
+        hide_env_values = true,
+        value_delimiter = ':'
+    )]
+    pub(super) sandbox_read_only: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SandboxArg {
+    /// Namespaces, a root of their own, no rights, filtered system calls
+    Isolated,
+    /// Nothing: they run as you, and can do what you can
+    Process,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProcArg {
+    /// One of their own
+    #[default]
+    Private,
+    /// An empty folder
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum RequireArg {
+    /// The kernel's own rules about files (Linux 5.13)
+    Landlock,
+    /// A control group for each command; the same as --limits=cgroup
+    Cgroup,
+}
+
+impl WallArgs {
+    /// What a session that is started with these words asks for.
+    pub(super) fn wish(&self) -> Option<Sandbox> {
+        self.sandbox.map(|sandbox| match sandbox {
+            SandboxArg::Isolated => Sandbox::Isolated,
+            SandboxArg::Process => Sandbox::Process,
+        })
+    }
+
+    /// Whether commands must have control groups.
+    pub(super) fn requires_cgroup(&self) -> bool {
+        self.require.contains(&RequireArg::Cgroup)
+    }
+
+    /// How a runtime that is opened with these words walls commands in.
+    pub(super) fn options(&self) -> SandboxOptions {
+        let mut options = SandboxOptions::default();
+        options.default = self.wish().unwrap_or_default();
+        options.proc = match self.sandbox_proc {
+            ProcArg::Private => ProcMount::Private,
+            ProcArg::None => ProcMount::None,
+        };
+        options.require_landlock = self.require.contains(&RequireArg::Landlock);
+        options.read_only.clone_from(&self.sandbox_read_only);
+        options
+    }
 }
 
 #[derive(Debug, Args)]
@@ -400,7 +519,10 @@ pub(super) struct Verify {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Doctor {}
+pub(super) struct Doctor {
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {
@@ -454,6 +576,8 @@ mod tests {
             "send s_1",
             "send s_1 hello --mode shout",
             "tail s_1 --level loud",
+            "run goal --duration 1h --interactive",
+            "autonomous goal",
         ] {
             assert!(parsed(words).is_err(), "{words} was accepted");
         }
@@ -461,6 +585,7 @@ mod tests {
             "replay --check --all",
             "replay s_1 --diff 3 9",
             "journal inspect s_1 --from 3",
+            "autonomous run goal --duration 1h",
         ] {
             assert!(parsed(words).is_ok(), "{words} was refused");
         }

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use longhaul_actors::session::ResourcesWish;
 
+use super::args::WallArgs;
 use crate::limiting::{LimitOptions, LimitsMode};
 
 /// What each command of a session may use, with all that it starts.
@@ -72,9 +73,10 @@ enum LimitsArg {
 
 impl LimitingArgs {
     /// How a runtime that is opened with these words holds commands to their limits.
-    pub(super) fn options(self) -> LimitOptions {
+    pub(super) fn options(self, walls: &WallArgs) -> LimitOptions {
         let mut options = LimitOptions::default();
         options.mode = match self.limits {
+            _ if walls.requires_cgroup() => LimitsMode::Cgroup,
             LimitsArg::Auto => LimitsMode::Auto,
             LimitsArg::Rlimit => LimitsMode::Rlimit,
             LimitsArg::Cgroup => LimitsMode::Cgroup,

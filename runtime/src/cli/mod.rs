@@ -29,6 +29,7 @@ mod room;
 mod run;
 mod serve;
 mod sessions;
+mod settings;
 mod shelf;
 mod tail;
 mod wishes;
@@ -38,7 +39,8 @@ use std::process::ExitCode;
 use longhaul_actors::session::ResourcesWish;
 
 use crate::api::{Code, Problem};
-use args::{Cli, Verb};
+use crate::sandbox::SandboxOptions;
+use args::{AutonomousVerb, Cli, Verb};
 use reach::Place;
 use ui::{Failure, Ui};
 
@@ -87,13 +89,34 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
     }
     let mut place = Place::find(cli.data)?;
     match &cli.verb {
-        Verb::Run(args) => place.hold(args.limiting.options(), ResourcesWish::default()),
-        Verb::Attach(args) => place.hold(args.limiting.options(), ResourcesWish::default()),
-        Verb::Serve(args) => place.hold(args.limiting.options(), args.resources.wish()),
+        Verb::Run(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
+        Verb::Autonomous(args) => match &args.verb {
+            AutonomousVerb::Run(args) => {
+                place.hold(args.limiting.options(&args.walls), ResourcesWish::default())
+            }
+        },
+        Verb::Attach(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
+        Verb::Serve(args) => place.hold(args.limiting.options(&args.walls), args.resources.wish()),
         _ => {}
     }
+    place.wall_in(match &cli.verb {
+        Verb::Run(args) => args.walls.options(),
+        Verb::Autonomous(args) => match &args.verb {
+            AutonomousVerb::Run(args) => args.walls.options(),
+        },
+        Verb::Attach(args) => args.walls.options(),
+        Verb::Serve(args) => {
+            let mut walls = args.walls.options();
+            walls.allow_process = args.allow_process_sandbox;
+            walls
+        }
+        _ => SandboxOptions::default(),
+    });
     match cli.verb {
         Verb::Run(args) => run::run(*args, &place, ui).await,
+        Verb::Autonomous(autonomous) => match autonomous.verb {
+            AutonomousVerb::Run(args) => run::run(*args, &place, ui).await,
+        },
         Verb::Attach(args) => attend::attach(args, &place, ui).await,
         Verb::Serve(args) => serve::serve(args, &place, ui).await,
         Verb::Ls(args) => sessions::ls(args, &place, ui).await,

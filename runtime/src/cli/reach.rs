@@ -4,16 +4,18 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longhaul_actors::session::ResourcesWish;
+use longhaul_actors::session::{ResourcesWish, Sandbox};
 use longhaul_journal::StreamId;
 
 use super::joints;
+use super::settings;
 use super::shelf::Shelf;
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
-use crate::limiting::LimitOptions;
-use crate::{Control, Mode, Options, Runtime};
+use crate::limiting::{LimitOptions, Limiting};
+use crate::sandbox::{self, SandboxOptions};
+use crate::{Control, Mode, Runtime};
 
 /// The data directory that this command line is about.
 #[derive(Clone, Debug)]
@@ -21,6 +23,7 @@ pub(super) struct Place {
     data: PathBuf,
     limiting: LimitOptions,
     resources: ResourcesWish,
+    sandbox: SandboxOptions,
 }
 
 impl Place {
@@ -42,12 +45,32 @@ impl Place {
             data,
             limiting: LimitOptions::default(),
             resources: ResourcesWish::default(),
+            sandbox: SandboxOptions::default(),
         })
     }
 
     /// How a runtime of our own holds commands to what they may use, and what that is for sessions that do not say.
     pub(super) fn hold(&mut self, limiting: LimitOptions, resources: ResourcesWish) {
         (self.limiting, self.resources) = (limiting, resources);
+    }
+
+    /// How a runtime of our own walls in the commands it runs.
+    pub(super) fn wall_in(&mut self, sandbox: SandboxOptions) {
+        self.sandbox = sandbox;
+    }
+
+    /// Whether this machine can wall commands in and hold them to their limits as they are to be.
+    ///
+    /// # Errors
+    /// `sandbox_unavailable`: what is missing, and the ways on.
+    pub(super) fn check_the_walls(&self) -> Result<(), Problem> {
+        Limiting::new(self.limiting.clone()).agree(self.sandbox.default)?;
+        if self.sandbox.default == Sandbox::Process {
+            return Ok(());
+        }
+        sandbox::look(&self.sandbox, &joints::shim_as_run()?)
+            .map(|_| ())
+            .map_err(|refusal| sandbox::unavailable(&refusal))
     }
 
     /// Its path, absolute.
@@ -113,7 +136,8 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        let mut options = Options::of(mode);
+        let mut options = settings::options(mode)?;
+        options.sandbox = self.sandbox.clone();
         options.limiting = self.limiting.clone();
         options.limits.resources = self.resources.over(options.limits.resources);
         // A dormant runtime is gone in a moment and answers nobody.

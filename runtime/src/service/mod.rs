@@ -16,17 +16,21 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::ports::Clock;
-use longhaul_actors::session::{Actor, Command, Limits, PauseReason, Reply, ResourcesWish, Session, State};
+use longhaul_actors::session::{
+    Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
+};
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
 
 use crate::api::{
     Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
-    Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
+    RunDuration, Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
 use crate::folds::Folds;
+use crate::limiting::Limiting;
+use crate::sandbox::Sandboxing;
 
 pub(crate) use self::address::address;
 #[cfg(feature = "cli")]
@@ -51,6 +55,10 @@ pub(crate) struct Service {
     pub(crate) sessions: Registry<Session>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
+    pub(crate) sandbox: Arc<Sandboxing>,
+    pub(crate) limiting: Arc<Limiting>,
+    /// Active milliseconds of a run that goes on until it is done.
+    pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: tokio::runtime::Handle,
@@ -115,32 +123,49 @@ impl Service {
             return Err(Problem::new(Code::MissingGoal, "say what the session is for")
                 .next("start with a goal", "longhaul run --brain playbook:FILE \"GOAL\""));
         }
+        let (mode, limits) = self.bounds(&request)?;
         let Some(brain) = request.brain else {
             return Err(brains::no_brain());
         };
-        let brain = self
-            .blocking(move |journal| brains::pin(&brain, journal.blobs()))
+        let (walls, wish) = (Arc::clone(&self.sandbox), request.workspace.sandbox);
+        let limiting = Arc::clone(&self.limiting);
+        let (sandbox, brain) = self
+            .blocking(move |journal| {
+                let sandbox = walls.agree(wish)?;
+                limiting.agree(sandbox)?;
+                Ok((sandbox, brains::pin(&brain, journal.blobs())?))
+            })
             .await?;
         Ok(longhaul_actors::session::Start {
             by: Actor::human(OWNER),
             key: request.key,
             goal: request.goal,
-            mode: request.mode,
+            mode,
             brain,
-            workspace: request.workspace,
-            limits: self.limits(&request.limits, request.resources),
+            workspace: WorkspaceSpec {
+                sandbox: Some(sandbox),
+                ..request.workspace
+            },
+            limits,
             metadata: request.metadata,
             fingerprint,
         })
     }
 
-    /// The bounds of a session: its own or the configured ones, and over them what it asks for its commands.
-    fn limits(&self, own: &Option<Limits>, resources: ResourcesWish) -> Limits {
-        let limits = own.unwrap_or(self.limits);
-        Limits {
-            resources: resources.over(limits.resources),
-            ..limits
+    /// How the session ends, and its bounds: a duration makes it a bounded run of that much active time (B-RUN-1).
+    fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
+        let mut limits = request.limits.unwrap_or(self.limits);
+        limits.resources = request.resources.over(limits.resources);
+        let Some(word) = &request.duration else {
+            return Ok((request.mode, limits));
+        };
+        let duration = RunDuration::parse(word)?;
+        if request.limits.is_some_and(|own| own.run_ms > 0) {
+            let detail = "the time of the run is given twice, by duration and by limits.runMs; leave one out";
+            return Err(Problem::new(Code::InvalidRequest, detail));
         }
+        limits.run_ms = duration.run_ms(self.until_done_ms);
+        Ok((Mode::Bounded, limits))
     }
 
     async fn page(&self, query: ListQuery) -> Result<ListPage, Problem> {

@@ -39,6 +39,7 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
         archived: state.archived,
         isolation: state.isolation.clone(),
         usage: state.usage,
+        run_limit_ms: Some(state.limits().run_ms).filter(|limit_ms| *limit_ms > 0),
         outcome: state.outcome.clone(),
         workspace: workspace(data, stream),
         quarantined: None,

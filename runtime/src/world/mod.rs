@@ -5,6 +5,7 @@ mod folders;
 mod gate;
 mod hands;
 mod output;
+mod owner;
 mod workspace;
 
 pub(crate) use folders::SessionFolder;

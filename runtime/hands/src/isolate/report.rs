@@ -129,7 +129,9 @@ pub(crate) fn main_if_probe() {
     let code = match walls.and_then(|walls| try_it(&walls)) {
         Ok(answer) => {
             let text = serde_json::to_string(&answer).unwrap_or_default();
-            i32::from(io::stdout().write_all(text.as_bytes()).is_err())
+            let mut stdout = io::stdout();
+            let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+            i32::from(written.is_err())
         }
         Err(_) => 1,
     };

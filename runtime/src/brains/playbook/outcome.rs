@@ -94,6 +94,9 @@ impl Outcome {
                     Verdict::DiskFull { .. } => {
                         Self::Failed("it wanted more of the disk than it may have and was killed".into())
                     }
+                    Verdict::SandboxViolation => {
+                        Self::Failed("it was killed for a forbidden system call".into())
+                    }
                     Verdict::SandboxError { detail } => Self::Failed(format!("the sandbox failed: {detail}")),
                 }
             }

@@ -2,11 +2,11 @@
 
 use longhaul_actors::session::{
     AgentMessage, AgentQuestion, AnswerEnd, ArtifactCreated, CommandRun, Completed, Failed, FileWasRead,
-    FileWritten, JournalGap, ModelCompleted, ModelStarted, PauseRequested, Paused, Resumed, RuntimeCrashed,
-    RuntimeRestarted, SandboxReady, SandboxSetupFailed, SandboxStarting, SendMode, SessionStarted,
-    StopRequested, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown,
-    ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage, Used, UserMessage,
-    Verdict,
+    FileWritten, Isolation, JournalGap, ModelCompleted, ModelStarted, PauseRequested, Paused, Resumed,
+    RuntimeCrashed, RuntimeRestarted, SandboxReady, SandboxSetupFailed, SandboxStarting, SendMode,
+    SessionStarted, StopRequested, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed,
+    ToolOutcomeUnknown, ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage,
+    Used, UserMessage, Verdict,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -176,6 +176,29 @@ fn of_step(record: &RecordView) -> Option<String> {
     }
 }
 
+/// `isolated (namespaces root user capabilities seccomp landlock:7 proc), network none`.
+fn isolation(it: &Isolation) -> String {
+    let layers = it.layers.iter().map(|layer| match it.landlock_abi {
+        Some(abi) if layer == "landlock" => format!("landlock:{abi}"),
+        _ => layer.clone(),
+    });
+    let layers = layers.collect::<Vec<_>>().join(" ");
+    let layers = if layers.is_empty() {
+        layers
+    } else {
+        format!(" ({layers})")
+    };
+    let network = it
+        .network
+        .as_ref()
+        .map_or(String::new(), |network| format!(", network {network}"));
+    let limits = it
+        .limits
+        .as_ref()
+        .map_or(String::new(), |limits| format!(", limits {}", limits.by));
+    format!("isolation {}{layers}{network}{limits}", it.mode)
+}
+
 fn of_runtime(record: &RecordView) -> Option<String> {
     let data = &record.stored.data;
     match record.type_name.as_str() {
@@ -183,13 +206,7 @@ fn of_runtime(record: &RecordView) -> Option<String> {
             0 | 1 => String::new(),
             generation => format!("number {generation}"),
         }),
-        "sandbox.ready" => say(data, |it: SandboxReady| {
-            let limits = it.isolation.limits.map(|limits| format!("limits {}", limits.by));
-            join([
-                format!("isolation {}", it.isolation.mode),
-                limits.unwrap_or_default(),
-            ])
-        }),
+        "sandbox.ready" => say(data, |it: SandboxReady| isolation(&it.isolation)),
         "sandbox.setup_failed" => say(data, |it: SandboxSetupFailed| colon(&it.code, &it.detail)),
         "runtime.crashed" => say(data, |it: RuntimeCrashed| {
             colon(
@@ -237,6 +254,7 @@ fn verdict(verdict: &Verdict) -> String {
         Verdict::ExecFailed { detail } => format!("not started ({detail})"),
         Verdict::DiskFull { limit } if limit.is_empty() => "disk full".into(),
         Verdict::DiskFull { limit } => format!("disk full ({})", limit.replace('_', " ")),
+        Verdict::SandboxViolation => "killed for a forbidden system call".into(),
         Verdict::SandboxError { detail } => format!("sandbox failed ({detail})"),
     }
 }

@@ -117,6 +117,7 @@ pub(crate) mod tests {
             unread: 1,
             archived: false,
             isolation: Some("process".into()),
+            run_limit_ms: None,
             usage: Usage {
                 active_ms: 1250,
                 ..Usage::default()
