@@ -16,6 +16,7 @@ use rustix::process::Signal;
 
 use crate::dir::{self, STDERR, STDOUT, State};
 use crate::procs::{self, Sent};
+use crate::sabotage;
 use crate::shim;
 use crate::spec::Spec;
 
@@ -87,10 +88,12 @@ pub fn launch(shim_exe: &Path, dir: &Path, spec: &Spec) -> Result<Launched, Laun
     }
     dir::write_wish(&dir, spec).map_err(not_started("writing its spec"))?;
     // No pre_exec: with it std could not use vfork, and a fork costs page tables of a large runtime.
-    let status = Command::new(shim_exe)
-        .arg("shim")
-        .arg(&dir)
-        .env_clear()
+    let mut shim = Command::new(shim_exe);
+    shim.arg("shim").arg(&dir).env_clear();
+    if let Some(breach) = sabotage::chosen() {
+        shim.env(sabotage::VARIABLE, breach);
+    }
+    let status = shim
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
