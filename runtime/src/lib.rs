@@ -36,6 +36,8 @@ mod folds;
 pub mod http;
 mod janitor;
 mod limiting;
+#[cfg(feature = "server")]
+mod lineage;
 mod runtime;
 pub mod sandbox;
 mod service;

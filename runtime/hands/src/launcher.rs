@@ -14,12 +14,13 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
 
 use crate::dir::STDIN;
+use crate::egress::Proxy;
 use crate::files::{FileError, Workspace};
-use crate::isolate::{self, Fault, Job, Step};
+use crate::isolate::{self, Doorkeeper, Fault, Job, Step};
 use crate::limits::{Group, Rlimits};
 use crate::spec::{CommandLine, STEP_VARIABLE, Spec, Verdict};
 use crate::sys::{self, Fork};
-use crate::walls::{INSIDE_HOME, INSIDE_TMP, Walls};
+use crate::walls::{INSIDE_HOME, INSIDE_TMP, Network, Walls};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -41,9 +42,10 @@ pub(crate) struct Started {
     pub(crate) pid: Pid,
     /// Of an isolated command: where init says how it ended.
     pub(crate) told: Option<OwnedFd>,
-    /// Of an isolated command with a way out: the listener inside its network.
-    #[allow(dead_code, reason = "the proxy takes it")]
-    pub(crate) listener: Option<OwnedFd>,
+    /// Of an isolated command with a way out: who serves it.
+    pub(crate) proxy: Option<Proxy>,
+    /// Of an isolated service: who lets later commands in.
+    pub(crate) doorkeeper: Option<Doorkeeper>,
     /// Read ends, non-blocking.
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
@@ -80,19 +82,40 @@ fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path, group: Option<&Group>)
         rlimits: Rlimits::of(&spec.limits, group.is_some(), true),
         program: Some(program),
     };
-    let adopt = |init| group.map_or(Ok(()), |group| group.take(init));
-    let started = isolate::start(walls, job, &mut |init| {
-        adopt(init).map_err(Fault::of(Step::Cgroup))
-    })
-    .map_err(|fault| match fault.step {
-        Step::Exec => exec_failed(&name, &io::Error::from_raw_os_error(fault.errno)),
-        step => setup_failed(step.name(), fault.errno),
-    })?;
+    let mut proxy = None;
+    let mut serve = |listener| {
+        proxy = Some(Proxy::start(listener, dir).map_err(Fault::of(Step::Proxy))?);
+        Ok(())
+    };
+    let mut adopt = |init| {
+        group
+            .map_or(Ok(()), |group| group.take(init))
+            .map_err(Fault::of(Step::Cgroup))
+    };
+    let started = isolate::start(walls, job, &mut adopt, &mut serve);
+    let started = match started {
+        Ok(started) => started,
+        Err(fault) => {
+            if let Some(proxy) = proxy {
+                proxy.end();
+            }
+            return Err(match fault.step {
+                Step::Exec => exec_failed(&name, &io::Error::from_raw_os_error(fault.errno)),
+                step => setup_failed(step.name(), fault.errno),
+            });
+        }
+    };
+    // Only a service is there for as long as later commands may come. Without a doorkeeper they are refused by name.
+    let is_service = spec.wall_ms.is_none();
+    let doorkeeper = is_service
+        .then(|| Doorkeeper::open(dir, started.door).ok())
+        .flatten();
     never_block(&[&stdout, &stderr])?;
     Ok(Started {
         pid: started.init,
         told: Some(started.status),
-        listener: started.listener,
+        proxy,
+        doorkeeper,
         stdout,
         stderr,
     })
@@ -173,7 +196,8 @@ fn start_bare(spec: &Spec, dir: &Path, group: Option<&Group>) -> Result<Started,
     Ok(Started {
         pid,
         told: None,
-        listener: None,
+        proxy: None,
+        doorkeeper: None,
         stdout,
         stderr,
     })
@@ -301,6 +325,20 @@ fn environment(spec: &Spec) -> Vec<(Vec<u8>, Vec<u8>)> {
     set(b"HOME", home.as_os_str().as_bytes());
     set(b"TMPDIR", tmp.as_os_str().as_bytes());
     set(b"LANG", b"C.UTF-8");
+    if let Some(walls) = spec
+        .walls
+        .as_ref()
+        .filter(|walls| walls.network == Network::Proxy)
+    {
+        let proxy = format!("http://{}", walls.proxy);
+        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+            set(name.as_bytes(), proxy.as_bytes());
+        }
+        // Services are reached directly.
+        for name in ["no_proxy", "NO_PROXY"] {
+            set(name.as_bytes(), b"localhost,127.0.0.1,::1");
+        }
+    }
     for (name, value) in &spec.env {
         set(name.as_bytes(), value.as_bytes());
     }

@@ -4,27 +4,26 @@
 //! environment variable `LONGHAUL_SABOTAGE` names the one promise that is broken. `just sabotage` runs the list, which
 //! stands in `tests/bin/sabotage.rs`.
 
-/// Where the name of the promise stands.
-pub(crate) const VARIABLE: &str = "LONGHAUL_SABOTAGE";
-
-/// The promise that this process was told to break: its shims are told too, which inherit nothing else.
-#[cfg(feature = "sabotage")]
-pub(crate) fn chosen() -> Option<&'static str> {
-    static CHOSEN: std::sync::LazyLock<Option<String>> =
-        std::sync::LazyLock::new(|| std::env::var(VARIABLE).ok());
-    CHOSEN.as_deref()
-}
-
-/// The promise that this process was told to break: none, without the feature.
-#[cfg(not(feature = "sabotage"))]
-pub(crate) const fn chosen() -> Option<&'static str> {
-    None
-}
-
 /// Whether this process was told to break the promise of this name.
 #[cfg(feature = "sabotage")]
 pub(crate) fn is_on(name: &str) -> bool {
-    chosen() == Some(name)
+    static CHOSEN: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("LONGHAUL_SABOTAGE").ok());
+    CHOSEN.as_deref() == Some(name)
+}
+
+/// What a process that begins with an empty environment is told all the same.
+#[cfg(feature = "sabotage")]
+pub(crate) fn passed_on() -> Option<(&'static str, String)> {
+    let name = "LONGHAUL_SABOTAGE";
+    std::env::var(name).ok().map(|chosen| (name, chosen))
+}
+
+/// Nothing, without the feature.
+#[cfg(not(feature = "sabotage"))]
+#[inline(always)]
+pub(crate) const fn passed_on() -> Option<(&'static str, String)> {
+    None
 }
 
 /// Whether this process was told to break the promise of this name: never, without the feature.

@@ -20,7 +20,8 @@ use rustix::process::{self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use crate::capture::Capture;
 use crate::dir::{self, Lock, REFUSAL, STDERR, STDOUT};
 use crate::disk::DiskWatch;
-use crate::isolate::{self, Ended};
+use crate::egress::{self, Proxy};
+use crate::isolate::{self, Doorkeeper, Ended};
 use crate::launcher::{self, Started};
 use crate::limits::{DiskLimit, Group, Usage};
 use crate::procs;
@@ -43,16 +44,20 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 const SURVIVORS_LISTED: usize = 64;
 
-/// Becomes the shim if the program was called as `PROGRAM shim DIR`, and then never returns.
+/// Becomes the shim if the program was called as `PROGRAM shim DIR`, or the proxy of a command if it was called as
+/// `PROGRAM egress DIR` by a shim, and then never returns.
 ///
 /// Must come first in `main`: before any thread is started and before any descriptor is opened that matters.
 pub fn main_if_shim() {
     crate::isolate::main_if_probe();
     let mut args = std::env::args_os().skip(1);
-    if let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next())
-        && verb == OsStr::new("shim")
-    {
-        run(&PathBuf::from(dir));
+    if let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next()) {
+        let dir = PathBuf::from(dir);
+        if verb == OsStr::new("shim") {
+            run(&dir);
+        } else if verb == OsStr::new(egress::VERB) {
+            egress::run(&dir);
+        }
     }
 }
 
@@ -356,6 +361,8 @@ struct Watch<'a> {
     main: Pid,
     /// Of an isolated command: where its init has said how it ended.
     told: Option<OwnedFd>,
+    proxy: Option<Proxy>,
+    doorkeeper: Option<Doorkeeper>,
     /// Open read ends with what has come through them.
     pipes: [Option<OwnedFd>; 2],
     streams: [Capture; 2],
@@ -381,6 +388,8 @@ impl<'a> Watch<'a> {
             signals,
             main: started.pid,
             told: started.told,
+            proxy: started.proxy,
+            doorkeeper: started.doorkeeper,
             pipes: [Some(started.stdout), Some(started.stderr)],
             streams,
             buffer: vec![0; 64 << 10],
@@ -545,6 +554,7 @@ impl<'a> Watch<'a> {
     fn sleep_and_read(&mut self, patience: Option<Duration>) {
         let ready = {
             let mut fds = vec![PollFd::new(self.signals, PollFlags::IN)];
+            let bell = self.doorkeeper.as_ref().map(Doorkeeper::bell);
             let open: Vec<usize> = (0..2).filter(|i| self.pipes[*i].is_some()).collect();
             fds.extend(
                 self.pipes
@@ -552,11 +562,20 @@ impl<'a> Watch<'a> {
                     .flatten()
                     .map(|pipe| PollFd::new(pipe, PollFlags::IN)),
             );
+            let pipes_end = fds.len();
+            fds.extend(bell.as_ref().map(|bell| PollFd::new(bell, PollFlags::IN)));
             // Interrupted or failed: the caller looks at everything anyway.
             let _ = poll(&mut fds, patience.map(timespec).as_ref());
-            let ready = |(i, fd): (usize, &PollFd<'_>)| (!fd.revents().is_empty()).then_some(i);
+            let ready = |(i, fd): (usize, &PollFd<'_>)| is_ready(fd).then_some(i);
+            if let Some(doorkeeper) = self
+                .doorkeeper
+                .as_ref()
+                .filter(|_| fds[pipes_end..].iter().any(is_ready))
+            {
+                doorkeeper.answer();
+            }
             open.into_iter()
-                .zip(&fds[1..])
+                .zip(&fds[1..pipes_end])
                 .filter_map(ready)
                 .collect::<Vec<usize>>()
         };
@@ -620,6 +639,10 @@ impl<'a> Watch<'a> {
     /// Whoever leaves the group or the session, or loses its parent, still descends from the shim, its reaper.
     fn kill_the_tree(&mut self) -> Vec<u32> {
         let give_up = Instant::now() + KILL_PATIENCE;
+        if let Some(proxy) = self.proxy.take() {
+            // It has written down whatever it denied before the command heard of it.
+            proxy.end();
+        }
         let _ = process::kill_process_group(self.main, Signal::KILL);
         if let Some(group) = self.bounds.group {
             group.kill();
@@ -672,6 +695,10 @@ impl<'a> Watch<'a> {
             while let Ok(128) = rustix::io::read(self.signals, &mut info) {}
         }
     }
+}
+
+fn is_ready(fd: &PollFd<'_>) -> bool {
+    !fd.revents().is_empty()
 }
 
 fn raw(pid: Pid) -> u32 {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::Egress;
 use crate::limits::{DiskLimit, Groups, Limits, Usage};
 use crate::walls::Walls;
 
@@ -92,6 +93,9 @@ pub struct Spec {
     /// Where its control group is made. None: each process is limited by itself.
     #[serde(default)]
     pub groups: Option<Groups>,
+    /// The one way out of a sandbox without network; none without it. Without walls nothing can hold a command to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
     /// The walls of an isolated command; without any it runs as the runtime's own user does.
     #[serde(default)]
     pub walls: Option<Walls>,
@@ -120,6 +124,7 @@ impl Spec {
             idle_ms: None,
             limits: Limits::default(),
             groups: None,
+            egress: None,
             walls: None,
         }
     }

@@ -88,12 +88,11 @@ pub fn launch(shim_exe: &Path, dir: &Path, spec: &Spec) -> Result<Launched, Laun
     }
     dir::write_wish(&dir, spec).map_err(not_started("writing its spec"))?;
     // No pre_exec: with it std could not use vfork, and a fork costs page tables of a large runtime.
-    let mut shim = Command::new(shim_exe);
-    shim.arg("shim").arg(&dir).env_clear();
-    if let Some(breach) = sabotage::chosen() {
-        shim.env(sabotage::VARIABLE, breach);
-    }
-    let status = shim
+    let status = Command::new(shim_exe)
+        .arg("shim")
+        .arg(&dir)
+        .env_clear()
+        .envs(sabotage::passed_on())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

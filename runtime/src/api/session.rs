@@ -178,6 +178,9 @@ pub struct SessionView {
     /// The step under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepView>,
+    /// What waits for a human's decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<WaitingView>,
     /// Messages that no turn has taken.
     pub unread: usize,
     /// Whether it can only be read.
@@ -202,6 +205,19 @@ pub struct SessionView {
     /// Opaque JSON text it was started with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+}
+
+/// A request for approval that waits for a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingView {
+    /// Its id.
+    pub id: String,
+    /// The record that asks.
+    pub seq: u64,
+    /// When it counts as denied if nobody decides, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
 }
 
 /// A step under way.

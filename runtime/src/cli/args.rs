@@ -30,6 +30,17 @@ pub(super) struct Cli {
     )]
     pub(super) data: Option<PathBuf>,
 
+    /// The policy file by which acts are judged here [default: policy.toml in the data directory, if it is there]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LONGHAUL_POLICY",
+        hide_env_values = true,
+        global = true,
+        help_heading = EVERYWHERE
+    )]
+    pub(super) policy: Option<PathBuf>,
+
     /// One JSON object per line instead of text, problems too
     #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(super) json: bool,
@@ -51,9 +62,10 @@ Exit codes:
   3  not authorised         8  damaged journal
   4  conflict             130  interrupted
 
-Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), LONGHAUL_URL (where runUrl begins, \
-default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, default 24), LONGHAUL_SANDBOX (as \
---sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), NO_COLOR.";
+Environment: LONGHAUL_DATA (data directory), LONGHAUL_POLICY (policy file), LONGHAUL_LOG (log filter, default warn), \
+LONGHAUL_URL (where runUrl begins, default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, \
+default 24), LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
+NO_COLOR.";
 
 const AFTER_RUN: &str = "\
 Examples:
@@ -71,6 +83,11 @@ returns.
 
 Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
 canceled, 6 out of credits or budget, 7 it waits for a human.";
+
+const AFTER_APPROVALS: &str = "\
+An approval covers exactly the act that is shown, once: its arguments, folder, environment, standard input, and what stands \
+in the scripts it runs. Where any of that changes, it is asked for again. Every decision needs grounds, which are kept. \
+A process that acts for an agent cannot decide (self_approval).";
 
 const AFTER_ADOPT: &str = "\
 Adopt a session only where it is to live from now on: nobody can see from here whether another copy still runs. What was \
@@ -115,6 +132,9 @@ pub(super) enum Verb {
     Cancel(Cancel),
     /// Make a session that has ended read-only
     Archive(Which),
+    /// Decide what agents may do that is not theirs to decide
+    #[command(after_help = AFTER_APPROVALS)]
+    Approvals(Approvals),
     /// Write a session to one file, for another place
     Export(Export),
     /// Take in a session from a file; it is only read here until it is adopted
@@ -354,6 +374,55 @@ pub(super) struct Ls {
 pub(super) struct Which {
     /// Which session
     pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approvals {
+    #[command(subcommand)]
+    pub(super) verb: ApprovalsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ApprovalsVerb {
+    /// List what waits for a decision
+    Ls(ListApprovals),
+    /// Show one request: the whole act, and why it asks
+    Show(WhichApproval),
+    /// Let the act be done, once
+    Approve(Approve),
+    /// Refuse the act; the agent is told why, and goes on
+    Deny(Deny),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListApprovals {
+    /// Every request of this session, decided or not
+    #[arg(long, value_name = "ID")]
+    pub(super) session: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WhichApproval {
+    /// Which request
+    pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approve {
+    /// Which request, by its whole id
+    pub(super) id: String,
+    /// On what grounds, at most 4 KiB
+    #[arg(long, value_name = "TEXT")]
+    pub(super) evidence: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Deny {
+    /// Which request, by its whole id
+    pub(super) id: String,
+    /// Why, at most 4 KiB; the agent is told
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: String,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ mod reach;
 mod render;
 mod ui;
 
+mod approvals;
 mod attend;
 mod completions;
 mod demo;
@@ -87,7 +88,7 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
     if let Verb::Completions(args) = cli.verb {
         return completions::completions(args, ui);
     }
-    let mut place = Place::find(cli.data)?;
+    let mut place = Place::find(cli.data, cli.policy)?;
     match &cli.verb {
         Verb::Run(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
         Verb::Autonomous(args) => match &args.verb {
@@ -128,6 +129,7 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Resume(args) => wishes::resume(args, &place, ui).await,
         Verb::Cancel(args) => wishes::cancel(args, &place, ui).await,
         Verb::Archive(args) => wishes::archive(args, &place, ui).await,
+        Verb::Approvals(approvals) => approvals::approvals(approvals.verb, &place, ui).await,
         Verb::Du(args) => room::du(&args, &place, ui),
         Verb::Rm(args) => room::rm(args, &place, ui).await,
         Verb::Gc(args) => room::gc(args, &place, ui).await,

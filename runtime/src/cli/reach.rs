@@ -24,11 +24,12 @@ pub(super) struct Place {
     limiting: LimitOptions,
     resources: ResourcesWish,
     sandbox: SandboxOptions,
+    policy: Option<PathBuf>,
 }
 
 impl Place {
     /// The one that was named (by flag or by `LONGHAUL_DATA`), else the one of this user.
-    pub(super) fn find(named: Option<PathBuf>) -> Result<Self, Problem> {
+    pub(super) fn find(named: Option<PathBuf>, policy: Option<PathBuf>) -> Result<Self, Problem> {
         let data = named
             .or_else(|| of_user(|name| std::env::var_os(name)))
             .ok_or_else(|| {
@@ -45,6 +46,7 @@ impl Place {
             data,
             limiting: LimitOptions::default(),
             resources: ResourcesWish::default(),
+            policy,
             sandbox: SandboxOptions::default(),
         })
     }
@@ -140,6 +142,7 @@ impl Place {
         options.sandbox = self.sandbox.clone();
         options.limiting = self.limiting.clone();
         options.limits.resources = self.resources.over(options.limits.resources);
+        options.policy.clone_from(&self.policy);
         // A dormant runtime is gone in a moment and answers nobody.
         options.socket = (mode != Mode::Dormant)
             .then(|| joints::socket_of(&self.data))

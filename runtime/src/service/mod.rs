@@ -4,6 +4,7 @@
 //! actor, and each is on disk before it is answered.
 
 mod address;
+mod approvals;
 mod mend;
 mod problems;
 mod records;
@@ -23,8 +24,9 @@ use longhaul_actors::{RecoverError, Registry};
 use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
 
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
-    RunDuration, Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
+    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Decide, EventsPage, EventsQuery,
+    ListPage, ListQuery, Pause, Problem, Quarantined, RunDuration, Send as SendMessage, SessionView, Start,
+    Started, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
@@ -36,6 +38,8 @@ pub(crate) use self::address::address;
 #[cfg(feature = "cli")]
 pub(crate) use self::address::keyed;
 use self::address::resolve;
+#[cfg(feature = "cli")]
+pub(crate) use self::approvals::{meant, no_such};
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
 pub(crate) use self::view::view;
@@ -136,6 +140,12 @@ impl Service {
                 Ok((sandbox, brains::pin(&brain, journal.blobs())?))
             })
             .await?;
+        let reading = longhaul_policy::goal::read(&request.goal);
+        let forbidden = reading
+            .forbidden
+            .iter()
+            .map(|category| category.name().to_owned())
+            .collect();
         Ok(longhaul_actors::session::Start {
             by: Actor::human(OWNER),
             key: request.key,
@@ -147,7 +157,10 @@ impl Service {
                 ..request.workspace
             },
             limits,
+            network: Vec::new(),
             metadata: request.metadata,
+            terms: None,
+            forbidden,
             fingerprint,
         })
     }
@@ -292,6 +305,7 @@ impl Control for Service {
             id,
             Command::Resume {
                 by: Actor::human(OWNER),
+                budget: None,
             },
         )
         .boxed()
@@ -324,6 +338,18 @@ impl Control for Service {
 
     fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
         self.take_on(id).boxed()
+    }
+
+    fn approvals(&self, query: ApprovalsQuery) -> Answer<'_, ApprovalsPage> {
+        self.requests(query).boxed()
+    }
+
+    fn approval<'a>(&'a self, id: &'a str) -> Answer<'a, ApprovalView> {
+        self.request(id).boxed()
+    }
+
+    fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
+        self.decided(id, request).boxed()
     }
 
     fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {

@@ -331,7 +331,9 @@ impl LocalHands {
                 let contents = files.read(Path::new(&path), ARTIFACT_LIMIT)?;
                 self.artifact(kind, path, &contents.bytes, active_ms())
             }
-            Tool::Exec(_) | Tool::Patch(_) => Err(refused("internal", "a command is no file tool")),
+            Tool::Exec(_) | Tool::Patch(_) | Tool::Service(_) => {
+                Err(refused("internal", "a command is no file tool"))
+            }
         }
     }
 

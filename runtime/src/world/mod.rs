@@ -6,7 +6,10 @@ mod gate;
 mod hands;
 mod output;
 mod owner;
+mod policy;
+mod repository;
 mod workspace;
 
 pub(crate) use folders::SessionFolder;
 pub(crate) use hands::LocalHands;
+pub(crate) use policy::{PolicyGate, load as load_policy};

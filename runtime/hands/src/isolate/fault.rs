@@ -31,6 +31,7 @@ pub(crate) enum Step {
     ReadOnlyRoot,
     Loopback,
     Listener,
+    Proxy,
     Hostname,
     Fork,
     Session,
@@ -46,7 +47,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 37] = [
+    const ALL: [(Self, &'static str); 38] = [
         (Self::Pipe, "pipe"),
         (Self::Namespaces, "namespaces"),
         (Self::Handshake, "handshake"),
@@ -72,6 +73,7 @@ impl Step {
         (Self::ReadOnlyRoot, "read_only_root"),
         (Self::Loopback, "loopback"),
         (Self::Listener, "listener"),
+        (Self::Proxy, "proxy"),
         (Self::Hostname, "hostname"),
         (Self::Fork, "fork"),
         (Self::Session, "session"),

@@ -30,7 +30,7 @@ use crate::files::Workspace;
 use crate::launcher::Program;
 use crate::limits::Rlimits;
 use crate::sys::{self, Fork};
-use crate::walls::{INSIDE_PROXY, INSIDE_WORKSPACE, Network, Walls};
+use crate::walls::{INSIDE_WORKSPACE, Network, Walls};
 
 /// Words on the socket between init and the shim.
 pub(crate) const READY: u8 = b'r';
@@ -129,7 +129,11 @@ fn build(walls: &Walls, job: &Job<'_>, link: BorrowedFd<'_>) -> Result<(), Fault
     namespaces::furnish()?;
     match walls.network {
         Network::None => Ok(()),
-        Network::Proxy => hand_out_listener(link).map_err(Fault::of(Step::Listener)),
+        Network::Proxy => {
+            hand_out_listener(walls, link).map_err(Fault::of(Step::Listener))?;
+            // The command begins when somebody serves it.
+            await_word(link, GO).map_err(Fault::of(Step::Handshake))
+        }
     }
 }
 
@@ -165,8 +169,8 @@ pub(crate) fn await_word(link: BorrowedFd<'_>, expected: u8) -> Result<(), rusti
 }
 
 /// Listens inside, and gives the listener to the shim, outside.
-fn hand_out_listener(link: BorrowedFd<'_>) -> io::Result<()> {
-    let listener = std::net::TcpListener::bind(INSIDE_PROXY)?;
+fn hand_out_listener(walls: &Walls, link: BorrowedFd<'_>) -> io::Result<()> {
+    let listener = std::net::TcpListener::bind(walls.proxy)?;
     let descriptors = [listener.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);

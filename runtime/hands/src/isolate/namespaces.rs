@@ -18,8 +18,8 @@ pub(crate) const INSIDE_ID: u32 = 1000;
 /// later, when the child is where it is to stay.
 pub(crate) fn fork() -> io::Result<Fork> {
     let all = [
-        ("share-the-processes", namespaces::PID),
         ("share-the-network", namespaces::NET),
+        ("", namespaces::PID),
         ("", namespaces::USER),
         ("", namespaces::MOUNT),
         ("", namespaces::IPC),

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::fault::{Fault, Step};
 use super::init::Job;
 use crate::limits::Rlimits;
-use crate::sys;
 use crate::walls::{Network, ProcMount, Walls};
+use crate::{sabotage, sys};
 
 /// What stands between an isolated command and the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -84,6 +84,7 @@ pub fn probe(shim_exe: &Path, walls: &Walls) -> Result<IsolationReport, Refusal>
         let mut child = Command::new(shim_exe)
             .arg(VERB)
             .env_clear()
+            .envs(sabotage::passed_on())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -153,7 +154,7 @@ fn try_it(walls: &Walls) -> io::Result<Answer> {
         rlimits: Rlimits::default(),
         program: None,
     };
-    let built = super::start(walls, job, &mut |_| Ok(()));
+    let built = super::start(walls, job, &mut |_| Ok(()), &mut |_| Ok(()));
     Ok(match built {
         Ok(sandbox) => {
             let _ = process::waitid(WaitId::Pid(sandbox.init), WaitIdOptions::EXITED);

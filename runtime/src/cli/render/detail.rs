@@ -1,9 +1,10 @@
 //! What a record says, in one short line for a person.
 
 use longhaul_actors::session::{
-    AgentMessage, AgentQuestion, AnswerEnd, ArtifactCreated, CommandRun, Completed, Failed, FileWasRead,
-    FileWritten, Isolation, JournalGap, ModelCompleted, ModelStarted, PauseRequested, Paused, Resumed,
-    RuntimeCrashed, RuntimeRestarted, SandboxReady, SandboxSetupFailed, SandboxStarting, SendMode,
+    AgentMessage, AgentQuestion, AnswerEnd, ApprovalCanceled, ApprovalDecided, ApprovalDecision,
+    ApprovalExpired, ApprovalRequested, ArtifactCreated, CommandRun, Completed, Failed, FileWasRead,
+    FileWritten, Isolation, JournalGap, ModelCompleted, ModelStarted, PauseRequested, Paused, PolicyDenied,
+    Resumed, RuntimeCrashed, RuntimeRestarted, SandboxReady, SandboxSetupFailed, SandboxStarting, SendMode,
     SessionStarted, StopRequested, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed,
     ToolOutcomeUnknown, ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage,
     Used, UserMessage, Verdict,
@@ -162,6 +163,29 @@ fn of_step(record: &RecordView) -> Option<String> {
         }),
         "tool.outcome_unknown" => say(data, |it: ToolOutcomeUnknown| {
             format!("step {}, {}", it.step, it.why)
+        }),
+        "policy.denied" => say(data, |it: PolicyDenied| {
+            colon(
+                &format!("step {}, {} forbids {}", it.step, it.rule, it.action),
+                &it.detail,
+            )
+        }),
+        "approval.requested" => say(data, |it: ApprovalRequested| {
+            format!(
+                "step {}, {}: {} ({}, risk {})",
+                it.step, it.id, it.action, it.category, it.risk
+            )
+        }),
+        "approval.decided" => say(data, |it: ApprovalDecided| {
+            let said = match it.decision {
+                ApprovalDecision::Approve => "approved",
+                ApprovalDecision::Deny => "denied",
+            };
+            format!("{said} by {}: {}", it.by, it.evidence)
+        }),
+        "approval.expired" => say(data, |it: ApprovalExpired| it.id),
+        "approval.canceled" => say(data, |it: ApprovalCanceled| {
+            format!("{}, {}", word(&it.reason), it.id)
         }),
         "artifact.created" => say(data, |it: ArtifactCreated| {
             format!(
@@ -446,6 +470,29 @@ mod tests {
                 "artifact.created",
                 json!({ "step": 7, "kind": "patch", "name": "changes.patch", "sha256": "abc", "bytes": 10 }),
                 "patch changes.patch, 10 B, sha256 abc",
+            ),
+            (
+                "policy.denied",
+                json!({ "step": 7, "tool": "exec", "action": "git push", "digest": "d", "category": "publish",
+                        "rule": "goal", "detail": "the goal forbids it" }),
+                "step 7, goal forbids git push: the goal forbids it",
+            ),
+            (
+                "approval.requested",
+                json!({ "id": "ap_1", "step": 7, "tool": "exec", "action": "git push", "digest": "d",
+                        "category": "publish", "risk": "high", "rule": "git-push" }),
+                "step 7, ap_1: git push (publish, risk high)",
+            ),
+            (
+                "approval.decided",
+                json!({ "id": "ap_1", "decision": "approve", "by": "local", "evidence": "read it", "digest": "d" }),
+                "approved by local: read it",
+            ),
+            ("approval.expired", json!({ "id": "ap_1" }), "ap_1"),
+            (
+                "approval.canceled",
+                json!({ "id": "ap_1", "reason": "turn_ended" }),
+                "turn ended, ap_1",
             ),
             ("sandbox.starting", json!({ "generation": 2 }), "number 2"),
             (
