@@ -1,6 +1,6 @@
 //! Sessions as they are shown, and the requests that act on them.
 
-use longhaul_actors::session::{Limits, Mode, SendMode, Usage, WorkspaceSpec};
+use longhaul_actors::session::{Limits, Mode, ResourcesWish, SendMode, Usage, WorkspaceSpec};
 use longhaul_journal::StreamId;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,9 @@ pub struct Start {
     // Left out where it is absent: the fingerprint of a request must not change with the version that takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
+    /// What one of its commands may use; what is absent is as in `limits`, or as configured.
+    #[serde(skip_serializing_if = "ResourcesWish::is_empty")]
+    pub resources: ResourcesWish,
     /// Opaque JSON text of at most 16 KB, returned byte-equal.
     pub metadata: Option<String>,
 }

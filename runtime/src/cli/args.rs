@@ -9,6 +9,7 @@ use longhaul_actors::session::{Sandbox, SendMode};
 use longhaul_journal::Level;
 
 use super::demo;
+use super::limits::{LimitingArgs, ResourceArgs};
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::sandbox::{ProcMount, SandboxOptions};
@@ -202,6 +203,10 @@ pub(super) struct Run {
     pub(super) shown: Shown,
     #[command(flatten)]
     pub(super) walls: WallArgs,
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -228,6 +233,8 @@ pub(super) struct Attach {
     pub(super) shown: Shown,
     #[command(flatten)]
     pub(super) walls: WallArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -259,6 +266,10 @@ enum LevelArg {
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
     #[command(flatten)]
     pub(super) walls: WallArgs,
     /// Let sessions that ask for it run commands without walls
@@ -317,6 +328,8 @@ pub(super) enum ProcArg {
 pub(super) enum RequireArg {
     /// The kernel's own rules about files (Linux 5.13)
     Landlock,
+    /// A control group for each command; the same as --limits=cgroup
+    Cgroup,
 }
 
 impl WallArgs {
@@ -326,6 +339,11 @@ impl WallArgs {
             SandboxArg::Isolated => Sandbox::Isolated,
             SandboxArg::Process => Sandbox::Process,
         })
+    }
+
+    /// Whether commands must have control groups.
+    pub(super) fn requires_cgroup(&self) -> bool {
+        self.require.contains(&RequireArg::Cgroup)
     }
 
     /// How a runtime that is opened with these words walls commands in.

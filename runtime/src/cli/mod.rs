@@ -22,6 +22,7 @@ mod doctor;
 mod fold;
 mod guests;
 mod journal;
+mod limits;
 mod moving;
 mod patch;
 mod replay;
@@ -35,6 +36,8 @@ mod tail;
 mod wishes;
 
 use std::process::ExitCode;
+
+use longhaul_actors::session::ResourcesWish;
 
 use crate::api::{Code, Problem};
 use crate::sandbox::SandboxOptions;
@@ -86,6 +89,17 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         return completions::completions(args, ui);
     }
     let mut place = Place::find(cli.data, cli.policy)?;
+    match &cli.verb {
+        Verb::Run(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
+        Verb::Autonomous(args) => match &args.verb {
+            AutonomousVerb::Run(args) => {
+                place.hold(args.limiting.options(&args.walls), ResourcesWish::default())
+            }
+        },
+        Verb::Attach(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
+        Verb::Serve(args) => place.hold(args.limiting.options(&args.walls), args.resources.wish()),
+        _ => {}
+    }
     place.wall_in(match &cli.verb {
         Verb::Run(args) => args.walls.options(),
         Verb::Autonomous(args) => match &args.verb {

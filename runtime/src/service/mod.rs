@@ -32,6 +32,7 @@ use crate::api::{
 use crate::brains;
 use crate::control::{Answer, Control};
 use crate::folds::Folds;
+use crate::limiting::Limiting;
 use crate::sandbox::Sandboxing;
 
 pub(crate) use self::address::address;
@@ -65,6 +66,7 @@ pub(crate) struct Service {
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
     pub(crate) sandbox: Arc<Sandboxing>,
+    pub(crate) limiting: Arc<Limiting>,
     /// Active milliseconds of a run that goes on until it is done.
     pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
@@ -141,8 +143,13 @@ impl Service {
             return Err(brains::no_brain());
         };
         let (walls, wish) = (Arc::clone(&self.sandbox), request.workspace.sandbox);
+        let limiting = Arc::clone(&self.limiting);
         let (sandbox, brain) = self
-            .blocking(move |journal| Ok((walls.agree(wish)?, brains::pin(&brain, journal.blobs())?)))
+            .blocking(move |journal| {
+                let sandbox = walls.agree(wish)?;
+                limiting.agree(sandbox)?;
+                Ok((sandbox, brains::pin(&brain, journal.blobs())?))
+            })
             .await?;
         let reading = longhaul_policy::goal::read(&request.goal);
         let forbidden = reading
@@ -172,6 +179,7 @@ impl Service {
     /// How the session ends, and its bounds: a duration makes it a bounded run of that much active time (B-RUN-1).
     fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
         let mut limits = request.limits.unwrap_or(self.limits);
+        limits.resources = request.resources.over(limits.resources);
         let Some(word) = &request.duration else {
             return Ok((request.mode, limits));
         };
