@@ -14,7 +14,9 @@ const LIMIT: usize = 5;
 async fn open(directory: &Path) -> Runtime {
     let mut options = options(PROGRAM);
     options.active_sessions = None;
-    Runtime::open(directory, options).await.expect("the directory opens")
+    Runtime::open(directory, options)
+        .await
+        .expect("the directory opens")
 }
 
 fn request(brain: &str, key: &str, on_limit: OnLimit) -> Start {
@@ -34,7 +36,10 @@ fn waits(folder: &Path) -> String {
     std::fs::create_dir_all(&marks).expect("a folder");
     let (go, marks) = (go.display(), marks.display());
     let line = format!("touch {marks}/in.$$; until test -e {go}; do sleep 0.02; done; rm {marks}/in.$$");
-    playbook(folder, &format!("[[step]]\nrun = \"{line}\"\n\n[[step]]\nfinish = \"done\"\n"))
+    playbook(
+        folder,
+        &format!("[[step]]\nrun = \"{line}\"\n\n[[step]]\nfinish = \"done\"\n"),
+    )
 }
 
 /// Sessions that work now, as their logs have it.
@@ -55,7 +60,9 @@ async fn of_fifty_sessions_five_work_at_a_time_and_all_get_their_turn() {
     let runtime = open(&folder.path().join("data")).await;
     let control = runtime.control();
     let keys: Vec<String> = (0..50).map(|number| format!("job-{number}")).collect();
-    let starts = keys.iter().map(|key| control.start(request(&brain, key, OnLimit::Queue)));
+    let starts = keys
+        .iter()
+        .map(|key| control.start(request(&brain, key, OnLimit::Queue)));
     for started in futures_util::future::join_all(starts).await {
         started.expect("it is started");
     }
@@ -87,7 +94,10 @@ async fn of_fifty_sessions_five_work_at_a_time_and_all_get_their_turn() {
 
 /// When a session had a place: from its first record of work to its last.
 async fn span(control: &dyn Control, key: &str) -> (String, String) {
-    let page = control.events(key, EventsQuery::default()).await.expect("it has a log");
+    let page = control
+        .events(key, EventsQuery::default())
+        .await
+        .expect("it has a log");
     let of = |type_name: &str| {
         let found = page.events.iter().find(|record| record.type_name == type_name);
         found.unwrap_or_else(|| panic!("{type_name} of {key}")).ts.clone()
@@ -103,14 +113,19 @@ async fn of_fifty_that_would_not_wait_five_are_started() {
     let runtime = open(&folder.path().join("data")).await;
     let control = runtime.control();
     let keys: Vec<String> = (0..50).map(|number| format!("job-{number}")).collect();
-    let starts = keys.iter().map(|key| control.start(request(&brain, key, OnLimit::Reject)));
+    let starts = keys
+        .iter()
+        .map(|key| control.start(request(&brain, key, OnLimit::Reject)));
     let (mut started, mut rejected) = (0, 0);
     for answer in futures_util::future::join_all(starts).await {
         match answer {
             Ok(_) => started += 1,
             Err(problem) => {
                 assert_eq!(problem.code, Code::ConcurrencyLimit, "{problem:?}");
-                assert_eq!((problem.status, problem.active, problem.limit), (429, Some(LIMIT), Some(LIMIT)));
+                assert_eq!(
+                    (problem.status, problem.active, problem.limit),
+                    (429, Some(LIMIT), Some(LIMIT))
+                );
                 rejected += 1;
             }
         }
@@ -135,7 +150,10 @@ async fn after_a_restart_those_at_work_keep_their_places_and_a_paused_one_frees_
     let control = runtime.control();
     let keys: Vec<String> = (0..7).map(|number| format!("job-{number}")).collect();
     for key in &keys {
-        control.start(request(&brain, key, OnLimit::Queue)).await.expect("it is started");
+        control
+            .start(request(&brain, key, OnLimit::Queue))
+            .await
+            .expect("it is started");
     }
     until_active(&*control, LIMIT, 2).await;
     runtime.close().await;

@@ -109,6 +109,13 @@ pub(super) fn thought(
             let code = "brain_gone".into();
             draft.push(Actor::RUNTIME, cause, Failed { code, detail });
         }
+        Err(failure @ BrainFailure::Unpaid(_)) => {
+            let failure = clip(failure.to_string());
+            draft.push(Actor::RUNTIME, cause, unanswered(step, failure.clone(), active_ms));
+            let detail = format!("{failure}; pay there, then longhaul resume ID");
+            let reason = PauseReason::Credits;
+            draft.push(Actor::RUNTIME, cause, Paused { reason, detail });
+        }
         Err(BrainFailure::TimedOut(limit_ms)) => {
             let failure = format!("no answer within {limit_ms} ms");
             draft.push(
@@ -515,7 +522,12 @@ pub(super) fn alarm(mut draft: Draft) -> Decision<Event, Reply> {
             let since = draft.state.phase_since;
             restarted(&mut draft, since);
         }
-        Phase::AwaitingApproval | Phase::Paused { .. } => approval::expire(&mut draft),
+        Phase::AwaitingApproval | Phase::Paused { .. } => {
+            if service::due(&draft.state).is_some_and(|due| now_ms >= due) {
+                service::settle_before(&mut draft, ServiceCause::Idle);
+            }
+            approval::expire(&mut draft);
+        }
         _ => {}
     }
     granted(draft)

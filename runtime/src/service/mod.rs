@@ -4,10 +4,12 @@
 //! actor, and each is on disk before it is answered.
 
 mod address;
+mod approvals;
 mod credits;
 mod mend;
 mod problems;
 mod records;
+mod room;
 mod view;
 
 use std::path::PathBuf;
@@ -18,27 +20,35 @@ use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::account::{Account, AccountDesk};
 use longhaul_actors::ports::Clock;
-use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
+use longhaul_actors::session::{
+    Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
+};
 use longhaul_actors::{RecoverError, Registry};
-use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
+use longhaul_journal::{BlobError, BlobId, Journal, LocalJournal, REMOVED, Seq, StreamId};
 
 use crate::api::{
-    Accepted, AccountView, Cancel, Code, EventsPage, EventsQuery, LedgerPage, LedgerQuery, ListPage,
-    ListQuery, OnLimit, Pause, Problem, Quarantined, Resume, RunDuration, Send as SendMessage, SessionView,
-    Start, Started, TopUp, ToppedUp, session_id, stream_id,
+    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
+    Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, OnLimit, Pause,
+    Problem, Quarantined, Remove, Removed, Resume, RunDuration, Send as SendMessage, SessionView, Start,
+    Started, TopUp, ToppedUp, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
 use crate::credits::CreditOptions;
 use crate::folds::Folds;
+use crate::limiting::Limiting;
+use crate::sandbox::Sandboxing;
 use crate::slots::{Full, Places};
 
 pub(crate) use self::address::address;
 #[cfg(feature = "cli")]
 pub(crate) use self::address::keyed;
 use self::address::resolve;
+#[cfg(feature = "cli")]
+pub(crate) use self::approvals::{meant, no_such};
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
+pub(crate) use self::room::bytes_below;
 pub(crate) use self::view::view;
 use self::view::{quarantined, shown};
 
@@ -53,6 +63,10 @@ const LIST_MOST: usize = 100;
 /// Answers in process.
 pub(crate) struct Service {
     pub(crate) journal: Arc<dyn Journal>,
+    /// The same: for what concerns the directory as a whole.
+    pub(crate) local: Arc<LocalJournal>,
+    /// Whether nobody but the caller can be writing meanwhile.
+    pub(crate) is_alone: bool,
     pub(crate) sessions: Registry<Session>,
     pub(crate) accounts: Registry<Account>,
     /// Opens the account, where there is none.
@@ -62,6 +76,8 @@ pub(crate) struct Service {
     pub(crate) places: Option<Places>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
+    pub(crate) sandbox: Arc<Sandboxing>,
+    pub(crate) limiting: Arc<Limiting>,
     /// Active milliseconds of a run that goes on until it is done.
     pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
@@ -109,7 +125,10 @@ impl Service {
     async fn begin(&self, request: Start) -> Result<Started, Problem> {
         let stream = address(&request);
         let exists = self
-            .blocking(move |journal| Ok(journal.head(stream).map_err(read_problem)?.is_some()))
+            .blocking(move |journal| match journal.head(stream).map_err(read_problem)? {
+                Some(head) if head.kind == REMOVED => Err(address::removed(stream)),
+                head => Ok(head.is_some()),
+            })
             .await?;
         let start = self.checked(request.clone(), exists).await?;
         let reserved = (request.on_limit == OnLimit::Reject && !exists).then_some(self.places.as_ref());
@@ -149,20 +168,35 @@ impl Service {
             return Err(brains::no_brain());
         };
         let terms = self.terms(request.budget.as_deref(), exists).await?;
-        let brain = self
-            .blocking(move |journal| brains::pin(&brain, journal.blobs()))
+        let (walls, wish) = (Arc::clone(&self.sandbox), request.workspace.sandbox);
+        let limiting = Arc::clone(&self.limiting);
+        let (sandbox, brain) = self
+            .blocking(move |journal| {
+                let sandbox = walls.agree(wish)?;
+                limiting.agree(sandbox)?;
+                Ok((sandbox, brains::pin(&brain, journal.blobs())?))
+            })
             .await?;
+        let reading = longhaul_policy::goal::read(&request.goal);
+        let forbidden = reading
+            .forbidden
+            .iter()
+            .map(|category| category.name().to_owned())
+            .collect();
         Ok(longhaul_actors::session::Start {
             by: Actor::human(OWNER),
             key: request.key,
             goal: request.goal,
             mode,
             brain,
-            workspace: request.workspace,
+            workspace: WorkspaceSpec {
+                sandbox: Some(sandbox),
+                ..request.workspace
+            },
             limits,
             network: Vec::new(),
             metadata: request.metadata,
-            forbidden: Vec::new(),
+            forbidden,
             fingerprint,
             terms,
         })
@@ -171,6 +205,7 @@ impl Service {
     /// How the session ends, and its bounds: a duration makes it a bounded run of that much active time (B-RUN-1).
     fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
         let mut limits = request.limits.unwrap_or(self.limits);
+        limits.resources = request.resources.over(limits.resources);
         let Some(word) = &request.duration else {
             return Ok((request.mode, limits));
         };
@@ -352,6 +387,30 @@ impl Control for Service {
 
     fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
         self.take_on(id).boxed()
+    }
+
+    fn approvals(&self, query: ApprovalsQuery) -> Answer<'_, ApprovalsPage> {
+        self.requests(query).boxed()
+    }
+
+    fn approval<'a>(&'a self, id: &'a str) -> Answer<'a, ApprovalView> {
+        self.request(id).boxed()
+    }
+
+    fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
+        self.decided(id, request).boxed()
+    }
+
+    fn remove<'a>(&'a self, id: &'a str, request: Remove) -> Answer<'a, Removed> {
+        self.let_go(id, request).boxed()
+    }
+
+    fn collect(&self, request: Collect) -> Answer<'_, Collected> {
+        self.free(request).boxed()
+    }
+
+    fn import(&self, portable: Vec<u8>) -> Answer<'_, Imported> {
+        self.take_in(portable).boxed()
     }
 
     fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {

@@ -5,7 +5,11 @@ mod folders;
 mod gate;
 mod hands;
 mod output;
+mod owner;
+mod policy;
+mod repository;
 mod workspace;
 
 pub(crate) use folders::SessionFolder;
 pub(crate) use hands::LocalHands;
+pub(crate) use policy::{PolicyGate, load as load_policy};

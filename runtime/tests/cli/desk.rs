@@ -56,6 +56,8 @@ impl Desk {
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", self.path())
             .env("LONGHAUL_DATA", self.data())
+            // What is told here must be told the same on a machine that cannot wall anything in.
+            .env("LONGHAUL_SANDBOX", "process")
             .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }

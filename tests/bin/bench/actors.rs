@@ -96,7 +96,12 @@ async fn call(
 /// Pairs of a hold and its settlement on one account, 64 sessions asking at the same time. A pair is one message, as it is
 /// between two steps: the last step is settled, and the next one held for.
 pub(crate) fn credits(plan: &Plan) -> Result<(), Failure> {
-    let (median, yard) = in_turns(plan, CALLERS, || block_on(charges(plan)), |measured| measured.rate)?;
+    let (median, yard) = in_turns(
+        plan,
+        CALLERS,
+        || block_on(charges(plan)),
+        |measured| measured.rate,
+    )?;
     Row::new(plan)
         .measured(CALLERS, &median)
         .number("yardstick_per_s", yard.rate, 0)

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
 use longhaul_actors::account::{
-    self, Account, AccountDesk, AccountWorld, Ask, Bound, Credits, DEFAULT_ACCOUNT, LastStep, Links, Open, Reply,
-    Used,
+    self, Account, AccountDesk, AccountWorld, Ask, Bound, Credits, DEFAULT_ACCOUNT, LastStep, Links, Open,
+    Reply, Used,
 };
 use longhaul_actors::ports::{
     Act, AllowAll, Brain, BrainCall, BrainFailure, Credit, EndlessSlots, Hands, SetupError,
 };
 use longhaul_actors::session::{
-    Actor, Answer, AnswerEnd, BrainSpec, Command, Isolation, Limits, Mode, Session, SessionWorld, Start, Terms,
-    ToolCall, ToolOutcome, WorkspaceSpec,
+    Actor, Answer, AnswerEnd, BrainSpec, Command, Isolation, Limits, Mode, Session, SessionWorld, Start,
+    Terms, ToolCall, ToolOutcome, WorkspaceSpec,
 };
 use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
 use longhaul_journal::{Journal, LocalJournal, OpenReport, Seq, StreamId};
@@ -100,7 +100,11 @@ impl Hands for Virtual {
         _session: StreamId,
         _spec: WorkspaceSpec,
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
-        ready(Ok(Isolation { mode: "none".into() })).boxed()
+        ready(Ok(Isolation {
+            mode: "none".into(),
+            ..Isolation::default()
+        }))
+        .boxed()
     }
 
     fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome> {

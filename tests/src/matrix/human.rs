@@ -5,8 +5,8 @@
 
 use longhaul_actors::Entity;
 use longhaul_actors::session::{
-    Actor, Body, BrainSpec, Command, Event, Limits, Mode, PauseReason, SendMode, Session, Start,
-    Terms, WorkspaceSpec,
+    Actor, ApprovalDecision, ApprovalRequested, Body, BrainSpec, Command, Event, Limits, Mode, PauseReason,
+    SendMode, Session, Start, Terms, WorkspaceSpec,
 };
 use longhaul_journal::{Journal, Limit, Seq, StreamId};
 
@@ -45,7 +45,8 @@ impl Log {
 
     /// How often it rested because somebody asked. (That it rests for lack of credit is the account's concern.)
     fn rests(&self) -> usize {
-        let asked = |body: &&Body| matches!(body, Body::Paused(paused) if paused.reason == PauseReason::Requested);
+        let asked =
+            |body: &&Body| matches!(body, Body::Paused(paused) if paused.reason == PauseReason::Requested);
         self.bodies().filter(asked).count()
     }
 
@@ -63,6 +64,19 @@ impl Log {
             _ => None,
         });
         rests.next_back().unwrap_or(false)
+    }
+
+    /// The request for approval that nobody has decided on.
+    pub fn pending_approval(&self) -> Option<&ApprovalRequested> {
+        let (mut pending, mut decided) = (None, 0);
+        for body in self.bodies() {
+            match body {
+                Body::ApprovalRequested(asked) => pending = Some(asked),
+                Body::ApprovalDecided(_) => decided += 1,
+                _ => {}
+            }
+        }
+        pending.filter(|_| self.count("approval.requested") > decided)
     }
 
     fn has_begun(&self, brief: &str) -> bool {
@@ -105,6 +119,20 @@ pub fn next_wish(log: &Log) -> Option<Command> {
     }
     if log.count("agent.question") > 0 && !log.has_message("answer-1") {
         return Some(send("answer-1", SendMode::Steer));
+    }
+    if let Some(asked) = log.pending_approval() {
+        let refused = asked.action.contains("refused");
+        let decision = if refused {
+            ApprovalDecision::Deny
+        } else {
+            ApprovalDecision::Approve
+        };
+        return Some(Command::Decide {
+            by: human(),
+            id: asked.id.clone(),
+            decision,
+            evidence: "it was looked at".into(),
+        });
     }
     let pauses = [("await pause:1", false), ("hang pause-now", true)];
     for (index, (brief, now)) in pauses.into_iter().enumerate() {

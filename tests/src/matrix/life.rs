@@ -7,7 +7,7 @@ use std::time::Duration;
 use longhaul_actors::account::{
     self, Account, AccountDesk, AccountWorld, Credits, DEFAULT_ACCOUNT, Open, PriceTable,
 };
-use longhaul_actors::ports::{AllowAll, Clock, EndlessSlots};
+use longhaul_actors::ports::{Clock, EndlessSlots};
 use longhaul_actors::session::{Actor, Session, SessionWorld, State};
 use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
 use longhaul_journal::{
@@ -16,6 +16,7 @@ use longhaul_journal::{
 
 use longhaul_snapshots::SnapshotStore;
 
+use super::gate::MatrixGate;
 use super::human::{Log, next_wish};
 use super::outside::{Outside, VirtualHands, World};
 use super::script::{Script, ScriptedBrain};
@@ -104,7 +105,11 @@ async fn run(directory: &Path, world: World) -> Life {
     let mut threads = SystemOptions::default();
     (threads.actor_threads, threads.effect_threads, threads.recoveries) = (1, 1, 1);
     let system = System::start(threads).expect("threads");
-    let accounts_world = AccountWorld::new(Arc::clone(&journal), Arc::new(SnapshotStore::disabled()), Arc::clone(&clock));
+    let accounts_world = AccountWorld::new(
+        Arc::clone(&journal),
+        Arc::new(SnapshotStore::disabled()),
+        Arc::clone(&clock),
+    );
     let accounts = Registry::<Account>::open(
         &system,
         Ports {
@@ -129,7 +134,7 @@ async fn run(directory: &Path, world: World) -> Life {
                 journal: Arc::clone(&journal),
                 brain: Arc::new(ScriptedBrain::new(Script::of_the_matrix(), outside.clone())),
                 hands: Arc::new(VirtualHands::new(outside.clone(), Arc::clone(&journal))),
-                gate: Arc::new(AllowAll),
+                gate: Arc::new(MatrixGate),
                 credit: Arc::new(desk),
                 slots: Arc::new(EndlessSlots),
                 clock,
@@ -151,7 +156,10 @@ async fn run(directory: &Path, world: World) -> Life {
                 request: "the one top-up".into(),
                 amount: Credits::from_micro(1_000_000),
             };
-            accounts.send(account(), top_up).await.expect("it is granted, once");
+            accounts
+                .send(account(), top_up)
+                .await
+                .expect("it is granted, once");
         }
         match next_wish(&log) {
             Some(wish) => {
