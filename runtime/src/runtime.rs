@@ -11,6 +11,7 @@ use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
     SystemOptions, World,
 };
+use longhaul_hands::egress::AllowList;
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
@@ -48,6 +49,12 @@ pub struct Options {
     pub shim: Option<PathBuf>,
     /// Bounds of sessions that bring none of their own.
     pub limits: Limits,
+    /// The most that sessions may be let to reach, as names and presets; a start that asks for more is refused. None: what
+    /// each start asks for.
+    pub network_bound: Option<Vec<String>>,
+    /// Answers of a name server that is not there, for tests of the way out. Nothing sets it from outside the program.
+    #[doc(hidden)]
+    pub egress_fixture: Option<longhaul_hands::egress::Fixture>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
 }
@@ -92,12 +99,17 @@ impl Runtime {
         let directory = std::path::absolute(directory.as_ref())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let shim = find_shim(options.shim.as_deref())?;
+        let network_bound = options.network_bound.map(AllowList::of).transpose();
+        let network_bound = network_bound.map_err(|error| {
+            Problem::new(Code::InvalidRequest, format!("the bound of the network: {error}"))
+        })?;
         let socket = options.socket.as_ref().map(|path| path.display().to_string());
         let journal = Arc::new(open_journal(directory.clone(), socket).await?);
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
+        let hands = LocalHands::new(directory.clone(), shim, Arc::clone(&shared));
+        let hands = Arc::new(hands.with_fixture(options.egress_fixture));
         let world: Arc<dyn World<Session>> = match options.mode {
             Mode::Dormant => Arc::new(AtRest),
             Mode::Serve | Mode::Only(_) => Arc::new(SessionWorld {
@@ -129,6 +141,7 @@ impl Runtime {
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,
+            network_bound,
             folds: Arc::new(Folds::new(snapshots)),
             clock: Arc::clone(&clock),
             runtime: tokio::runtime::Handle::current(),

@@ -8,14 +8,13 @@ use super::command::Reply;
 use super::decide::{already, granted};
 use super::draft::{Draft, clip};
 use super::event::{
-    Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Canceled, CommandRun, CrashCause,
-    EgressDenied, Failed, FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason,
-    Paused, RuntimeCrashed, RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxSetupFailed,
-    SandboxStarting, ServiceStarted, StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed,
-    ToolOutcomeUnknown, TurnEnd,
+    Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Canceled, CommandRun, CrashCause, Failed,
+    FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason, Paused, RuntimeCrashed,
+    RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxSetupFailed, SandboxStarting, ServiceStarted,
+    StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
 };
 use super::follow::{closing, complete_turn, overrun};
-use super::service::{self, DeniedEgress, ServiceCause};
+use super::service::{self, ServiceCause};
 use super::state::{OpenStep, Phase, Work};
 use super::tool::ToolOutcome;
 use super::waits;
@@ -171,25 +170,7 @@ pub(super) fn acted(mut draft: Draft, step: u64, outcome: ToolOutcome) -> Decisi
     let tool = call.tool.clone();
     let outcome = match outcome {
         ToolOutcome::Denied { denied, then } => {
-            for place in denied {
-                let DeniedEgress {
-                    host,
-                    port,
-                    reason,
-                    times,
-                } = place;
-                draft.push(
-                    Actor::RUNTIME,
-                    cause,
-                    EgressDenied {
-                        step,
-                        host: clip(host),
-                        port,
-                        reason,
-                        times,
-                    },
-                );
-            }
+            service::push_denied(&mut draft, step, open.seq, denied);
             *then
         }
         outcome => outcome,

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::Event;
 use super::command::{Command, Effect, Reply};
 use super::decide::{already, granted};
-use super::draft::Draft;
-use super::event::{Actor, ServiceEnded, ServiceStarted, ServiceStopRequested};
+use super::draft::{Draft, clip};
+use super::event::{Actor, EgressDenied, ServiceEnded, ServiceStarted, ServiceStopRequested};
 use super::state::{OpenStep, Phase, State, Work};
 use super::tool::{CallError, CommandLine, Execution, Tool, ToolCall, brief_of};
 use crate::entity::{Decision, EffectId, Owed};
@@ -153,6 +153,9 @@ pub struct ServiceEnd {
     /// Why nobody can know how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
+    /// What it was kept from, for records of their own.
+    #[serde(skip)]
+    pub denied: Vec<DeniedEgress>,
 }
 
 /// A place on the network that an act was not let to.
@@ -347,13 +350,36 @@ pub(super) fn stopped(draft: &mut Draft, step: u64, end: ServiceEnd) {
     }
 }
 
-fn push_end(draft: &mut Draft, service: RunningService, cause: ServiceCause, end: ServiceEnd) {
+/// Writes down what a step was kept from.
+pub(super) fn push_denied(draft: &mut Draft, step: u64, cause: Seq, denied: Vec<DeniedEgress>) {
+    for DeniedEgress {
+        host,
+        port,
+        reason,
+        times,
+    } in denied
+    {
+        let host = clip(host);
+        let denied = EgressDenied {
+            step,
+            host,
+            port,
+            reason,
+            times,
+        };
+        draft.push(Actor::RUNTIME, Some(cause), denied);
+    }
+}
+
+fn push_end(draft: &mut Draft, service: RunningService, cause: ServiceCause, mut end: ServiceEnd) {
     let RunningService {
         name,
         step,
         seq,
         ending,
     } = service;
+    push_denied(draft, step, seq, std::mem::take(&mut end.denied));
+    end.unknown = end.unknown.map(clip);
     let because = ending.map_or(seq, |ending| ending.seq);
     draft.push(
         Actor::RUNTIME,

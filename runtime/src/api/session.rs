@@ -45,6 +45,10 @@ pub struct Start {
     pub workspace: WorkspaceSpec,
     /// Its bounds; the configured ones when absent.
     pub limits: Option<Limits>,
+    /// What its commands may reach: names with or without a port, and the presets `git`, `npm`, `crates`, `pypi`. Nothing
+    /// unless told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<String>,
     /// Opaque JSON text of at most 16 KB, returned byte-equal.
     pub metadata: Option<String>,
 }
@@ -178,6 +182,12 @@ pub struct SessionView {
     /// How far its hands are walled in, once they are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<String>,
+    /// What its commands may reach, as `name:port`; absent: no network.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub network: Vec<String>,
+    /// Names of the services that run.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub services: Vec<String>,
     /// What it used.
     pub usage: Usage,
     /// How it ended, in a line.

@@ -46,6 +46,7 @@ impl Stage {
             brain: spec,
             workspace: WorkspaceSpec::default(),
             limits: Limits::default(),
+            network: Vec::new(),
             metadata: None,
             fingerprint: String::new(),
         };

@@ -100,7 +100,12 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        let mut options = Options::of(mode);
+        self.open_with(Options::of(mode)).await
+    }
+
+    /// A runtime of our own with these options, at the socket of the directory.
+    pub(super) async fn open_with(&self, mut options: Options) -> Result<Runtime, Problem> {
+        let mode = options.mode;
         // A dormant runtime is gone in a moment and answers nobody.
         options.socket = (mode != Mode::Dormant)
             .then(|| joints::socket_of(&self.data))

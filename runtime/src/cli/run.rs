@@ -86,6 +86,7 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
         idempotency_key: args.key.is_none().then(|| uuid::Uuid::now_v7().to_string()),
         key: args.key,
         workspace: workspace(args.in_place, here),
+        network: args.allow_net,
         ..Start::default()
     })
 }

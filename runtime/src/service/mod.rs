@@ -18,6 +18,7 @@ use futures_util::future::ready;
 use longhaul_actors::ports::Clock;
 use longhaul_actors::session::{Actor, Command, Limits, PauseReason, Reply, Session, State};
 use longhaul_actors::{RecoverError, Registry};
+use longhaul_hands::egress::AllowList;
 use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
 
 use crate::api::{
@@ -51,6 +52,8 @@ pub(crate) struct Service {
     pub(crate) sessions: Registry<Session>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
+    /// The most that a session may be let to reach.
+    pub(crate) network_bound: Option<AllowList>,
     pub(crate) folds: Arc<Folds>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: tokio::runtime::Handle,
@@ -118,6 +121,7 @@ impl Service {
         let Some(brain) = request.brain else {
             return Err(brains::no_brain());
         };
+        let network = self.network(&request.network)?;
         let brain = self
             .blocking(move |journal| brains::pin(&brain, journal.blobs()))
             .await?;
@@ -129,9 +133,27 @@ impl Service {
             brain,
             workspace: request.workspace,
             limits: request.limits.unwrap_or(self.limits),
+            network,
             metadata: request.metadata,
             fingerprint,
         })
+    }
+
+    /// What these words stand for, within what this runtime lets sessions reach.
+    fn network(&self, words: &[String]) -> Result<Vec<String>, Problem> {
+        let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
+        let wanted = AllowList::of(words).map_err(|error| invalid(format!("network: {error}")))?;
+        if let Some(bound) = &self.network_bound
+            && let Some(beyond) = wanted.beyond(bound)
+        {
+            let detail =
+                format!("network: {beyond} is not among the places that this server lets sessions reach");
+            return Err(invalid(detail).next(
+                "ask whoever serves to allow it",
+                "longhaul serve --net-bound NAME",
+            ));
+        }
+        Ok(wanted.iter().map(ToString::to_string).collect())
     }
 
     async fn page(&self, query: ListQuery) -> Result<ListPage, Problem> {

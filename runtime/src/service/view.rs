@@ -38,6 +38,12 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
         unread: state.inbox.len(),
         archived: state.archived,
         isolation: state.isolation.clone(),
+        network: origin.map(|origin| origin.network.clone()).unwrap_or_default(),
+        services: state
+            .services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect(),
         usage: state.usage,
         outcome: state.outcome.clone(),
         workspace: workspace(data, stream),

@@ -4,7 +4,9 @@ mod durable;
 mod folders;
 mod gate;
 mod hands;
+mod network;
 mod output;
+mod services;
 mod workspace;
 
 pub(crate) use folders::SessionFolder;
