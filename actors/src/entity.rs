@@ -176,6 +176,13 @@ pub trait Entity: Sized + Send + 'static {
         Vec::new()
     }
 
+    /// Whether nothing is to be held for the stream from now on: its actor ends as soon as all it decided is durable,
+    /// instead of waiting for a while in case somebody has more to say.
+    fn is_asleep(state: &Self::State) -> bool {
+        let _ = state;
+        false
+    }
+
     /// The command an actor gets first after it was recovered, so that a crash is written down.
     fn recovered(state: &Self::State, recovery: &Recovery) -> Option<Self::Command> {
         let _ = (state, recovery);

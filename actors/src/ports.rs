@@ -213,6 +213,13 @@ pub trait Hands: Send + Sync + 'static {
     /// Ends one running step at once; its `perform` then settles.
     fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()>;
 
+    /// Frees what is held beside files for a session that waits for somebody else: listeners, mounts, descriptors. It is
+    /// made again when the session works again. Runs beside `prepare`, so it must not take what that has just made.
+    fn release(&self, session: StreamId) -> BoxFuture<'static, ()> {
+        let _ = session;
+        Box::pin(std::future::ready(()))
+    }
+
     /// Resolves once the service that this step has started has ended, and says how; also when it had ended before.
     fn watch(&self, session: StreamId, step: u64) -> BoxFuture<'static, ServiceEnd> {
         // Hands that start no service are never asked.

@@ -6,15 +6,18 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::files::RealDisk;
+use crate::files::{self, DiskFile, RealDisk};
 use crate::id::Position;
 use crate::local::inert;
 use crate::offline::Offline;
 use crate::scan::Found;
+
+/// Bytes copied at a time.
+const CHUNK: usize = 1 << 20;
 
 /// What was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,12 +72,8 @@ pub fn backup(folder: &Path, target: &Path) -> io::Result<BackupReport> {
         blobs: 0,
         durable_below: journal.durable_below(),
     };
-    for (name, bytes) in journal.extents()? {
-        report.segment_bytes += copy(
-            &folder.join("journal").join(&name),
-            &partial.join("journal").join(&name),
-            bytes,
-        )?;
+    for (name, segment, bytes) in journal.extents()? {
+        report.segment_bytes += copy_open(&*segment.file, &partial.join("journal").join(&name), bytes)?;
     }
     report.blobs = copy_blobs(&folder.join("blobs"), &partial.join("blobs"))?;
     for file in ["format", "boot"] {
@@ -93,6 +92,24 @@ pub fn backup(folder: &Path, target: &Path) -> io::Result<BackupReport> {
         .unwrap_or(Path::new("."));
     fs::File::open(above)?.sync_all()?;
     Ok(report)
+}
+
+/// Copies the first bytes of an open file, whatever has its name by now.
+fn copy_open(from: &dyn DiskFile, to: &Path, most: u64) -> io::Result<u64> {
+    let mut copy = fs::File::create_new(to)?;
+    let mut buffer = vec![0; CHUNK];
+    let mut copied = 0;
+    while copied < most {
+        let want = usize::try_from(most - copied).unwrap_or(CHUNK).min(CHUNK);
+        let read = files::read_full(from, &mut buffer[..want], copied)?;
+        copy.write_all(&buffer[..read])?;
+        copied += read as u64;
+        if read < want {
+            break;
+        }
+    }
+    copy.sync_all()?;
+    Ok(copied)
 }
 
 fn copy(from: &Path, to: &Path, most: u64) -> io::Result<u64> {

@@ -142,6 +142,10 @@ impl Catalogue {
         for (stream, aside) in &additions.gaps {
             let healed = key(b'd', *stream, &[]);
             guard(|| self.db.remove(healed))?;
+            if aside.is_removal() {
+                self.forget_below(*stream, aside.first_seq)?;
+                continue;
+            }
             let key = key(b'g', *stream, &aside.first_seq.0.to_be_bytes());
             let value = aside.resumes_after.0.to_le_bytes().to_vec();
             guard(|| self.db.insert(&key, summed(&key, value)))?;
@@ -281,6 +285,25 @@ impl Catalogue {
         })
     }
 
+    /// Removes what tells where the frames of a removed stream lay, and that it ever had gaps.
+    fn forget_below(&self, stream: StreamId, first_seq: Seq) -> Result<(), Broken> {
+        for prefix in [b'f', b'g'] {
+            let from = key(prefix, stream, &0u64.to_be_bytes());
+            let end = key(prefix, stream, &first_seq.0.to_be_bytes());
+            let mut stale = Vec::new();
+            self.each_key(from..end, |key| {
+                stale.push(key.to_vec());
+                Ok(true)
+            })?;
+            for some in stale.chunks(STREAMS_PER_BATCH) {
+                let mut batch = sled::Batch::default();
+                some.iter().for_each(|key| batch.remove(key.as_slice()));
+                guard(|| self.db.apply_batch(batch))?;
+            }
+        }
+        Ok(())
+    }
+
     fn streams(
         &self,
         prefix: Vec<u8>,
@@ -372,7 +395,10 @@ fn add(batch: &mut sled::Batch, stream: StreamId, addition: &Addition) {
     if let Some(key) = standing_key(stream, &head.standing) {
         batch.insert(key, &[]);
     }
-    if before.is_none() {
+    if let Some(before) = before.as_ref().filter(|before| before.kind != head.kind) {
+        batch.remove(kind_key(&before.kind, stream));
+    }
+    if before.as_ref().is_none_or(|before| before.kind != head.kind) {
         batch.insert(kind_key(&head.kind, stream), &[]);
     }
     let head_key = key(b'h', stream, &[]);

@@ -36,6 +36,11 @@ impl SetAside {
         })
     }
 
+    /// Whether the whole stream was removed: nothing stands before this frame, and what was there may be gone.
+    pub(crate) fn is_removal(&self) -> bool {
+        self.resumes_after == Seq::ZERO
+    }
+
     /// Whether the record of this seq no longer counts.
     pub(crate) fn covers(&self, seq: Seq) -> bool {
         seq > self.resumes_after && seq < self.first_seq

@@ -275,6 +275,22 @@ pub trait Journal: Send + Sync + std::fmt::Debug + 'static {
         receipt
     }
 
+    /// Removes a stream: one last frame of the kind [`crate::REMOVED`] takes the place of everything before it, which is read
+    /// no more, and whose room may be freed from then on. The frame stays, so that the name is never given to something
+    /// else, and no copy of the stream is taken for one that was never here. Removing it twice changes nothing.
+    ///
+    /// `record` says who wanted it; its seq is the first that was never given. A damaged stream, or one that is inert, can
+    /// be removed as well. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`Journal::submit`]; [`SubmitError::Invalid`] when there is no such stream, or the journal removes nothing.
+    fn remove(&self, stream: StreamId, time_ms: u64, record: NewRecord) -> Result<Durable, SubmitError> {
+        let _ = (time_ms, record);
+        Err(SubmitError::Invalid {
+            reason: format!("this journal does not remove streams, {stream} among them"),
+        })
+    }
+
     /// The highest seq of a stream that was, or may have been, given to a record: lost ones included. May read the whole
     /// journal.
     ///

@@ -66,6 +66,7 @@ mod codec;
 mod damage;
 mod frame;
 mod rules;
+mod runs;
 mod scan;
 mod segment;
 mod sequence;
@@ -102,13 +103,13 @@ pub use frame::{ENVELOPE_LEN, FORMAT};
 pub use id::{ChainHash, Epoch, ParseStreamIdError, Position, Seq, StreamId};
 pub use journal::{Draft, Durable, Gap, Journal, Limit, ReadError, Receipt, SubmitError};
 pub use local::{
-    CatalogueState, CopiedTail, Holder, ImportError, Imported, LocalJournal, OpenError, OpenReport, Options,
-    TornTail,
+    CatalogueState, Compaction, CompactionReport, CopiedTail, Holder, ImportError, Imported, LocalJournal,
+    OpenError, OpenReport, Options, TornTail,
 };
 pub use memory::MemoryJournal;
 pub use offline::{Entry, Offline, Stats, inert_streams, stats};
 pub use portable::{Portable, PortableError, blobs_named_in};
 pub use record::{Frame, Head, Level, NewRecord, Record, Standing};
-pub use rules::{MAX_FRAME_PAYLOAD, MAX_FRAME_RECORDS, MAX_KIND, MAX_TYPE_NAME, MAX_WAIT_NAME};
+pub use rules::{MAX_FRAME_PAYLOAD, MAX_FRAME_RECORDS, MAX_KIND, MAX_TYPE_NAME, MAX_WAIT_NAME, REMOVED};
 pub use tail::{Tail, TailAll, tail, tail_all};
 pub use verify::{HeadCheck, Repaired, VerifyReport, verify};

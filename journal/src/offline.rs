@@ -15,7 +15,7 @@ use crate::frame::ENVELOPE_LEN;
 use crate::id::{Position, StreamId};
 use crate::record::Frame;
 use crate::scan::{self, Bad, Found};
-use crate::segment::{HEADER_LEN, Segments, file_name, offset_of};
+use crate::segment::{HEADER_LEN, Segment, Segments, file_name, offset_of};
 
 /// The segments of a journal as they were when it was looked at.
 #[derive(Debug)]
@@ -149,12 +149,17 @@ impl Offline {
         Ok(stats)
     }
 
-    /// The segment files by name, and how many bytes of each hold what is durable.
-    pub(crate) fn extents(&self) -> io::Result<Vec<(String, u64)>> {
+    /// The segment files by name, and how many bytes of each hold what is durable. A file is taken as it is when it is
+    /// looked at, so that it may be thinned meanwhile.
+    pub(crate) fn extents(&self) -> io::Result<Vec<(String, Segment, u64)>> {
         let mut extents = Vec::new();
         for first in self.segments.firsts() {
-            let end = self.segments.get(first)?.end.unwrap_or(self.durable);
-            extents.push((file_name(first), offset_of(first, end.max(first))));
+            let segment = self.segments.get(first)?;
+            let bytes = match segment.is_thinned() {
+                true => segment.file.size()?,
+                false => offset_of(first, segment.end.unwrap_or(self.durable).max(first)),
+            };
+            extents.push((file_name(first), segment, bytes));
         }
         Ok(extents)
     }

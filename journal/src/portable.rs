@@ -95,7 +95,12 @@ impl Portable {
                 reason,
             });
         }
-        if chain.frames.is_empty() {
+        let is_removed = chain
+            .summaries
+            .last()
+            .and_then(SetAside::by)
+            .is_some_and(|aside| aside.is_removal());
+        if chain.frames.is_empty() || is_removed {
             return Err(PortableError::NotFound(stream));
         }
         let mut bodies = Vec::new();

@@ -114,6 +114,11 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// Whether this frame says that its stream was removed; what came before it is read no more.
+    pub fn is_removal(&self) -> bool {
+        self.resumes_after == Some(Seq::ZERO)
+    }
+
     /// Seq of its first record.
     pub fn first_seq(&self) -> Seq {
         self.records.first().map_or(Seq::ZERO, |record| record.seq)

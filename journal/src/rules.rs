@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::codec::{self, Summary};
+use crate::damage::SetAside;
 use crate::id::{ChainHash, Epoch, Seq, StreamId};
 use crate::journal::{Draft, Gap, SubmitError};
 use crate::record::{Head, NewRecord, Standing};
@@ -18,6 +19,9 @@ pub const MAX_TYPE_NAME: usize = 64;
 pub const MAX_KIND: usize = 32;
 /// Longest name in [`Standing::Waits`], in bytes.
 pub const MAX_WAIT_NAME: usize = 64;
+
+/// Kind of a stream that was removed: what is left of it is the frame that says so.
+pub const REMOVED: &str = "removed";
 
 /// A draft that is well formed, its records already encoded on the caller's thread.
 ///
@@ -88,7 +92,7 @@ impl Intent {
                     reason: format!("time fell from {} ms to {} ms", head.time_ms, self.time_ms),
                 });
             }
-            if self.kind != head.kind {
+            if self.kind != head.kind && !self.is_removal() {
                 return Err(SubmitError::Invalid {
                     reason: format!(
                         "the stream is of kind {:?}, the frame says {:?}",
@@ -98,6 +102,11 @@ impl Intent {
             }
         }
         Ok(())
+    }
+
+    /// Whether it takes the place of the whole stream.
+    pub(crate) fn is_removal(&self) -> bool {
+        self.over_gap.is_some_and(|gap| gap.resumes_after == Seq::ZERO)
     }
 
     /// Where the stream stands once this frame is on disk.
@@ -216,7 +225,8 @@ fn never_falls(head: Option<&Head>, frame: &Summary) -> Result<(), String> {
             head.epoch, frame.head.epoch, frame.first_seq
         ));
     }
-    if frame.head.kind != head.kind {
+    let removes = SetAside::by(frame).is_some_and(|aside| aside.is_removal());
+    if frame.head.kind != head.kind && !removes {
         return Err(format!("the kind changes at seq {}", frame.first_seq));
     }
     Ok(())

@@ -7,7 +7,7 @@ use crate::codec::{self, Flaw, Summary};
 use crate::files;
 use crate::frame::{ENVELOPE_LEN, Envelope, MAGIC};
 use crate::id::Position;
-use crate::segment::{Segment, offset_of};
+use crate::segment::Segment;
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
@@ -68,7 +68,7 @@ pub(crate) fn scan_until(
 
 /// The frame at `position` if one lies there, else the beginning of the segment: a place from which to walk on.
 pub(crate) fn boundary(segment: &Segment, position: Position) -> io::Result<Position> {
-    if position <= segment.first {
+    if position <= segment.first || segment.place(position).is_none() {
         return Ok(segment.first);
     }
     let sound = Window::new(segment)?.envelope(position)?.is_ok();
@@ -91,8 +91,13 @@ fn walk(
     let mut at = from;
     loop {
         *end = at;
+        at = match segment.held_from(at) {
+            Some(held) => held,
+            // Everything from here on was thinned out.
+            None => return Ok(ControlFlow::Continue(())),
+        };
         let flaw = match window.envelope(at)? {
-            Ok(envelope) if envelope.end() > window.end => Flaw::Short,
+            Ok(envelope) if envelope.end() > window.limit(at) => Flaw::Short,
             Ok(envelope) => {
                 let sealed = window.sealed(&envelope)?;
                 let found = match codec::summarize(sealed) {
@@ -123,7 +128,7 @@ fn walk(
         let suspect = window.guess(at)?;
         let bad = Bad {
             position: at,
-            end: next.unwrap_or(window.end),
+            end: next.unwrap_or(window.end).min(window.limit(at)),
             flaw,
             suspect,
         };
@@ -145,6 +150,10 @@ pub(crate) fn durable_below(segment: &Segment) -> io::Result<Position> {
     let mut highest = segment.first;
     let mut at = segment.first;
     loop {
+        at = match segment.held_from(at) {
+            Some(held) => held,
+            None => return Ok(highest),
+        };
         match window.envelope(at)? {
             Ok(envelope) => {
                 highest = highest.max(envelope.durable_below);
@@ -189,7 +198,10 @@ impl<'a> Window<'a> {
         let file_end = segment.first.0 + segment.file.size()?.saturating_sub(crate::segment::HEADER_LEN);
         // A sealed segment may be longer than its data (a tail that was copied on), or shorter if it was cut: the
         // next segment's name is what counts, and bytes missing below it are damage.
-        let end = segment.end.unwrap_or(Position(file_end));
+        let end = match &segment.runs {
+            Some(runs) => runs.end().unwrap_or(segment.first),
+            None => segment.end.unwrap_or(Position(file_end)),
+        };
         Ok(Self {
             segment,
             end,
@@ -198,15 +210,23 @@ impl<'a> Window<'a> {
         })
     }
 
-    /// Up to `len` bytes at a position; fewer at the end of the segment.
+    /// Up to which position the bytes follow that lie at `at`.
+    fn limit(&self, at: Position) -> Position {
+        let run_end = self.segment.place(at).map_or(at, |(_, end)| end);
+        self.end.min(run_end)
+    }
+
+    /// Up to `len` bytes at a position; fewer at the end of the segment, or of what was left of it there.
     fn view(&mut self, at: Position, len: usize) -> io::Result<&[u8]> {
-        let room = usize::try_from(self.end.0.saturating_sub(at.0)).unwrap_or(usize::MAX);
+        let Some((offset, _)) = self.segment.place(at) else {
+            return Ok(&[]);
+        };
+        let room = usize::try_from(self.limit(at).0.saturating_sub(at.0)).unwrap_or(usize::MAX);
         let len = len.min(room);
         let have = self.start.0 + self.bytes.len() as u64;
         if at < self.start || at.0 + len as u64 > have {
             let wanted = len.max(CHUNK).min(room);
             self.bytes.resize(wanted, 0);
-            let offset = offset_of(self.segment.first, at);
             let read = files::read_full(&*self.segment.file, &mut self.bytes, offset)?;
             self.bytes.truncate(read);
             self.start = at;
@@ -249,11 +269,16 @@ impl<'a> Window<'a> {
 
     /// The next place after `at` where an envelope says that it lies just there.
     fn resync(&mut self, at: Position) -> io::Result<Option<Position>> {
+        // What was left of a thinned segment goes on behind this run, whatever lies in it.
+        let next_run = self.segment.runs.as_ref().and_then(|runs| {
+            let (_, run_end) = runs.place(at)?;
+            runs.held_from(run_end).filter(|next| *next < self.end)
+        });
         let mut at = Position(at.0 + 1);
         loop {
             let bytes = self.view(at, CHUNK)?;
             if bytes.len() < ENVELOPE_LEN {
-                return Ok(None);
+                return Ok(next_run);
             }
             let found = (0..=bytes.len() - ENVELOPE_LEN).find(|offset| {
                 let bytes = &bytes[*offset..];

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::files::{self, Disk, DiskFile};
 use crate::id::Position;
+use crate::runs::Runs;
 use crate::sabotage;
 
 /// Bytes before the first frame of a segment.
@@ -19,20 +20,32 @@ pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const HEADER_LEN: u64 = HEADER_BYTES as u64;
 /// Where a journal begins. Not 0, so that "after position 0" means everything.
 pub(crate) const FIRST_POSITION: Position = Position(HEADER_LEN);
-/// Version of the segment header that is written.
-const SEGMENT_FORMAT: u32 = 1;
+/// Version of the header of a dense segment, and of one that was thinned.
+const DENSE: u32 = 1;
+const THINNED: u32 = 2;
 const MAGIC: [u8; 8] = *b"\x8cLHSEG\r\n";
 /// Open files kept for reading; a journal may have more segments than a process may have files.
 const MAX_OPEN: usize = 128;
+/// Runs of thinned segments kept with them, of 24 bytes each.
+const MAX_RUNS: usize = 1 << 20;
 
 /// Identifies one journal, so that a segment that strayed in from another is noticed.
 pub(crate) type JournalId = [u8; 16];
 
 /// The first 64 bytes of a segment: magic 8, format u32, journal id 16, first position u64, zeros 24, crc32c u32.
 pub(crate) fn header(journal: JournalId, first: Position) -> [u8; HEADER_BYTES] {
+    header_of(DENSE, journal, first)
+}
+
+/// The same for a segment that was thinned: what an older version must not take for a dense one.
+pub(crate) fn header_of_thinned(journal: JournalId, first: Position) -> [u8; HEADER_BYTES] {
+    header_of(THINNED, journal, first)
+}
+
+fn header_of(format: u32, journal: JournalId, first: Position) -> [u8; HEADER_BYTES] {
     let mut out = [0; HEADER_BYTES];
     out[..8].copy_from_slice(&MAGIC);
-    out[8..12].copy_from_slice(&SEGMENT_FORMAT.to_le_bytes());
+    out[8..12].copy_from_slice(&format.to_le_bytes());
     out[12..28].copy_from_slice(&journal);
     out[28..36].copy_from_slice(&first.0.to_le_bytes());
     let crc = crc32c::crc32c(&out[..60]);
@@ -47,7 +60,14 @@ pub(crate) fn parse_header(bytes: &[u8], first: Position) -> Option<JournalId> {
     let bytes: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().ok()?;
     let mut journal = [0; 16];
     journal.copy_from_slice(&bytes[12..28]);
-    (*bytes == header(journal, first)).then_some(journal)
+    let known = [DENSE, THINNED].map(|format| header_of(format, journal, first));
+    known.contains(bytes).then_some(journal)
+}
+
+/// Whether a segment was thinned, as far as a sound header tells.
+fn is_thinned(bytes: &[u8; HEADER_BYTES], first: Position) -> Option<bool> {
+    let journal = parse_header(bytes, first)?;
+    Some(*bytes == header_of_thinned(journal, first))
 }
 
 /// Name of the segment whose first frame lies at `first`.
@@ -64,7 +84,7 @@ pub(crate) fn parse_file_name(name: &str) -> Option<Position> {
         .filter(|first| file_name(*first) == name)
 }
 
-/// Offset in its file of a position in the segment that begins at `first`.
+/// Offset in its file of a position in a dense segment that begins at `first`.
 pub(crate) fn offset_of(first: Position, position: Position) -> u64 {
     HEADER_LEN + (position.0 - first.0)
 }
@@ -75,7 +95,14 @@ pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     firsts: RwLock<BTreeSet<Position>>,
-    open: Mutex<HashMap<Position, Arc<dyn DiskFile>>>,
+    open: Mutex<Open>,
+}
+
+/// Files kept open for reading.
+#[derive(Debug, Default)]
+struct Open {
+    files: HashMap<Position, (Arc<dyn DiskFile>, Option<Arc<Runs>>)>,
+    runs: usize,
 }
 
 /// One segment with the position where its frames end, if another one follows.
@@ -84,6 +111,35 @@ pub(crate) struct Segment {
     pub(crate) first: Position,
     pub(crate) end: Option<Position>,
     pub(crate) file: Arc<dyn DiskFile>,
+    /// What is left of a thinned segment; `None` for a dense one.
+    pub(crate) runs: Option<Arc<Runs>>,
+}
+
+impl Segment {
+    /// Where in the file a position lies, and up to which position the bytes follow it there; nothing for a position that
+    /// was thinned out.
+    pub(crate) fn place(&self, position: Position) -> Option<(u64, Position)> {
+        match &self.runs {
+            None if position < self.first => None,
+            None => Some((
+                offset_of(self.first, position),
+                self.end.unwrap_or(Position(u64::MAX)),
+            )),
+            Some(runs) => runs.place(position),
+        }
+    }
+
+    /// The first position from `position` on that the file holds, as far as the table tells.
+    pub(crate) fn held_from(&self, position: Position) -> Option<Position> {
+        match &self.runs {
+            None => Some(position.max(self.first)),
+            Some(runs) => runs.held_from(position),
+        }
+    }
+
+    pub(crate) fn is_thinned(&self) -> bool {
+        self.runs.is_some()
+    }
 }
 
 /// Why a segment did not get its place.
@@ -161,6 +217,7 @@ impl Segments {
         self.open
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+            .files
             .remove(&first);
     }
 
@@ -174,19 +231,44 @@ impl Segments {
                 .copied()
         };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.get(&first) {
+        if let Some((file, runs)) = open.files.get(&first) {
             return Ok(Segment {
                 first,
                 end,
                 file: Arc::clone(file),
+                runs: runs.clone(),
             });
         }
-        if open.len() >= MAX_OPEN {
-            open.clear();
+        if open.files.len() >= MAX_OPEN || open.runs >= MAX_RUNS {
+            *open = Open::default();
         }
-        let file = self.disk.open(&self.path(first), false)?;
-        open.insert(first, Arc::clone(&file));
-        Ok(Segment { first, end, file })
+        let segment = self.open_file(first, end, &self.path(first))?;
+        open.runs += segment.runs.as_ref().map_or(0, |runs| runs.count());
+        let kept = (Arc::clone(&segment.file), segment.runs.clone());
+        open.files.insert(first, kept);
+        Ok(segment)
+    }
+
+    /// A segment as it lies in a file, whatever its name.
+    pub(crate) fn open_file(
+        &self,
+        first: Position,
+        end: Option<Position>,
+        path: &Path,
+    ) -> io::Result<Segment> {
+        let file = self.disk.open(path, false)?;
+        let mut header = [0; HEADER_BYTES];
+        files::read_full(&*file, &mut header, 0)?;
+        let runs = match is_thinned(&header, first) {
+            Some(false) => None,
+            told => Runs::read(&*file, first, end, told.is_some())?.map(Arc::new),
+        };
+        Ok(Segment {
+            first,
+            end,
+            file,
+            runs,
+        })
     }
 
     /// The segment that holds a position, if any begins at or below it.

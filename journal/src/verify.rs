@@ -29,6 +29,8 @@ pub struct VerifyReport {
     pub damaged: Vec<Damage>,
     /// Gaps that streams were continued over; what lies in them is lost, or set aside, and is no damage any more.
     pub repaired: Vec<Repaired>,
+    /// Streams that were removed; what is still there of them counts no more.
+    pub removed: u64,
     /// Damaged bytes that no stream could be blamed for.
     pub lost: Vec<Lost>,
     /// Whole frames that are not known to be durable yet.
@@ -173,7 +175,10 @@ impl Walk {
                 Err(never) => match never {},
             }
         }
-        let repaired = self.repaired.iter().map(|(stream, aside, _)| Repaired {
+        let (removed, repaired): (Vec<_>, Vec<_>) =
+            self.repaired.iter().partition(|(_, aside, _)| aside.is_removal());
+        self.report.removed = removed.len() as u64;
+        let repaired = repaired.iter().map(|(stream, aside, _)| Repaired {
             stream: *stream,
             resumes_after: aside.resumes_after,
             first_seq: aside.first_seq,

@@ -152,9 +152,11 @@ fn a_flipped_byte_is_named_and_quarantines_only_its_stream() {
 
         let report = verify(hurt.path(), None).unwrap();
         assert!(!report.is_sound(), "{story}");
+        // A byte of the id of a first frame may have been flipped: then a stream is named as well that nobody ever wrote.
         let named: Vec<_> = report
             .damaged
             .iter()
+            .filter(|damage| (0..STREAMS).any(|number| damage.stream == stream(number)))
             .map(|damage| (damage.stream, damage.readable_to.next()))
             .collect();
         assert_eq!(

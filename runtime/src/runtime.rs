@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{Brain, Clock};
+use longhaul_actors::ports::{Brain, Clock, Hands};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
@@ -16,7 +16,7 @@ use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptio
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
 
-use crate::api::{Code, Problem};
+use crate::api::{Code, Problem, UNTIL_DONE_MS};
 use crate::brains::playbook::PlaybookBrain;
 use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
 use crate::brains::{Brains, PinnedPlaybooks};
@@ -55,6 +55,8 @@ pub struct Options {
     /// Answers of a name server that is not there, for tests of the way out. Nothing sets it from outside the program.
     #[doc(hidden)]
     pub egress_fixture: Option<longhaul_hands::egress::Fixture>,
+    /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
+    pub until_done_ms: Option<u64>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
 }
@@ -109,13 +111,13 @@ impl Runtime {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
         let hands = LocalHands::new(directory.clone(), shim, Arc::clone(&shared));
-        let hands = Arc::new(hands.with_fixture(options.egress_fixture));
+        let hands: Arc<dyn Hands> = Arc::new(hands.with_fixture(options.egress_fixture));
         let world: Arc<dyn World<Session>> = match options.mode {
             Mode::Dormant => Arc::new(AtRest),
             Mode::Serve | Mode::Only(_) => Arc::new(SessionWorld {
                 journal: Arc::clone(&shared),
                 brain: Arc::clone(&brains) as Arc<dyn Brain>,
-                hands,
+                hands: Arc::clone(&hands),
                 clock: Arc::clone(&clock),
             }),
         };
@@ -135,13 +137,18 @@ impl Runtime {
         let mut registry_options = RegistryOptions::of(hosting);
         registry_options.snapshots = Arc::clone(&snapshots);
         let sessions = Registry::open(&system, ports, registry_options);
-        let janitor = tokio::spawn(janitor::run(Arc::clone(&shared), brains as Arc<dyn Brain>));
+        let janitor = tokio::spawn(janitor::release_what_rests(
+            Arc::clone(&shared),
+            brains as Arc<dyn Brain>,
+            Arc::clone(&hands),
+        ));
         let control = Arc::new(Service {
             journal: shared,
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,
             network_bound,
+            until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
             folds: Arc::new(Folds::new(snapshots)),
             clock: Arc::clone(&clock),
             runtime: tokio::runtime::Handle::current(),
@@ -209,6 +216,12 @@ impl Runtime {
         due.iter()
             .filter(|head| head.kind == "session" && !ours(head.stream))
             .count()
+    }
+
+    /// How many sessions have an actor in this process. A session that hibernates, or that nobody has asked anything of for
+    /// a while, has none.
+    pub fn awake(&self) -> usize {
+        self.parts.sessions.live()
     }
 
     /// Writes down that it stops in good order, waits for what is being written, and lets go of the directory. Commands

@@ -199,7 +199,8 @@ impl<E: Entity> Host<E> {
     fn rest(&mut self, ctx: &mut Context<Self>) -> Result<(), Broken> {
         let idle_after_ms = self.home.options().idle_after_ms;
         let idle_ms = self.home.clock().mono_ms().saturating_sub(self.active_ms);
-        if idle_ms < idle_after_ms {
+        let asleep = self.line.consult(E::is_asleep)?;
+        if idle_ms < idle_after_ms && !asleep {
             self.set_idle(idle_after_ms - idle_ms, ctx);
             return Ok(());
         }
@@ -235,6 +236,14 @@ impl<E: Entity> Host<E> {
             && let Some(released) = released
         {
             self.act_on(released, ctx);
+            self.leave_if_asleep(ctx);
+        }
+    }
+
+    /// A letter to itself: whatever was sent before is read before, and may have woken the stream by then.
+    fn leave_if_asleep(&self, ctx: &Context<Self>) {
+        if matches!(self.line.consult(E::is_asleep), Ok(true)) {
+            ctx.address().do_send(Letter::Idle);
         }
     }
 
@@ -329,8 +338,9 @@ impl<E: Entity> Actor for Host<E> {
         if !self.home.born(self.stream, self.number, ctx.address()) {
             self.leave(Ending::Closed, ctx);
         }
-        if let Err(broken) = woken {
-            self.break_down(broken, ctx);
+        match woken {
+            Ok(()) => self.leave_if_asleep(ctx),
+            Err(broken) => self.break_down(broken, ctx),
         }
     }
 }

@@ -80,6 +80,10 @@ impl Entity for Session {
         waits::owed(state)
     }
 
+    fn is_asleep(state: &State) -> bool {
+        state.phase == Phase::Hibernated
+    }
+
     fn recovered(state: &State, recovery: &Recovery) -> Option<Command> {
         // A panic is counted wherever it happens; whatever else ended an actor matters only to work under way.
         let panicked = matches!(recovery.cause, RecoveryCause::Panic { .. });

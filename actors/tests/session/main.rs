@@ -3,6 +3,7 @@
 //! Everything goes through [`world::World`], which checks the properties of every record and every state it passes.
 
 mod bounds;
+mod budget;
 mod crash;
 mod ending;
 mod golden;

@@ -1,14 +1,15 @@
 //! The one thread that writes: it takes whatever waits, checks it, writes it in one piece, syncs once, and answers.
 //!
-//! There is no timer in the way of an append: a batch is what arrived during the sync before it. Failures are of two
-//! kinds. No room could be made: nothing was written, and the next batch tries again. A write or a sync failed: nobody
+//! A batch is what arrived during the sync before it, and what its callers send back at once when they are answered: for
+//! those the committer has a few microseconds of patience, or they would split into two batches that take turns, each
+//! waiting for the sync of the other. A lone caller meets no timer. Failures are of two kinds. No room could be made: nothing was written, and the next batch tries again. A write or a sync failed: nobody
 //! knows what is on disk (the kernel may have dropped the pages and call them clean), so nothing is ever
 //! acknowledged again until the journal is opened anew.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -36,6 +37,11 @@ const INDEXING: Duration = Duration::from_secs(1);
 
 /// Heads remembered from one batch to the next, so that a busy stream is not looked up again in the index.
 const TIPS: usize = 1 << 17;
+
+/// How long nothing may arrive before a batch is closed though fewer came than are expected, and how long that may go
+/// on altogether. A sync takes 150 us and more; callers that are awake come 1 us after each other.
+const QUIET: Duration = Duration::from_micros(10);
+const PATIENCE: Duration = Duration::from_micros(100);
 
 /// Room that is not worth staying for, when a whole segment is ready.
 const LITTLE_ROOM: u64 = 64 << 10;
@@ -143,6 +149,8 @@ pub(crate) struct Committer {
     pub(crate) durable: Position,
     /// Whether a frame already tells readers without a lock that all of it is durable.
     pub(crate) marked: bool,
+    /// How many appends are likely to come: those that were answered last, and those that waited then.
+    pub(crate) expected: usize,
     pub(crate) segment_bytes: u64,
     pub(crate) marker_after: Duration,
 }
@@ -158,6 +166,39 @@ struct Batch {
     moved: Vec<(StreamId, Seq)>,
     /// Where streams stand after this batch, or stood after one before it.
     tips: ByStream<Head>,
+}
+
+/// Waits for the callers that were answered last, as long as they keep coming.
+#[derive(Debug)]
+struct Patience {
+    expected: usize,
+    arrived: usize,
+    /// When the first wait began, and when somebody came last; `None` before the first wait, which reads no clock.
+    since: Option<(Instant, Instant)>,
+}
+
+impl Patience {
+    fn new(expected: usize) -> Self {
+        Self {
+            expected,
+            arrived: 0,
+            since: None,
+        }
+    }
+
+    /// Whether to look once more, now that nobody waits and so many have come.
+    fn lasts(&mut self, arrived: usize, now: impl FnOnce() -> Instant) -> bool {
+        if arrived >= self.expected {
+            return false;
+        }
+        let now = now();
+        let (first, last) = self.since.get_or_insert((now, now));
+        if arrived > self.arrived {
+            self.arrived = arrived;
+            *last = now;
+        }
+        now - *last < QUIET && now - *first < PATIENCE
+    }
 }
 
 impl Committer {
@@ -214,12 +255,17 @@ impl Committer {
     fn commit(&mut self, waiting: &mut VecDeque<(Intent, Answer)>, batch: &mut Batch) -> Result<(), String> {
         batch.clear();
         let mut unprepared = self.roll_if_full()?;
+        let mut patience = Patience::new(self.expected);
         while batch.bytes.len() < BATCH_BYTES {
             // What arrived while the first ones were sealed goes with them: it would wait for the whole next sync.
             if waiting.is_empty() {
                 std::mem::swap(&mut self.inbox.state().items, waiting);
             }
             let Some((intent, answer)) = waiting.pop_front() else {
+                if patience.lasts(batch.answers.len(), Instant::now) {
+                    std::thread::yield_now();
+                    continue;
+                }
                 break;
             };
             let stream = intent.stream;
@@ -253,6 +299,7 @@ impl Committer {
                 self.release(batch);
             }
         }
+        self.expected = batch.answers.len() + waiting.len() + self.inbox.state().items.len();
         batch.answer();
         // Nobody who was answered waits for this.
         self.filler
@@ -379,6 +426,7 @@ impl Committer {
             return;
         }
         self.marked = true;
+        self.expected = 0;
         let mut bytes = Vec::new();
         frame::write_marker(self.head, &mut bytes);
         let offset = offset_of(self.room.first, self.head);
@@ -447,5 +495,39 @@ impl Batch {
 fn not_written(error: &io::Error) -> SubmitError {
     SubmitError::NotWritten {
         reason: format!("no room for the journal: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_alone_is_not_waited_for() {
+        let clock = || unreachable!("a lone caller reads no clock");
+        assert!(!Patience::new(0).lasts(1, clock));
+        assert!(!Patience::new(1).lasts(1, clock));
+    }
+
+    #[test]
+    fn those_who_were_answered_are_awaited_while_they_keep_coming() {
+        let start = Instant::now();
+        let at = |micros| move || start + Duration::from_micros(micros);
+        let mut patience = Patience::new(64);
+        assert!(patience.lasts(32, at(0)));
+        assert!(patience.lasts(33, at(9)));
+        assert!(patience.lasts(34, at(18)));
+        assert!(patience.lasts(34, at(27)));
+        assert!(!patience.lasts(34, at(28)), "nobody came for 10 us");
+        assert!(!Patience::new(64).lasts(64, at(0)), "all have come");
+    }
+
+    #[test]
+    fn patience_ends_though_somebody_always_comes() {
+        let start = Instant::now();
+        let mut patience = Patience::new(usize::MAX);
+        let rounds =
+            (0..).take_while(|&round| patience.lasts(round, || start + Duration::from_micros(round as u64)));
+        assert_eq!(rounds.count(), 100);
     }
 }

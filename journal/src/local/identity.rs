@@ -5,8 +5,12 @@ use std::path::Path;
 
 use crate::files::{self, Disk};
 
-/// Version of the directory as a whole. A newer one is refused, not guessed at.
-pub(crate) const DIRECTORY_FORMAT: u32 = 1;
+/// Newest version of the directory as a whole that is known. A newer one is refused, not guessed at.
+pub(crate) const DIRECTORY_FORMAT: u32 = WITH_THINNED;
+/// What a new directory is.
+pub(crate) const FIRST: u32 = 1;
+/// There may be thinned segments in it.
+pub(crate) const WITH_THINNED: u32 = 2;
 
 const FORMAT_FILE: &str = "format";
 const BOOT_FILE: &str = "boot";
@@ -33,12 +37,12 @@ pub(crate) fn read_format(disk: &dyn Disk, folder: &Path) -> io::Result<Format> 
         .map_or(Format::Unreadable, Format::Version))
 }
 
-pub(crate) fn write_format(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+pub(crate) fn write_format(disk: &dyn Disk, folder: &Path, version: u32) -> io::Result<()> {
     files::replace(
         disk,
         folder,
         FORMAT_FILE,
-        format!("longhaul {DIRECTORY_FORMAT}\n").as_bytes(),
+        format!("longhaul {version}\n").as_bytes(),
     )
 }
 

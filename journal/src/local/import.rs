@@ -8,7 +8,7 @@ use crate::codec::{self, Summary};
 use crate::id::{ChainHash, Position, Seq, StreamId};
 use crate::journal::{Draft, Gap, Journal, Limit, ReadError, SubmitError};
 use crate::portable::Portable;
-use crate::rules::Intent;
+use crate::rules::{Intent, REMOVED};
 
 /// Why a stream was not taken in.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum ImportError {
         /// The first seq that differs.
         differs_at: Seq,
     },
+    /// Not imported: the stream was here and was removed, and is not to come back unnoticed. Another directory takes it in.
+    #[error("stream {0} was removed from this directory; what was removed is not taken in again")]
+    Removed(StreamId),
     /// Not imported: a frame would not become the same bytes here.
     #[error("the frame of seq {0} cannot be written here as it was")]
     Foreign(Seq),
@@ -59,6 +62,9 @@ impl LocalJournal {
     /// [`ImportError`]; after a crash or an error the same import may be done again.
     pub fn import(&self, portable: &Portable) -> Result<Imported, ImportError> {
         let stream = portable.stream();
+        if self.head(stream)?.is_some_and(|head| head.kind == REMOVED) {
+            return Err(ImportError::Removed(stream));
+        }
         let here = self.chain(stream)?;
         let differs = portable
             .sealed()

@@ -17,6 +17,7 @@ use crate::journal::{Limit, ReadError};
 use crate::local::fresh::Fresh;
 use crate::local::indexer::{self, IndexError};
 use crate::record::{Frame, Head, Standing};
+use crate::rules;
 use crate::segment::{JournalId, Segment, Segments};
 
 /// Bytes fetched at once when the frames of a stream lie close together.
@@ -96,6 +97,11 @@ impl Index {
         *self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The position below which nothing is fresh: everything there is sealed and in the catalogue.
+    pub(crate) fn settled(&self) -> Position {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Puts every sealed segment in the catalogue that is not there yet, and forgets its fresh frames.
     pub(crate) fn settle_sealed(&self) -> Result<(), ReadError> {
         let segments_error = |error: io::Error| ReadError::Io {
@@ -116,7 +122,7 @@ impl Index {
                 // What is left is read when the journal is opened again, and indexed then.
                 return Ok(());
             }
-            for Segment { first, end, .. } in sealed {
+            for Segment { first, end, .. } in sealed.into_iter().filter(|segment| !segment.is_thinned()) {
                 // The zeros behind the last frame were room that nobody needs any more.
                 let disk = self.segments.disk();
                 let file = disk
@@ -142,8 +148,9 @@ impl Index {
 
     /// Whether all of the segments got in.
     fn settle(&self, sealed: &[Segment], through: Position) -> Result<bool, ReadError> {
+        let mut removed = Vec::new();
         loop {
-            let (additions, lost, whole) = self.with_catalogue(|catalogue| {
+            let (added, lost, whole) = self.with_catalogue(|catalogue| {
                 let (added, lost) = match indexer::additions(catalogue, sealed) {
                     Ok(found) => found,
                     Err(IndexError::Broken(broken)) => return Err(broken),
@@ -152,9 +159,16 @@ impl Index {
                 let whole = catalogue.absorb(self.journal, &added, through, || !self.is_closing())?;
                 Ok(Ok((added, lost, whole)))
             })??;
-            for damage in additions.damaged.into_values() {
+            for damage in added.damaged.into_values() {
                 self.quarantine(damage);
             }
+            removed.extend(
+                added
+                    .gaps
+                    .iter()
+                    .filter(|(_, aside)| aside.is_removal())
+                    .map(|(stream, _)| *stream),
+            );
             for lost in lost {
                 tracing::warn!(position = %lost.position, bytes = lost.bytes, reason = lost.reason, "a damaged frame");
             }
@@ -172,6 +186,12 @@ impl Index {
                 return Err(index_error("the journal is closed"));
             }
         }
+        // The catalogue has forgotten the frames of removed streams, so nobody finds what they set aside.
+        let mut gaps = self.gaps.write().unwrap_or_else(PoisonError::into_inner);
+        for stream in &removed {
+            gaps.remove(stream);
+        }
+        drop(gaps);
         let mut from = None;
         loop {
             from = self.fresh().settle(through, from, 128);
@@ -209,8 +229,12 @@ impl Index {
         all
     }
 
-    /// Remembers that a stream is damaged; of two findings the earlier seq counts.
+    /// Remembers that a stream is damaged; of two findings the earlier seq counts. A stream that was removed has nothing to
+    /// lose any more.
     pub(crate) fn quarantine(&self, damage: Damage) {
+        if matches!(self.head(damage.stream), Ok(Some(head)) if head.kind == rules::REMOVED) {
+            return;
+        }
         let mut damaged = self.damaged.write().unwrap_or_else(PoisonError::into_inner);
         if damaged
             .get(&damage.stream)
@@ -261,11 +285,32 @@ impl Index {
         after: Option<StreamId>,
         limit: usize,
     ) -> Result<Vec<Head>, ReadError> {
-        // Fresh first: a stream that leaves it meanwhile is already in the catalogue.
-        let fresh = self.fresh().of_kind(kind, after, limit);
-        let mut settled = self.with_catalogue(|catalogue| catalogue.of_kind(kind, after, limit))?;
-        settled.extend(self.headless(kind, after)?);
-        self.merge(fresh, settled, limit, |_| true)
+        let (mut listed, mut from) = (Vec::new(), after);
+        loop {
+            // Fresh first: a stream that leaves it meanwhile is already in the catalogue.
+            let fresh = self.fresh().of_kind(kind, from, limit);
+            let mut settled = self.with_catalogue(|catalogue| catalogue.of_kind(kind, from, limit))?;
+            let seen_to = (settled.len() >= limit)
+                .then(|| settled.last().copied())
+                .flatten();
+            settled.extend(self.headless(kind, from)?);
+            // What was removed since the catalogue was brought up to date is of another kind now.
+            let page = self.merge(fresh, settled, limit, |head| head.kind == kind)?;
+            let is_full = page.len() >= limit;
+            from = match page.last() {
+                Some(last) if is_full => Some(last.stream),
+                _ => seen_to,
+            };
+            // Whatever lies behind what the catalogue has shown so far comes with its next page.
+            let known = page
+                .into_iter()
+                .filter(|head| is_full || seen_to.is_none_or(|to| head.stream <= to));
+            listed.extend(known);
+            if listed.len() >= limit || seen_to.is_none() {
+                listed.truncate(limit);
+                return Ok(listed);
+            }
+        }
     }
 
     pub(crate) fn due(
@@ -487,13 +532,15 @@ impl Index {
     fn fill(&self, run: &mut Run, position: Position, len: u64) -> Result<(), Trouble> {
         let segment = self.segments.containing(position).map_err(Trouble::Io)?;
         let segment = segment.ok_or_else(|| Trouble::Damage("its segment is missing".into()))?;
-        let len = segment.end.map_or(len, |end| len.min(end.0 - position.0));
+        let (offset, end) = segment
+            .place(position)
+            .ok_or_else(|| Trouble::Damage("its place was freed".into()))?;
+        let len = len.min(end.0 - position.0);
         run.start = position;
         run.bytes.resize(
             usize::try_from(len).map_err(|error| Trouble::Io(io::Error::other(error)))?,
             0,
         );
-        let offset = crate::segment::offset_of(segment.first, position);
         let read = files::read_full(&*segment.file, &mut run.bytes, offset).map_err(Trouble::Io)?;
         run.bytes.truncate(read);
         Ok(())
@@ -659,7 +706,9 @@ fn check_link(
         Some(before) if frame.previous != before.hash => Err(Trouble::Damage(
             "it does not name the frame before it as its predecessor".into(),
         )),
-        None if frame.first_seq() > expected => Err(Trouble::Damage(format!("seq {} is missing", expected))),
+        None if frame.first_seq() > expected && !frame.is_removal() => {
+            Err(Trouble::Damage(format!("seq {} is missing", expected)))
+        }
         _ => Ok(()),
     }
 }

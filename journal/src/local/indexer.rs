@@ -113,20 +113,27 @@ pub(crate) fn additions(
         let repeated = before
             .as_ref()
             .is_some_and(|before| before.seq >= gathered.first.head.seq);
-        if !repeated && let Err(reason) = rules::follows(before.as_ref(), &gathered.first) {
-            let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
-            let kind = gathered.head.kind.to_string();
-            added.damaged.insert(
-                stream,
-                Damage {
-                    stream,
-                    kind,
-                    readable_to,
-                    reason,
-                },
-            );
-            continue;
-        }
+        let gathered = match rules::follows(before.as_ref(), &gathered.first) {
+            Err(reason) if !repeated => {
+                let kind = gathered.head.kind.to_string();
+                // What came before the last gap is of no account if the frame over it follows what is known.
+                let Some(gathered) = gathered.from_gap(before.as_ref()) else {
+                    let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
+                    added.damaged.insert(
+                        stream,
+                        Damage {
+                            stream,
+                            kind,
+                            readable_to,
+                            reason,
+                        },
+                    );
+                    continue;
+                };
+                gathered
+            }
+            _ => gathered,
+        };
         if let Some(damage) = gathered.damage {
             added.damaged.insert(stream, damage);
         }
@@ -146,19 +153,32 @@ struct Gathered {
     head: Head,
     spans: Vec<Span>,
     gaps: Vec<SetAside>,
+    /// The last frame over a gap, and which of the spans is its own.
+    over_gap: Option<(Summary, usize)>,
     damage: Option<Damage>,
 }
 
 impl Gathered {
     fn new(position: Position, summary: Summary) -> Self {
         let spans = vec![span(position, &summary)];
+        let gaps: Vec<_> = SetAside::by(&summary).into_iter().collect();
         Self {
             head: summary.head.clone(),
-            gaps: SetAside::by(&summary).into_iter().collect(),
+            over_gap: (!gaps.is_empty()).then(|| (summary.clone(), 0)),
+            gaps,
             first: summary,
             spans,
             damage: None,
         }
+    }
+
+    /// What there is from the last frame over a gap on, if that one follows `before`.
+    fn from_gap(mut self, before: Option<&Head>) -> Option<Self> {
+        let (first, at) = self.over_gap.take()?;
+        rules::follows(before, &first).ok()?;
+        self.spans.drain(..at);
+        self.gaps.retain(|aside| aside.first_seq >= first.first_seq);
+        Some(Self { first, ..self })
     }
 
     fn extend(&mut self, position: Position, summary: Summary) {
@@ -167,11 +187,15 @@ impl Gathered {
         }
         match rules::follows(Some(&self.head), &summary) {
             Ok(()) => {
-                self.spans.push(span(position, &summary));
                 if let Some(aside) = SetAside::by(&summary) {
+                    if aside.is_removal() {
+                        self.spans.clear();
+                    }
+                    self.over_gap = Some((summary.clone(), self.spans.len()));
                     self.gaps.push(aside);
                     self.damage = None;
                 }
+                self.spans.push(span(position, &summary));
                 self.head = summary.head;
             }
             Err(reason) => {

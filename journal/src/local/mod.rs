@@ -26,6 +26,7 @@
 
 pub(crate) mod blobs;
 mod committer;
+mod compact;
 mod fresh;
 mod identity;
 mod import;
@@ -35,6 +36,7 @@ pub(crate) mod inert;
 mod lock;
 mod open;
 mod recover;
+mod remove;
 mod room;
 mod survey;
 
@@ -49,10 +51,11 @@ use crate::blobs::Blobs;
 use crate::damage::Damage;
 use crate::id::{Epoch, Position, Seq, StreamId};
 use crate::journal::{Draft, Durable, Gap, Journal, Limit, ReadError, Receipt, SubmitError};
-use crate::record::{Frame, Head};
+use crate::record::{Frame, Head, NewRecord};
 use crate::rules::Intent;
 use crate::watches::Watches;
 
+pub use compact::{Compaction, CompactionReport};
 pub use import::{ImportError, Imported};
 pub use lock::Holder;
 pub use open::{CatalogueState, CopiedTail, OpenError, OpenReport, TornTail};
@@ -105,6 +108,8 @@ pub struct LocalJournal {
     filler: Arc<Filler>,
     blobs: LocalBlobs,
     running: Mutex<Option<Running>>,
+    /// Held by the one who thins segments.
+    thinning: Mutex<()>,
 }
 
 /// What ends when the journal is closed.
@@ -195,7 +200,15 @@ impl Journal for LocalJournal {
         }
     }
 
+    fn remove(&self, stream: StreamId, time_ms: u64, record: NewRecord) -> Result<Durable, SubmitError> {
+        remove::remove(self, stream, time_ms, record)
+    }
+
     fn submit_over_gap(&self, draft: Draft, gap: Gap) -> Receipt {
+        if gap.resumes_after == Seq::ZERO {
+            let reason = "nothing stands before this gap; such a stream can only be removed".into();
+            return self.hand_in(Err(SubmitError::Invalid { reason }));
+        }
         self.hand_in(Intent::new(draft).map(|intent| Intent {
             over_gap: Some(gap),
             ..intent

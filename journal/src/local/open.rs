@@ -249,6 +249,7 @@ fn start(
         head: tail.head,
         durable: tail.durable,
         marked: tail.marked,
+        expected: 0,
         segment_bytes: options.segment_bytes,
         marker_after: options.marker_after,
     };
@@ -283,6 +284,7 @@ fn start(
         filler,
         blobs,
         running: Mutex::new(Some(running)),
+        thinning: Mutex::default(),
     })
 }
 
@@ -298,7 +300,7 @@ fn check_format(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
             folder: folder.to_owned(),
         }),
         Format::Absent => sync_ancestors(disk, folder)
-            .and_then(|()| identity::write_format(disk, folder))
+            .and_then(|()| identity::write_format(disk, folder, identity::FIRST))
             .map_err(|error| not_writable(folder, &error)),
     }
 }

@@ -199,7 +199,8 @@ impl Tail {
             None => None,
         };
         let believed = sabotage::is_on("believe-the-page-cache");
-        if torn.is_none() && (found.doubtful == 0 || believed) {
+        // Behind a thinned segment, whose successor somebody removed, a new one begins.
+        if torn.is_none() && (found.doubtful == 0 || believed) && !last.is_thinned() {
             let file = segments.disk().open(&segments.path(last.first), true)?;
             let filled = file.size()?.max(HEADER_LEN);
             return Ok(Self {
@@ -215,9 +216,12 @@ impl Tail {
                 copied: None,
             });
         }
-        let (first, end) = (found.durable, found.end);
+        let (first, end) = match last.is_thinned() {
+            true => (found.end, found.end),
+            false => (found.durable, found.end),
+        };
         let file = copy(segments, journal, last, first, end)?;
-        if first > last.first {
+        if first > last.first && !last.is_thinned() {
             // Cosmetic: the name of the new segment already says where this one ends.
             segments
                 .disk()

@@ -17,6 +17,7 @@ use crate::dir::STDIN;
 use crate::egress::Proxy;
 use crate::files::{FileError, Workspace};
 use crate::isolate::{self, Doorkeeper, Fault, Job, Step};
+use crate::limits::{Group, Rlimits};
 use crate::spec::{CommandLine, STEP_VARIABLE, Spec, Verdict};
 use crate::sys::{self, Fork};
 use crate::walls::{INSIDE_HOME, INSIDE_TMP, Network, Walls};
@@ -24,7 +25,16 @@ use crate::walls::{INSIDE_HOME, INSIDE_TMP, Network, Walls};
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The steps between fork and exec, as the child names them in its one message to the shim.
-const STEPS: [&str; 6] = ["session", "death_signal", "stdio", "cwd", "descriptors", "exec"];
+const STEPS: [&str; 8] = [
+    "session",
+    "death_signal",
+    "cgroup",
+    "stdio",
+    "cwd",
+    "descriptors",
+    "rlimits",
+    "exec",
+];
 
 /// A command that has begun to execute.
 pub(crate) struct Started {
@@ -41,18 +51,19 @@ pub(crate) struct Started {
     pub(crate) stderr: OwnedFd,
 }
 
-/// Starts the command of `spec`, with its standard input from the command directory `dir`.
+/// Starts the command of `spec` in its control group, if it has one, with its standard input from the command directory
+/// `dir`.
 ///
 /// # Errors
 /// The verdict: nothing of the command has executed.
-pub(crate) fn start(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
+pub(crate) fn start(spec: &Spec, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
     match &spec.walls {
-        None => start_bare(spec, dir),
-        Some(walls) => start_isolated(spec, walls, dir),
+        None => start_bare(spec, dir, group),
+        Some(walls) => start_isolated(spec, walls, dir, group),
     }
 }
 
-fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path) -> Result<Started, Verdict> {
+fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
     let stdin = copy_of_stdin(dir).map_err(|error| sandbox_error("stdin", &error))?;
     private_folder(&spec.home, walls)?;
     no_core_dump()?;
@@ -68,6 +79,7 @@ fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path) -> Result<Started, Ver
         stdin,
         stdout: stdout_end,
         stderr: stderr_end,
+        rlimits: Rlimits::of(&spec.limits, group.is_some(), true),
         program: Some(program),
     };
     let mut proxy = None;
@@ -75,7 +87,12 @@ fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path) -> Result<Started, Ver
         proxy = Some(Proxy::start(listener, dir).map_err(Fault::of(Step::Proxy))?);
         Ok(())
     };
-    let started = isolate::start(walls, job, &mut |_| Ok(()), &mut serve);
+    let mut adopt = |init| {
+        group
+            .map_or(Ok(()), |group| group.take(init))
+            .map_err(Fault::of(Step::Cgroup))
+    };
+    let started = isolate::start(walls, job, &mut adopt, &mut serve);
     let started = match started {
         Ok(started) => started,
         Err(fault) => {
@@ -128,7 +145,7 @@ fn never_block(ends: &[&OwnedFd]) -> Result<(), Verdict> {
     })
 }
 
-fn start_bare(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
+fn start_bare(spec: &Spec, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
     let refused = |step: &'static str| move |error: FileError| setup_failed(step, error.errno());
     let workspace = Workspace::open(&spec.workspace).map_err(refused("workspace"))?;
     let cwd = workspace.directory(&spec.cwd).map_err(refused("cwd"))?;
@@ -149,6 +166,8 @@ fn start_bare(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
         stdout: stdout_end,
         stderr: stderr_end,
         failure: failure_end,
+        group,
+        rlimits: Rlimits::of(&spec.limits, group.is_some(), false),
         program: Program::of(spec),
     };
 
@@ -335,16 +354,18 @@ fn c_string(bytes: &[u8]) -> CString {
 }
 
 /// What the child holds between fork and exec.
-struct Child {
+struct Child<'a> {
     cwd: OwnedFd,
     stdin: File,
     stdout: OwnedFd,
     stderr: OwnedFd,
     failure: OwnedFd,
+    group: Option<&'a Group>,
+    rlimits: Rlimits,
     program: Program,
 }
 
-impl Child {
+impl Child<'_> {
     fn become_the_command(&self, shim: u32) -> ! {
         let (step, error) = self.steps(shim);
         let index = STEPS.iter().position(|name| *name == step).unwrap_or(0);
@@ -359,9 +380,12 @@ impl Child {
         let steps = [
             ("session", Self::own_session as fn(&Self, u32) -> io::Result<()>),
             ("death_signal", Self::die_with_the_shim),
+            // As the shim's own user still, and before anything of the command can be charged to somebody else.
+            ("cgroup", |child, _| child.group.map_or(Ok(()), Group::enter)),
             ("stdio", Self::three_descriptors),
             ("cwd", |child, _| Ok(process::fchdir(&child.cwd)?)),
             ("descriptors", |_, _| sys::close_all_from_3_on_exec()),
+            ("rlimits", |child, _| child.rlimits.apply()),
         ];
         for (name, step) in steps {
             if let Err(error) = step(self, shim) {

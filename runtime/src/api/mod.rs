@@ -3,10 +3,12 @@
 //! Stored events (`longhaul_actors::session::Event`) and the fold (`State`) are converted to it by hand, here, so that
 //! a new stored field does not become a promise to clients by accident.
 
+mod duration;
 mod problem;
 mod record;
 mod session;
 
+pub use duration::{RunDuration, UNTIL_DONE_MS};
 pub use problem::{Code, NextAction, Problem};
 pub(crate) use record::rfc3339;
 pub use record::{EventsPage, EventsQuery, RecordView, Stored};

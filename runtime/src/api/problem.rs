@@ -40,6 +40,7 @@ macro_rules! codes {
 
 codes! {
     MissingGoal         "missing_goal"         400 2 "No goal was given",
+    InvalidDuration     "invalid_duration"     400 2 "The duration is not valid",
     InvalidRequest      "invalid_request"      400 2 "The request is not valid",
     NoBrain             "no_brain"             400 2 "No brain was named",
     NotFound            "not_found"            404 1 "There is no such thing",

@@ -49,6 +49,10 @@ pub struct Start {
     /// unless told.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub network: Vec<String>,
+    /// How long it may work: `30m`, `1h`, `3h`, `5h` or `until-done`, in active time. Makes it a bounded run.
+    // Left out where it is absent: the fingerprint of a request must not change with the version that takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
     /// Opaque JSON text of at most 16 KB, returned byte-equal.
     pub metadata: Option<String>,
 }
@@ -190,6 +194,9 @@ pub struct SessionView {
     pub services: Vec<String>,
     /// What it used.
     pub usage: Usage,
+    /// Active milliseconds that the whole run may take, if it is bounded in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_limit_ms: Option<u64>,
     /// How it ended, in a line.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub outcome: String,

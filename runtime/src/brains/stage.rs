@@ -150,6 +150,7 @@ impl Stage {
             step: self.step,
             calls: Vec::new(),
             end: None,
+            gone: false,
             failure: None,
             usage: Usage::default(),
         };

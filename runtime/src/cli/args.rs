@@ -49,16 +49,22 @@ Exit codes:
   3  not authorised         8  damaged journal
   4  conflict             130  interrupted
 
-Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), NO_COLOR.";
+Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), LONGHAUL_URL (where runUrl begins, \
+default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, default 24), NO_COLOR.";
 
 const AFTER_RUN: &str = "\
 Examples:
   longhaul run --brain playbook:fix.toml \"make the failing test pass\"
   longhaul run --brain 'process:./agent.py --careful' --key nightly \"tidy the changelog\"
+  longhaul run --brain process:./agent.py --duration 3h --json \"port the parser\"
 
 Inside a git repository the session works on a clone of HEAD with the uncommitted changes on top, so your own files stay \
 as they are; `longhaul patch ID` prints what it changed. Elsewhere it works in an empty folder. While nobody serves the \
 directory, this command does the work itself.
+
+A run with a duration ends when its goal is reached or its time is spent, and hands in what it has by then. With --json it \
+prints one object, {ok, runId, status, runUrl}, as soon as the run is on disk; while somebody serves the directory it then \
+returns.
 
 Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
 canceled, 6 out of credits or budget, 7 it waits for a human.";
@@ -82,6 +88,8 @@ pub(super) enum Verb {
     /// Start a session towards a goal, and watch it
     #[command(after_help = AFTER_RUN)]
     Run(Box<Run>),
+    /// Runs that need nobody to watch them
+    Autonomous(Autonomous),
     /// Watch a session, and work for it while nobody serves
     Attach(Attach),
     /// Work for all sessions, and answer on a socket
@@ -158,6 +166,10 @@ pub(super) struct Run {
     /// Rest after each turn instead of going on until the goal is reached
     #[arg(long)]
     pub(super) interactive: bool,
+    /// How long it may work: 30m, 1h, 3h, 5h or until-done, in active time; waiting spends none of it
+    // Its words are checked with the rest of the wish, so that the code of the problem is the same over every way in.
+    #[arg(long, value_name = "TIME", conflicts_with = "interactive")]
+    pub(super) duration: Option<String>,
     /// A name; the session with that name is attached to if there is one
     #[arg(long)]
     pub(super) key: Option<String>,
@@ -169,6 +181,19 @@ pub(super) struct Run {
     pub(super) allow_net: Vec<String>,
     #[command(flatten)]
     pub(super) shown: Shown,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Autonomous {
+    #[command(subcommand)]
+    pub(super) verb: AutonomousVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AutonomousVerb {
+    /// The same as `longhaul run`
+    #[command(after_help = AFTER_RUN)]
+    Run(Box<Run>),
 }
 
 #[derive(Debug, Args)]
@@ -449,6 +474,8 @@ mod tests {
             "send s_1",
             "send s_1 hello --mode shout",
             "tail s_1 --level loud",
+            "run goal --duration 1h --interactive",
+            "autonomous goal",
         ] {
             assert!(parsed(words).is_err(), "{words} was accepted");
         }
@@ -456,6 +483,7 @@ mod tests {
             "replay --check --all",
             "replay s_1 --diff 3 9",
             "journal inspect s_1 --from 3",
+            "autonomous run goal --duration 1h",
         ] {
             assert!(parsed(words).is_ok(), "{words} was refused");
         }

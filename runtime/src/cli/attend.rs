@@ -108,6 +108,12 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Prints nothing but notes: what the session says is read elsewhere.
+    pub(super) const fn without_records(mut self) -> Self {
+        self.muted = true;
+        self
+    }
+
     /// Prints what happens until the session rests or the person detaches, then says what to do next.
     pub(super) async fn until_it_rests(mut self, reach: Reach, stops: &mut Stops) -> Outcome {
         if !self.ui.is_json() {

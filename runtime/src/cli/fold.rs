@@ -127,6 +127,7 @@ pub(super) mod tests {
                 args: Vec::new(),
             },
             workspace: WorkspaceSpec::default(),
+            network: Vec::new(),
             limits: longhaul_actors::session::Limits::default(),
             metadata: None,
             fingerprint: "f".into(),

@@ -28,6 +28,7 @@ mod room;
 mod run;
 mod serve;
 mod sessions;
+mod settings;
 mod shelf;
 mod tail;
 mod wishes;
@@ -35,7 +36,7 @@ mod wishes;
 use std::process::ExitCode;
 
 use crate::api::{Code, Problem};
-use args::{Cli, Verb};
+use args::{AutonomousVerb, Cli, Verb};
 use reach::Place;
 use ui::{Failure, Ui};
 
@@ -85,6 +86,9 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
     let place = Place::find(cli.data)?;
     match cli.verb {
         Verb::Run(args) => run::run(*args, &place, ui).await,
+        Verb::Autonomous(autonomous) => match autonomous.verb {
+            AutonomousVerb::Run(args) => run::run(*args, &place, ui).await,
+        },
         Verb::Attach(args) => attend::attach(args, &place, ui).await,
         Verb::Serve(args) => serve::serve(args, &place, ui).await,
         Verb::Ls(args) => sessions::ls(args, &place, ui).await,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use longhaul_journal::StreamId;
 
 use super::joints;
+use super::settings;
 use super::shelf::Shelf;
 use super::ui::Ui;
 use crate::api::{Code, Problem};
@@ -100,7 +101,7 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        self.open_with(Options::of(mode)).await
+        self.open_with(settings::options(mode)?).await
     }
 
     /// A runtime of our own with these options, at the socket of the directory.

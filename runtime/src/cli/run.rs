@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use longhaul_actors::session::{Mode, WorkspaceKind, WorkspaceSpec};
+use serde_json::json;
 
 use super::Outcome;
 use super::args::Run;
@@ -12,8 +13,9 @@ use super::attend::Watch;
 use super::joints;
 use super::reach::{Place, Reach};
 use super::serve::Stops;
+use super::settings;
 use super::ui::Ui;
-use crate::api::{Code, Problem, Start, Started, stream_id};
+use crate::api::{Code, Problem, RunDuration, Start, Started, stream_id};
 use crate::brains::process::find_program;
 
 pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
@@ -44,6 +46,18 @@ pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
         }
     };
     let stream = stream_id(&started.id)?;
+    let tells_one_object = request.duration.is_some() && ui.is_json();
+    if tells_one_object {
+        let url = settings::run_url(&started.id);
+        let begun = ui.object(&json!({
+            "ok": true, "runId": started.id, "status": started.state, "runUrl": url,
+        }));
+        // Whoever serves does the work.
+        if begun.is_err() || !reach.is_here() {
+            reach.close().await;
+            return begun.map(|()| 0);
+        }
+    }
     let what = if started.repeated {
         "found again"
     } else {
@@ -51,9 +65,11 @@ pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
     };
     ui.note(&format!("{what} {}", started.id));
     let after = if started.repeated { started.head } else { 0 };
-    Watch::new(place, ui, started.id, stream, after, level)
-        .until_it_rests(reach, &mut stops)
-        .await
+    let mut watch = Watch::new(place, ui, started.id, stream, after, level);
+    if tells_one_object {
+        watch = watch.without_records();
+    }
+    watch.until_it_rests(reach, &mut stops).await
 }
 
 async fn begin(
@@ -74,8 +90,12 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
             "longhaul run --brain playbook:FILE \"make the failing test pass\"",
         )
     })?;
+    // Checked where it is granted, too; here it comes before whatever else may be wrong.
+    let duration = args.duration.map(|word| RunDuration::parse(&word).map(|_| word));
+    let duration = duration.transpose()?;
     Ok(Start {
         goal,
+        duration,
         brain: Some(brain(args.brain.as_deref(), here, path)?),
         mode: if args.interactive {
             Mode::Interactive
@@ -205,6 +225,26 @@ mod tests {
             assert_eq!(
                 asked(words, folder.path()).expect_err("no goal").code,
                 Code::MissingGoal
+            );
+        }
+    }
+
+    /// B-RUN-1
+    #[test]
+    fn a_duration_that_is_none_is_found_before_anything_else_but_the_missing_goal() {
+        let folder = folder();
+        for word in ["2h", "30M", ""] {
+            let wrong = asked(&["goal", "--duration", word], folder.path()).expect_err(word);
+            assert_eq!(wrong.code, Code::InvalidDuration, "{word:?}");
+        }
+        let aimless = asked(&["--duration", "30m"], folder.path()).expect_err("no goal");
+        assert_eq!(aimless.code, Code::MissingGoal);
+        for word in RunDuration::WORDS {
+            let words = ["--brain", "process:agent", "--duration", word, "goal"];
+            let start = asked(&words, folder.path()).expect("it is right");
+            assert_eq!(
+                (start.mode, start.duration.as_deref()),
+                (Mode::Bounded, Some(word))
             );
         }
     }

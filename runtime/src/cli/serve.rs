@@ -9,12 +9,12 @@ use super::reach::Place;
 use super::ui::{Failure, Ui};
 use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
-use crate::{Mode, Options, Runtime};
+use crate::{Mode, Runtime};
 
 pub(super) async fn serve(args: Serve, place: &Place, ui: &Ui) -> Outcome {
     // Before anything is opened, so that no signal finds the process half ready and unwilling to stop in good order.
     let mut stops = Stops::new()?;
-    let mut options = Options::of(Mode::Serve);
+    let mut options = super::settings::options(Mode::Serve)?;
     options.network_bound = args.net_bound;
     let runtime = place.open_with(options).await?;
     let socket = match ControlSocket::bind(place.data(), runtime.control()).await {

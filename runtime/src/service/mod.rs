@@ -16,14 +16,14 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::ports::Clock;
-use longhaul_actors::session::{Actor, Command, Limits, PauseReason, Reply, Session, State};
+use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_hands::egress::AllowList;
 use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
 
 use crate::api::{
     Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
-    Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
+    RunDuration, Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
@@ -54,6 +54,8 @@ pub(crate) struct Service {
     pub(crate) limits: Limits,
     /// The most that a session may be let to reach.
     pub(crate) network_bound: Option<AllowList>,
+    /// Active milliseconds of a run that goes on until it is done.
+    pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: tokio::runtime::Handle,
@@ -118,6 +120,7 @@ impl Service {
             return Err(Problem::new(Code::MissingGoal, "say what the session is for")
                 .next("start with a goal", "longhaul run --brain playbook:FILE \"GOAL\""));
         }
+        let (mode, limits) = self.bounds(&request)?;
         let Some(brain) = request.brain else {
             return Err(brains::no_brain());
         };
@@ -129,10 +132,10 @@ impl Service {
             by: Actor::human(OWNER),
             key: request.key,
             goal: request.goal,
-            mode: request.mode,
+            mode,
             brain,
             workspace: request.workspace,
-            limits: request.limits.unwrap_or(self.limits),
+            limits,
             network,
             metadata: request.metadata,
             fingerprint,
@@ -154,6 +157,21 @@ impl Service {
             ));
         }
         Ok(wanted.iter().map(ToString::to_string).collect())
+    }
+
+    /// How the session ends, and its bounds: a duration makes it a bounded run of that much active time (B-RUN-1).
+    fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
+        let mut limits = request.limits.unwrap_or(self.limits);
+        let Some(word) = &request.duration else {
+            return Ok((request.mode, limits));
+        };
+        let duration = RunDuration::parse(word)?;
+        if request.limits.is_some_and(|own| own.run_ms > 0) {
+            let detail = "the time of the run is given twice, by duration and by limits.runMs; leave one out";
+            return Err(Problem::new(Code::InvalidRequest, detail));
+        }
+        limits.run_ms = duration.run_ms(self.until_done_ms);
+        Ok((Mode::Bounded, limits))
     }
 
     async fn page(&self, query: ListQuery) -> Result<ListPage, Problem> {

@@ -45,6 +45,7 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
             .map(|service| service.name.clone())
             .collect(),
         usage: state.usage,
+        run_limit_ms: Some(state.limits().run_ms).filter(|limit_ms| *limit_ms > 0),
         outcome: state.outcome.clone(),
         workspace: workspace(data, stream),
         quarantined: None,

@@ -5,6 +5,7 @@
 
 mod desk;
 
+mod bounded;
 mod damage;
 mod moving;
 mod reading;

@@ -131,6 +131,7 @@ fn start() -> Start {
             args: Vec::new(),
         },
         workspace: WorkspaceSpec::default(),
+        network: Vec::new(),
         limits: Limits::default(),
         metadata: None,
         fingerprint: "the one request".into(),

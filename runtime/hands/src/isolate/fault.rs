@@ -37,6 +37,7 @@ pub(crate) enum Step {
     Session,
     Stdio,
     Cwd,
+    Rlimits,
     Capabilities,
     NoNewPrivileges,
     Landlock,
@@ -46,7 +47,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 37] = [
+    const ALL: [(Self, &'static str); 38] = [
         (Self::Pipe, "pipe"),
         (Self::Namespaces, "namespaces"),
         (Self::Handshake, "handshake"),
@@ -78,6 +79,7 @@ impl Step {
         (Self::Session, "session"),
         (Self::Stdio, "stdio"),
         (Self::Cwd, "cwd"),
+        (Self::Rlimits, "rlimits"),
         (Self::Capabilities, "capabilities"),
         (Self::NoNewPrivileges, "no_new_privileges"),
         (Self::Landlock, "landlock"),

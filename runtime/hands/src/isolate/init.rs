@@ -28,6 +28,7 @@ use super::fault::{Fault, Step};
 use super::{drop, file_rules, namespaces, root, seccomp};
 use crate::files::Workspace;
 use crate::launcher::Program;
+use crate::limits::Rlimits;
 use crate::sys::{self, Fork};
 use crate::walls::{INSIDE_WORKSPACE, Network, Walls};
 
@@ -49,6 +50,8 @@ pub(crate) struct Job<'a> {
     pub(crate) stdin: File,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
+    /// What each of its processes may use by itself.
+    pub(crate) rlimits: Rlimits,
     /// None: build everything, and then end as if it had been executed.
     pub(crate) program: Option<Program>,
 }
@@ -204,6 +207,7 @@ fn become_the_command(walls: &Walls, job: &Job<'_>) -> Fault {
         process::setsid().map_err(Fault::of(Step::Session))?;
         three_descriptors(job).map_err(Fault::of(Step::Stdio))?;
         go_to_the_folder(job.cwd)?;
+        job.rlimits.apply().map_err(Fault::of(Step::Rlimits))?;
         drop::all_rights()?;
         file_rules::restrict(walls.require_landlock)?;
         // When it executes, and not before: one of them tells the shim what fails until then.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, Step};
 use super::init::Job;
+use crate::limits::Rlimits;
 use crate::sys;
 use crate::walls::{Network, ProcMount, Walls};
 
@@ -147,6 +148,7 @@ fn try_it(walls: &Walls) -> io::Result<Answer> {
         stdin: null()?,
         stdout: null()?.into(),
         stderr: null()?.into(),
+        rlimits: Rlimits::default(),
         program: None,
     };
     let built = super::start(walls, job, &mut |_| Ok(()), &mut |_| Ok(()));

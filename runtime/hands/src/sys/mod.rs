@@ -147,6 +147,22 @@ pub(crate) fn reset_signals() {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
 }
 
+/// Processor time in milliseconds, and the most memory of any one in bytes, of all that was reaped by this process or by
+/// those it reaped.
+pub(crate) fn usage_of_the_reaped() -> (u64, u64) {
+    // SAFETY: rusage is plain integers, for which all-zero bytes are a value; getrusage writes only into it.
+    let used = unsafe {
+        let mut used = std::mem::zeroed::<libc::rusage>();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut used);
+        used
+    };
+    let ms = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000 + time.tv_usec.unsigned_abs() / 1_000;
+    (
+        ms(used.ru_utime) + ms(used.ru_stime),
+        used.ru_maxrss.unsigned_abs() * 1_024,
+    )
+}
+
 fn signal_set(signals: &[i32]) -> libc::sigset_t {
     // SAFETY: sigset_t is plain integers, for which all-zero bytes are a value; sigemptyset then fills it properly.
     unsafe {

@@ -117,6 +117,9 @@ pub(crate) mod tests {
             unread: 1,
             archived: false,
             isolation: Some("process".into()),
+            run_limit_ms: None,
+            network: Vec::new(),
+            services: Vec::new(),
             usage: Usage {
                 active_ms: 1250,
                 ..Usage::default()

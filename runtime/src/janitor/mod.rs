@@ -1,0 +1,7 @@
+//! Frees what sessions need no more.
+//!
+//! Reactions to durable records, not effects: what is freed twice or not at all loses nothing but room.
+
+mod rest;
+
+pub(crate) use rest::release_what_rests;
