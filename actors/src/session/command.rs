@@ -1,10 +1,15 @@
 //! Wishes a session may be sent, its answers and refusals, and the work it owes to the world.
 
-use longhaul_journal::Seq;
+use longhaul_journal::{Seq, StreamId};
 
-use super::event::{Actor, Answer, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec};
+use super::admission::{Admission, Candidate, Setting};
+use super::event::{
+    Actor, Answer, ApprovalDecision, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec,
+};
+use super::money::{HeldStep, OutOfCredit, Purse, Terms};
 use super::service::{Around, ServiceEnd};
 use super::tool::{ToolCall, ToolOutcome};
+use crate::account::Credits;
 use crate::entity::Recovery;
 use crate::ports::{BrainFailure, SetupError};
 
@@ -37,6 +42,8 @@ pub enum Command {
     Resume {
         /// Who asks.
         by: Actor,
+        /// What it may cost in all from here on, if that is to change.
+        budget: Option<Credits>,
     },
     /// End for good.
     Cancel {
@@ -55,6 +62,21 @@ pub enum Command {
         /// Who asks.
         by: Actor,
     },
+    /// Go on, if it waits for credit: there is some.
+    CreditIsBack,
+    /// Rest: the next step, or a slot, cannot be paid for.
+    OutOfCredit(OutOfCredit),
+    /// Say whether an act may be done.
+    Decide {
+        /// Who says so.
+        by: Actor,
+        /// The request.
+        id: String,
+        /// What is said.
+        decision: ApprovalDecision,
+        /// On what grounds.
+        evidence: String,
+    },
     /// Outcome of [`Effect::Slot`].
     SlotGranted,
     /// Outcome of [`Effect::Prepare`].
@@ -70,6 +92,8 @@ pub enum Command {
         result: Result<Answer, BrainFailure>,
         /// Active milliseconds.
         active_ms: u64,
+        /// The admission of the first act that the answer calls for.
+        next: Option<Box<Admission>>,
     },
     /// Outcome of [`Effect::Act`].
     Acted {
@@ -77,7 +101,13 @@ pub enum Command {
         step: u64,
         /// What became of it.
         outcome: ToolOutcome,
+        /// The admission of the act that comes after it.
+        next: Option<Box<Admission>>,
     },
+    /// Outcome of [`Effect::Hold`].
+    Held(Box<HeldStep>),
+    /// Outcome of [`Effect::Admit`].
+    Admitted(Box<Admission>),
     /// Outcome of [`Effect::Stop`]. ([`Effect::CancelStep`] has none of its own: the step settles.)
     Stopped {
         /// Processes that are not confirmed gone.
@@ -119,8 +149,12 @@ pub struct Start {
     pub network: Vec<String>,
     /// Opaque JSON text.
     pub metadata: Option<String>,
+    /// Categories of acts that the goal forbids.
+    pub forbidden: Vec<String>,
     /// Hash of the request as the client made it.
     pub fingerprint: String,
+    /// The account it uses; `None` when its work is not to be charged.
+    pub terms: Option<Terms>,
 }
 
 /// The answer to a wish that was granted.
@@ -154,6 +188,12 @@ pub enum Refusal {
     /// The text is empty or too long.
     #[error("{0}")]
     Invalid(String),
+    /// The session waits for no decision on this.
+    #[error("the session waits for no decision on {0}")]
+    NotPending(String),
+    /// Only a human may decide.
+    #[error("only a human may decide on an approval")]
+    NotHuman,
     /// Forcing needs a stop that was asked for and not confirmed.
     #[error("there is no unconfirmed stop to force; cancel without --force first")]
     NothingToForce,
@@ -163,11 +203,25 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// A place among the active sessions.
-    Slot,
+    Slot {
+        /// The account that must have credit, if it has one.
+        account: Option<StreamId>,
+    },
+    /// Credit for a brain call, or for the patch at the end.
+    Hold(Box<Purse>),
     /// A workspace and a sandbox.
     Prepare {
         /// What to make ready.
         workspace: WorkspaceSpec,
+    },
+    /// The checks that an act has to pass before it begins.
+    Admit {
+        /// The act.
+        candidate: Candidate,
+        /// What it is judged by, besides itself.
+        setting: Box<Setting>,
+        /// What is to be held for it, if its session has an account.
+        purse: Option<Box<Purse>>,
     },
     /// The brain's next step.
     Think {
@@ -181,6 +235,8 @@ pub enum Effect {
         attempt: u32,
         /// Active milliseconds it may take.
         limit_ms: u64,
+        /// What the first act it calls for is judged by.
+        setting: Option<Box<Setting>>,
     },
     /// One act of the hands.
     Act {
@@ -192,6 +248,8 @@ pub enum Effect {
         limit_ms: u64,
         /// What stands around it.
         around: Around,
+        /// The act that comes after it, and what that is judged by once this one is over.
+        next: Option<Box<(Candidate, Setting)>>,
     },
     /// The end of one running act.
     CancelStep {

@@ -5,8 +5,10 @@
 //! to the world ([`Effect`]) is a function of the fold too, so that it is found again after any crash. Nothing in this
 //! folder reads a clock, draws a random number, or waits, but for `perform`, which maps effects to the ports.
 
+mod admission;
 mod answer;
 mod apply;
+mod approval;
 mod command;
 mod decide;
 mod draft;
@@ -14,6 +16,7 @@ mod event;
 mod follow;
 mod mend;
 mod meter;
+mod money;
 mod outcome;
 mod perform;
 mod service;
@@ -23,12 +26,15 @@ mod waits;
 
 use longhaul_journal::{NewRecord, Record, Standing};
 
+pub use admission::{Admission, Candidate, Setting, call_digest};
 pub use answer::{ANSWER_TEXT_LIMIT, CALLS_AT_ONCE, CALLS_LIMIT, DEPTH_LIMIT, TOOL_NAME_LIMIT};
+pub use approval::{Approval, EVIDENCE_LIMIT, Word, approval_id, approval_session};
 pub use command::{Command, Effect, Refusal, Reply, Start};
 pub use decide::{KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
 pub use event::*;
 pub use mend::over_gap;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
+pub use money::{HeldStep, Metered, Money, OutOfCredit, Purse, Terms, finding};
 pub use perform::{SessionWorld, brain_name};
 pub use service::{
     Around, DeniedEgress, RunningService, SERVICES_LIMIT, ServiceCall, ServiceCause, ServiceEnd,

@@ -3,7 +3,9 @@
 use longhaul_journal::Seq;
 
 use super::Event;
+use super::admission::Admission;
 use super::answer::check_answer;
+use super::approval;
 use super::command::Reply;
 use super::decide::{already, granted};
 use super::draft::{Draft, clip};
@@ -14,6 +16,7 @@ use super::event::{
     StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
 };
 use super::follow::{closing, complete_turn, overrun};
+use super::money::HeldStep;
 use super::service::{self, ServiceCause};
 use super::state::{OpenStep, Phase, Work};
 use super::tool::ToolOutcome;
@@ -77,6 +80,7 @@ pub(super) fn thought(
     step: u64,
     result: Result<Answer, BrainFailure>,
     active_ms: u64,
+    next: Option<Box<Admission>>,
 ) -> Decision<Event, Reply> {
     // An answer counts only while it is owed: not when a stop is under way, nor before a dead brain is asked again.
     let open = draft.state.open.clone().filter(|open| open.step == step);
@@ -87,7 +91,8 @@ pub(super) fn thought(
         return already(&draft);
     }
     let cause = Some(open.seq);
-    match result.and_then(check_answer) {
+    draft.admission = next;
+    match result.and_then(|answer| check_answer(&answer).map(|()| answer)) {
         Ok(answer) => take_answer(&mut draft, step, open.seq, answer, active_ms),
         Err(BrainFailure::Gone(detail)) => {
             let detail = clip(detail);
@@ -159,13 +164,19 @@ fn take_answer(draft: &mut Draft, step: u64, cause: Seq, answer: Answer, active_
     );
 }
 
-pub(super) fn acted(mut draft: Draft, step: u64, outcome: ToolOutcome) -> Decision<Event, Reply> {
+pub(super) fn acted(
+    mut draft: Draft,
+    step: u64,
+    outcome: ToolOutcome,
+    next: Option<Box<Admission>>,
+) -> Decision<Event, Reply> {
     let Some(open) = draft.state.open.clone().filter(|open| open.step == step) else {
         return already(&draft);
     };
     let Work::Act { call, .. } = &open.work else {
         return already(&draft);
     };
+    draft.admission = next;
     let cause = Some(open.seq);
     let tool = call.tool.clone();
     let outcome = match outcome {
@@ -177,7 +188,10 @@ pub(super) fn acted(mut draft: Draft, step: u64, outcome: ToolOutcome) -> Decisi
     };
     match outcome {
         // Told once: the hands wrap an outcome one time.
-        ToolOutcome::Denied { then, .. } => return acted(draft, step, *then),
+        ToolOutcome::Denied { then, .. } => {
+            let next = draft.admission.take();
+            return acted(draft, step, *then, next);
+        }
         ToolOutcome::ServiceStarted { name, active_ms } => {
             let output = format!("service {name} runs");
             draft.push(Actor::RUNTIME, cause, ServiceStarted { step, name });
@@ -291,6 +305,19 @@ pub(super) fn acted(mut draft: Draft, step: u64, outcome: ToolOutcome) -> Decisi
     granted(draft)
 }
 
+/// The checks before a step were made: it begins in this frame, or the frame says why not.
+pub(super) fn admitted(mut draft: Draft, admission: Box<Admission>) -> Decision<Event, Reply> {
+    draft.hold.clone_from(&admission.hold);
+    draft.admission = Some(admission);
+    granted(draft)
+}
+
+/// Credit is held for the step that comes next: it begins in this frame.
+pub(super) fn held(mut draft: Draft, hold: HeldStep) -> Decision<Event, Reply> {
+    draft.hold = Some(hold);
+    granted(draft)
+}
+
 /// What is known of a crash.
 struct Crash {
     cause: CrashCause,
@@ -334,7 +361,7 @@ fn crashed(draft: &mut Draft, crash: Crash) {
     }
     if is_loop {
         let reason = PauseReason::CrashLoop;
-        draft.push(Actor::RUNTIME, Some(seq), Paused { reason });
+        draft.push(Actor::RUNTIME, Some(seq), Paused::because(reason));
     } else if cause != CrashCause::Brain {
         restarted(draft, seq);
     }
@@ -462,12 +489,14 @@ pub(super) fn alarm(mut draft: Draft) -> Decision<Event, Reply> {
                 draft.push(Actor::RUNTIME, None, Hibernated {});
             }
         }
-        Phase::AwaitingInput if waits::due(&draft.state).is_some_and(|due| now_ms >= due) => {
-            service::settle_before(&mut draft, ServiceCause::Idle);
-        }
+        Phase::AwaitingInput => service::tire(&mut draft),
         Phase::Recovering { until_ms } if now_ms >= until_ms => {
             let since = draft.state.phase_since;
             restarted(&mut draft, since);
+        }
+        Phase::AwaitingApproval | Phase::Paused { .. } => {
+            service::tire(&mut draft);
+            approval::expire(&mut draft);
         }
         _ => {}
     }

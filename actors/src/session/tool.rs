@@ -218,6 +218,11 @@ impl Tool {
 
     /// The act in a line of at most about 120 characters, for a person.
     pub fn brief(&self) -> String {
+        self.line(120)
+    }
+
+    /// The act in a line of at most about so many characters, for a person.
+    pub fn line(&self, limit: usize) -> String {
         let text = match self {
             Self::Exec(exec) => brief_of(&exec.command),
             Self::Read(Read { path }) => format!("read {path}"),
@@ -233,7 +238,7 @@ impl Tool {
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
-        match line.char_indices().nth(120) {
+        match line.char_indices().nth(limit) {
             Some((cut, _)) => format!("{}...", &line[..cut]),
             None => line,
         }

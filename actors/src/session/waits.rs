@@ -2,14 +2,18 @@
 
 use longhaul_journal::Standing;
 
+use super::admission::{self, call_of};
+use super::approval;
 use super::command::{Command, Effect};
+use super::money;
 use super::service;
-use super::state::{OpenStep, Phase, PlannedCall, State, Work};
-use super::tool::ToolCall;
+use super::state::{OpenStep, Phase, State, Work};
 use crate::entity::{EffectId, Owed};
 
 /// Distinguishes the end of a step from the step itself among the effects of one record.
 const CANCEL_ATTEMPT: u32 = u32::MAX;
+/// Distinguishes the hold of a step without an admission from an admission.
+const HOLD_ATTEMPT: u32 = 1;
 
 pub(super) fn standing(state: &State) -> Standing {
     match state.phase {
@@ -19,7 +23,16 @@ pub(super) fn standing(state: &State) -> Standing {
         Phase::Queued | Phase::Starting | Phase::Running | Phase::Stopping { .. } => Standing::Owed,
         Phase::Idle | Phase::Recovering { .. } => Standing::Until(due(state).unwrap_or(0)),
         Phase::AwaitingInput | Phase::Hibernated => Standing::Waits("input".into()),
-        Phase::Paused { .. } => Standing::Waits("resume".into()),
+        Phase::AwaitingApproval => until_or(state, "approval"),
+        Phase::Paused { .. } => until_or(state, "resume"),
+    }
+}
+
+/// A wait that a request for approval may end by running out.
+fn until_or(state: &State, name: &'static str) -> Standing {
+    match due(state) {
+        Some(due) => Standing::Until(due),
+        None => Standing::Waits(name.into()),
     }
 }
 
@@ -28,6 +41,10 @@ pub(super) fn due(state: &State) -> Option<u64> {
         Phase::Idle | Phase::AwaitingInput if !state.services.is_empty() => service::due(state),
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
+        Phase::AwaitingApproval | Phase::Paused { .. } => {
+            let dues = [approval::due(state), service::due(state)];
+            dues.into_iter().flatten().min()
+        }
         _ => None,
     }
 }
@@ -51,7 +68,12 @@ fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
         effect,
     };
     match state.phase {
-        Phase::Queued => vec![here(0, Effect::Slot)],
+        Phase::Queued => vec![here(
+            0,
+            Effect::Slot {
+                account: state.account(),
+            },
+        )],
         Phase::Starting => {
             let workspace = state
                 .origin
@@ -69,22 +91,50 @@ fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
                 },
             )]
         }
-        Phase::Running => state
-            .open
-            .as_ref()
-            .map_or_else(Vec::new, |open| step_effects(state, open)),
+        Phase::Running => match &state.open {
+            Some(open) => step_effects(state, open),
+            None => admission(state),
+        },
         _ => Vec::new(),
     }
 }
 
+/// The admission of the step that comes next, named by the record that ended the one before.
+fn admission(state: &State) -> Vec<Owed<Effect>> {
+    if service::is_awaited(state) {
+        return Vec::new();
+    }
+    let purse = money::purse(state).map(Box::new);
+    let (attempt, effect) = match (money::next_act(state), purse) {
+        (Some(candidate), purse) => {
+            let setting = Box::new(admission::setting(state));
+            let effect = Effect::Admit {
+                candidate,
+                setting,
+                purse,
+            };
+            (0, effect)
+        }
+        (None, Some(purse)) => (HOLD_ATTEMPT, Effect::Hold(purse)),
+        (None, None) => return Vec::new(),
+    };
+    let id = EffectId {
+        seq: money::attempt(state),
+        attempt,
+    };
+    vec![Owed { id, effect }]
+}
+
 fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
     let step = open.step;
+    // An admission that needs credit is asked for once the step before has ended, since that is settled with it.
+    let rides = state.account().is_none();
     match &open.work {
         Work::Think { window_to, attempt } => {
             let Some(origin) = &state.origin else {
                 return Vec::new();
             };
-            let limit_ms = origin.limits.brain_call_ms.min(state.remaining_ms()).max(1);
+            let limit_ms = money::call_limit(state);
             let brain = origin.brain.clone();
             let effect = Effect::Think {
                 step,
@@ -92,6 +142,7 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
                 window_to: *window_to,
                 attempt: *attempt,
                 limit_ms,
+                setting: rides.then(|| Box::new(admission::setting(state))),
             };
             vec![Owed {
                 id: EffectId {
@@ -102,13 +153,16 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }]
         }
         Work::Act { call, limit_ms, .. } => {
-            let call = tool_call(call);
+            let next = rides.then(|| admission::next_of_plan(state)).flatten();
+            let next = next.map(|next| (next, admission::setting(state)));
+            let call = call_of(call);
             let around = service::around(state, &call);
             let effect = Effect::Act {
                 step,
                 call,
                 limit_ms: *limit_ms,
                 around,
+                next: next.map(Box::new),
             };
             let mut owed = vec![Owed {
                 id: EffectId {
@@ -129,12 +183,5 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }
             owed
         }
-    }
-}
-
-fn tool_call(planned: &PlannedCall) -> ToolCall {
-    ToolCall {
-        tool: planned.tool.clone(),
-        args: serde_json::from_str(&planned.args).unwrap_or_default(),
     }
 }

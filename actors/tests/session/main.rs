@@ -2,12 +2,14 @@
 //!
 //! Everything goes through [`world::World`], which checks the properties of every record and every state it passes.
 
+mod approval;
 mod bounds;
 mod budget;
 mod crash;
 mod ending;
 mod golden;
 mod mend;
+mod money;
 mod moves;
 mod random;
 mod rest;

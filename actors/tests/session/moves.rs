@@ -1,18 +1,22 @@
 //! What may happen in a random world: any command at any time, and every outcome of owed work, good or bad.
 
-use longhaul_actors::ports::{BrainFailure, SetupError};
+use longhaul_actors::account::{Credits, HeldFor, Shortage};
+use longhaul_actors::ports::{BrainFailure, Ruling, SetupError};
 use longhaul_actors::session::{
-    Answer, AnswerEnd, Around, Command, DeniedEgress, Effect, FileRead, FileWrite, Limits, Output,
-    PauseReason, SendMode, ServiceEnd, Session, Start, ToolCall, ToolOutcome, Usage,
+    Answer, AnswerEnd, Around, Command, DeniedEgress, Effect, FileRead, FileWrite, HeldStep, Limits,
+    OutOfCredit, Output, PauseReason, Purse, SendMode, ServiceEnd, Session, Start, ToolCall, ToolOutcome,
+    Usage,
 };
 use longhaul_actors::{Entity, RecoveryCause};
+use longhaul_journal::Seq;
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::story::{
-    a_patch, archive, bounded, exec, exited_after, human, in_a_clone, interactive, ready, resume, unknown,
+    self, a_patch, archive, bounded, exec, exited_after, human, in_a_clone, interactive, ready, resume,
+    terms, unknown,
 };
-use crate::world::World;
+use crate::world::{World, judged};
 
 /// What may happen next. Numbers are folded into whatever range makes sense where they land.
 #[derive(Clone, Debug)]
@@ -33,6 +37,11 @@ pub(crate) enum Move {
         force: bool,
     },
     Archive,
+    /// Somebody decides on a request: the one that waits, or another.
+    Decide {
+        approve: bool,
+        other: bool,
+    },
     /// The world settles one piece of owed work.
     Outcome {
         which: u8,
@@ -78,6 +87,8 @@ pub(crate) fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => Just(Move::Resume),
         1 => any::<bool>().prop_map(|force| Move::Cancel { force }),
         1 => Just(Move::Archive),
+        8 => (any::<bool>(), prop::bool::weighted(0.1))
+            .prop_map(|(approve, other)| Move::Decide { approve, other }),
         40 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Move::Outcome { which, how }),
         3 => any::<u8>().prop_map(|which| Move::Again { which }),
         3 => (any::<u8>(), any::<u8>()).prop_map(|(step, how)| Move::Stray { step, how }),
@@ -95,13 +106,16 @@ pub(crate) fn moves() -> impl Strategy<Value = Vec<Move>> {
 /// The bounds are small, so that they are met.
 pub(crate) fn starts() -> impl Strategy<Value = Start> {
     let run_ms = prop_oneof![2 => Just(0), 1 => 1..2_000u64];
-    (any::<bool>(), any::<bool>(), run_ms, 1..400u64, 1..12u32).prop_map(
-        |(is_bounded, clone, run_ms, turn_ms, turn_steps)| {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (flags, run_ms, 1..400u64, 1..12u32).prop_map(
+        |((is_bounded, clone, is_charged), run_ms, turn_ms, turn_steps)| {
             let mut start = if is_bounded { bounded() } else { interactive() };
             if clone {
                 start = in_a_clone(start);
             }
+            start.terms = is_charged.then(terms);
             start.limits = Limits {
+                approval_ms: turn_ms % 2 * 50_000,
                 run_ms,
                 turn_ms,
                 turn_steps,
@@ -242,9 +256,51 @@ fn of_service(call: &ToolCall, around: &Around, how: u8) -> ToolOutcome {
     }
 }
 
+fn ruling(how: u8) -> Ruling {
+    match how % 6 {
+        0 | 1 => Ruling::Ask,
+        2 => Ruling::Deny,
+        _ => Ruling::Allow,
+    }
+}
+
+/// What an account answers; each hold has a seq of its own.
+pub(crate) fn held(purse: &Purse) -> HeldStep {
+    HeldStep {
+        step: purse.step,
+        attempt: purse.attempt,
+        bound: purse.bound.clone(),
+        held: HeldFor {
+            hold: Seq(purse.step * 100_000 + purse.attempt.0),
+            amount: Credits::from_micro(purse.bound.limit_ms),
+            spent: Credits::ZERO,
+        },
+    }
+}
+
+fn no_credit(how: u8) -> Command {
+    let needed = Credits::from_micro(400);
+    Command::OutOfCredit(if how < 128 {
+        OutOfCredit::Account(Shortage {
+            needed,
+            available: Credits::ZERO,
+        })
+    } else {
+        OutOfCredit::Budget {
+            spent: Credits::ZERO,
+            needed,
+        }
+    })
+}
+
+/// A script is changed now and then.
+fn script(how: u8) -> &'static str {
+    if how > 200 { "changed" } else { "" }
+}
+
 pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
     Some(match effect {
-        Effect::Slot => Command::SlotGranted,
+        Effect::Slot { .. } => Command::SlotGranted,
         Effect::Prepare { .. } if how < 30 => Command::Prepared {
             result: Err(SetupError {
                 code: "no_git".into(),
@@ -257,17 +313,25 @@ pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
             step: *step,
             result: thought(how),
             active_ms: u64::from(how),
+            next: None,
         },
         Effect::Act {
             step, call, around, ..
-        } if call.tool == "service" && how > 60 => Command::Acted {
-            step: *step,
-            outcome: of_service(call, around, how),
-        },
-        Effect::Act { step, .. } => Command::Acted {
-            step: *step,
-            outcome: acted(how),
-        },
+        } if call.tool == "service" && how > 60 => story::acted(*step, of_service(call, around, how)),
+        Effect::Act { step, .. } => story::acted(*step, acted(how)),
+        Effect::Admit { purse: Some(_), .. } | Effect::Hold(_) if how % 16 == 3 => no_credit(how),
+        Effect::Admit { candidate, purse, .. } => {
+            let mut admission = judged(candidate.step, &candidate.call, ruling(how), script(how));
+            let digest = &admission.judgement.digest;
+            let begins = |purse: &Purse| match admission.judgement.ruling {
+                Ruling::Allow => true,
+                Ruling::Ask => purse.approved.as_ref() == Some(digest),
+                Ruling::Deny => false,
+            };
+            admission.hold = purse.as_deref().filter(|purse| begins(purse)).map(held);
+            Command::Admitted(admission)
+        }
+        Effect::Hold(purse) => Command::Held(Box::new(held(purse))),
         Effect::CancelStep { .. } | Effect::EndService { .. } => return None,
         Effect::WatchService { step } => Command::ServiceEnded {
             step: *step,
@@ -308,6 +372,11 @@ pub(crate) fn play(world: &mut World, reported: &mut Vec<Command>, start: &Start
         Move::Resume => resume(),
         Move::Cancel { force } => Command::Cancel { by, force: *force },
         Move::Archive => archive(),
+        Move::Decide { approve, other } => {
+            let pending = world.state.approval.as_ref().map(|pending| pending.id.clone());
+            let id = pending.filter(|_| !other).unwrap_or_else(|| "ap_other".into());
+            story::decide(&id, *approve)
+        }
         Move::Outcome { which, how } => {
             let owed = world.owed();
             let Some(command) = owed
@@ -315,6 +384,12 @@ pub(crate) fn play(world: &mut World, reported: &mut Vec<Command>, start: &Start
                 .and_then(|work| outcome(&work.effect, *how))
             else {
                 return;
+            };
+            // Most of the time the admission of the next act rides with the outcome; else it is asked for by itself.
+            let command = if how.is_multiple_of(5) {
+                command
+            } else {
+                world.with_admission(command, ruling(*how))
             };
             reported.push(command.clone());
             command
@@ -330,12 +405,10 @@ pub(crate) fn play(world: &mut World, reported: &mut Vec<Command>, start: &Start
                     step,
                     result: thought(*how),
                     active_ms: 1,
+                    next: None,
                 }
             } else {
-                Command::Acted {
-                    step,
-                    outcome: acted(*how),
-                }
+                story::acted(step, acted(*how))
             }
         }
         Move::Crash => return world.recover(RecoveryCause::Wake, true),

@@ -5,14 +5,14 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
 use longhaul_actors::Entity;
-use longhaul_actors::session::{Body, Command, Effect, Mode, SendMode, Session, Start, ToolOutcome};
+use longhaul_actors::session::{Body, Command, Effect, Mode, Phase, SendMode, Session, Start, ToolOutcome};
 use longhaul_journal::Standing;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::moves::{Move, moves, outcome, play, starts};
-use crate::story::{cancel, finishes, gone, resume, send};
+use crate::story::{acted, cancel, decide, finishes, gone, resume, send};
 use crate::world::World;
 
 /// With a brain that finishes and hands that work, does all that is owed and due until somebody is waited for.
@@ -37,15 +37,20 @@ fn drive(world: &mut World) {
                 step,
                 result: Ok(finishes()),
                 active_ms: 1,
+                next: None,
             },
-            Some(Effect::Act { step, .. }) => Command::Acted {
+            Some(Effect::Act { step, .. }) => acted(
                 step,
-                outcome: ToolOutcome::Done {
+                ToolOutcome::Done {
                     output: "ok".into(),
                     active_ms: 1,
                 },
-            },
+            ),
             Some(effect) => outcome(&effect, 255).expect("only the end of a step has no outcome"),
+            None if world.state.phase == Phase::AwaitingApproval => {
+                let pending = world.state.approval.as_ref().expect("it waits for a decision");
+                decide(&pending.id.clone(), true)
+            }
             None => match Session::due(&world.state) {
                 Some(due) => {
                     world.now_ms = world.now_ms.max(due);
@@ -179,5 +184,5 @@ fn the_random_worlds_reach_every_record_type_and_every_phase() {
     let ordinary = Body::TYPES.iter().filter(|name| !mended.contains(name));
     let all: BTreeSet<String> = ordinary.map(ToString::to_string).collect();
     assert_eq!(types, all);
-    assert_eq!(phases.len(), 12, "{phases:?}");
+    assert_eq!(phases.len(), 13, "{phases:?}");
 }

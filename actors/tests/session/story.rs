@@ -1,10 +1,11 @@
 //! The one helper that touches the API: `given(...)`, `.when(command)`, `.then([records in brief])`.
 
 use longhaul_actors::RecoveryCause;
-use longhaul_actors::ports::BrainFailure;
+use longhaul_actors::ports::{BrainFailure, Ruling};
 use longhaul_actors::session::{
-    Actor, Answer, AnswerEnd, BrainSpec, Command, Execution, Isolation, Limits, Mode, Output, PauseReason,
-    Refusal, Reply, SendMode, Session, Start, ToolCall, ToolOutcome, Verdict, WorkspaceKind, WorkspaceSpec,
+    Actor, Answer, AnswerEnd, ApprovalDecision, BrainSpec, Command, Execution, Isolation, Limits, Mode,
+    Output, PauseReason, Refusal, Reply, SendMode, Session, Start, Terms, ToolCall, ToolOutcome, Verdict,
+    WorkspaceKind, WorkspaceSpec,
 };
 use longhaul_actors::{EffectId, Entity};
 use longhaul_journal::Record;
@@ -18,6 +19,7 @@ pub(crate) struct Story {
     pub(crate) world: World,
     seen: usize,
     reply: Option<Result<Reply, Refusal>>,
+    gate: Ruling,
 }
 
 /// A stream without a record.
@@ -26,6 +28,7 @@ pub(crate) fn nobody() -> Story {
         world: World::new(),
         seen: 0,
         reply: None,
+        gate: Ruling::Allow,
     }
 }
 
@@ -52,9 +55,22 @@ pub(crate) fn idle() -> Story {
 }
 
 impl Story {
-    pub(crate) fn when(mut self, command: Command) -> Self {
+    /// The admission of the next act rides with the outcome of the step before it, as the effects have it.
+    pub(crate) fn when(self, command: Command) -> Self {
+        let command = self.world.with_admission(command, self.gate);
+        self.when_bare(command)
+    }
+
+    /// The command as it stands: no admission comes with it.
+    pub(crate) fn when_bare(mut self, command: Command) -> Self {
         self.seen = self.world.records.len();
         self.reply = Some(self.world.send(command));
+        self
+    }
+
+    /// From here on the gate says this of every act.
+    pub(crate) fn gated(mut self, ruling: Ruling) -> Self {
+        self.gate = ruling;
         self
     }
 
@@ -171,13 +187,14 @@ impl Story {
             step,
             result: Err(failure),
             active_ms: 5,
+            next: None,
         })
     }
 
     /// The act that is open comes out so.
     pub(crate) fn settles(self, outcome: ToolOutcome) -> Self {
         let step = self.step();
-        self.when(Command::Acted { step, outcome })
+        self.when(acted(step, outcome))
     }
 
     /// Whether a record of this type was ever written.
@@ -210,6 +227,9 @@ fn brief(record: &Record) -> String {
         "tool.started" => &["/tool"],
         "tool.failed" => &["/code", "/settledBy"],
         "artifact.created" => &["/kind"],
+        "policy.denied" => &["/rule"],
+        "approval.decided" => &["/decision"],
+        "approval.canceled" => &["/reason"],
         "runtime.crashed" => &["/cause", "/counted"],
         "runtime.restarted" => &["/attempt"],
         _ => &[],
@@ -242,7 +262,17 @@ pub(crate) fn interactive() -> Start {
         network: Vec::new(),
         limits: Limits::default(),
         metadata: None,
+        forbidden: Vec::new(),
         fingerprint: "f1".into(),
+        terms: None,
+    }
+}
+
+/// The account of this owner, without a budget.
+pub(crate) fn terms() -> Terms {
+    Terms {
+        account: "local".into(),
+        budget_micro: None,
     }
 }
 
@@ -312,7 +342,10 @@ pub(crate) fn pause_now() -> Command {
 }
 
 pub(crate) fn resume() -> Command {
-    Command::Resume { by: human() }
+    Command::Resume {
+        by: human(),
+        budget: None,
+    }
 }
 
 pub(crate) fn cancel() -> Command {
@@ -333,6 +366,19 @@ pub(crate) fn archive() -> Command {
     Command::Archive { by: human() }
 }
 
+pub(crate) fn decide(id: &str, approve: bool) -> Command {
+    Command::Decide {
+        by: human(),
+        id: id.into(),
+        decision: if approve {
+            ApprovalDecision::Approve
+        } else {
+            ApprovalDecision::Deny
+        },
+        evidence: "seen with my own eyes".into(),
+    }
+}
+
 pub(crate) fn gone() -> Command {
     Command::Stopped {
         survivors: Vec::new(),
@@ -344,6 +390,15 @@ pub(crate) fn thought(step: u64, answer: Answer) -> Command {
         step,
         result: Ok(answer),
         active_ms: 5,
+        next: None,
+    }
+}
+
+pub(crate) fn acted(step: u64, outcome: ToolOutcome) -> Command {
+    Command::Acted {
+        step,
+        outcome,
+        next: None,
     }
 }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use longhaul_actors::Owed;
-use longhaul_actors::session::{Body, Effect, Event, PauseReason, RunOutcome, SERVICES_LIMIT, State};
+use longhaul_actors::session::{
+    Actor, ActorKind, ApprovalDecision, Body, Effect, Event, HoldNamed, PauseReason, RunOutcome,
+    SERVICES_LIMIT, State,
+};
 use longhaul_journal::Seq;
 
 /// Reads one record after the other and objects to the first that may not stand where it stands.
@@ -18,8 +21,14 @@ pub(crate) struct Witness {
     ended: bool,
     archived: bool,
     unread: BTreeSet<u64>,
+    pending: Option<(String, String)>,
+    approved: Option<(String, String)>,
+    admitted: bool,
     ranged_to: u64,
     services: BTreeSet<u64>,
+    /// Whether its work is charged, and the holds that steps were started with.
+    charged: bool,
+    holds: BTreeSet<Seq>,
 }
 
 impl Witness {
@@ -52,6 +61,7 @@ impl Witness {
 
     fn judge(&mut self, seq: Seq, event: &Event) {
         match &event.body {
+            Body::SessionStarted(started) => self.charged = started.terms.is_some(),
             Body::UserMessage(_) => {
                 self.unread.insert(seq.0);
             }
@@ -74,10 +84,46 @@ impl Witness {
             }
             Body::ModelStarted(started) => {
                 assert!(started.window_to < seq);
+                self.holds(started.hold);
                 self.open_step(started.step, seq, true);
             }
             Body::ModelCompleted(completed) => self.close_step(completed.step, true),
-            Body::ToolStarted(started) => self.open_step(started.step, seq, false),
+            Body::ToolStarted(started) => {
+                self.open_step(started.step, seq, false);
+                // What is only told to the brain does nothing, and costs nothing.
+                if started.limit_ms > 0 {
+                    self.holds(started.hold);
+                }
+                // The digests of this world begin with what the gate says of the act.
+                let of_ours = event.actor == Actor::RUNTIME;
+                let approved = self
+                    .approved
+                    .take()
+                    .is_some_and(|(_, digest)| digest == started.digest);
+                self.admitted = of_ours || started.digest.starts_with("Allow") || approved;
+                self.pending = None;
+            }
+            Body::ApprovalRequested(requested) => {
+                assert_eq!((self.open, &self.pending, &self.approved), (None, &None, &None));
+                assert_eq!(requested.step, self.steps + 1);
+                self.pending = Some((requested.id.clone(), requested.digest.clone()));
+            }
+            Body::ApprovalDecided(decided) => {
+                let pending = self.pending.clone().expect("it was asked for");
+                assert_eq!(pending, (decided.id.clone(), decided.digest.clone()));
+                assert_eq!(event.actor.kind, ActorKind::Human);
+                assert!(!decided.evidence.is_empty());
+                if decided.decision == ApprovalDecision::Approve {
+                    self.approved = self.pending.take();
+                }
+            }
+            Body::ApprovalExpired(expired) => {
+                assert_eq!(self.pending.as_ref().map(|(id, _)| id), Some(&expired.id));
+            }
+            Body::ApprovalCanceled(canceled) => {
+                let asked = self.pending.take().or(self.approved.take());
+                assert_eq!(asked.map(|(id, _)| id), Some(canceled.id.clone()));
+            }
             Body::CommandRun(run) => self.close_step(run.step, false),
             Body::FileWritten(written) => self.close_step(written.step, false),
             Body::FileWasRead(read) => self.close_step(read.step, false),
@@ -133,6 +179,18 @@ impl Witness {
         self.ranged_to = to;
     }
 
+    /// B-CREDIT-2: no hold, no start; and no hold is used twice.
+    fn holds(&mut self, hold: Option<HoldNamed>) {
+        assert_eq!(
+            hold.is_some(),
+            self.charged,
+            "a step starts with a hold where work is charged"
+        );
+        if let Some(hold) = hold {
+            assert!(self.holds.insert(hold.seq), "a hold is used twice");
+        }
+    }
+
     fn open_step(&mut self, step: u64, seq: Seq, think: bool) {
         assert!(self.turn, "a step outside a turn");
         assert_eq!(self.open, None, "two steps at once");
@@ -171,12 +229,19 @@ impl Witness {
             match &work.effect {
                 Effect::Think { step, .. } => assert_eq!(self.open, Some((*step, work.id.seq, true))),
                 Effect::Act { step, .. } | Effect::CancelStep { step } => {
+                    assert!(self.admitted, "an act that was not admitted");
                     assert_eq!(self.open, Some((*step, work.id.seq, false)));
                 }
                 Effect::WatchService { step } | Effect::EndService { step } => {
                     assert!(self.services.contains(step), "a service that never started");
                 }
-                Effect::Slot | Effect::Prepare { .. } | Effect::Stop { .. } => {
+                Effect::Admit { candidate, .. } => {
+                    assert_eq!((self.open, candidate.step), (None, self.steps + 1));
+                }
+                Effect::Hold(purse) => {
+                    assert_eq!((self.open, purse.step), (None, self.steps + 1));
+                }
+                Effect::Slot { .. } | Effect::Prepare { .. } | Effect::Stop { .. } => {
                     assert!(work.id.seq <= self.head)
                 }
             }

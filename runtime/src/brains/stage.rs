@@ -48,7 +48,10 @@ impl Stage {
             limits: Limits::default(),
             network: Vec::new(),
             metadata: None,
+            network: Vec::new(),
+            forbidden: Vec::new(),
             fingerprint: String::new(),
+            terms: None,
         };
         stage.write([started.into()]);
         stage.hear(goal, SendMode::Steer);
@@ -138,6 +141,7 @@ impl Stage {
         let started = ModelStarted {
             step: call.step,
             window_to: self.head,
+            hold: None,
         };
         self.write([started.into()]);
         call
@@ -152,6 +156,7 @@ impl Stage {
             end: None,
             gone: false,
             failure: None,
+            gone: false,
             usage: Usage::default(),
         };
         let answer = match result {
@@ -197,6 +202,7 @@ impl Stage {
             digest: String::new(),
             class: RecoveryClass::Reattach,
             limit_ms: 1,
+            hold: None,
         };
         self.write([started.into()]);
         self.write([outcome(self.step)]);

@@ -130,7 +130,10 @@ pub(super) mod tests {
             network: Vec::new(),
             limits: longhaul_actors::session::Limits::default(),
             metadata: None,
+            network: Vec::new(),
+            forbidden: Vec::new(),
             fingerprint: "f".into(),
+            terms: None,
         }))
     }
 
@@ -204,6 +207,7 @@ pub(super) mod tests {
             pause(),
             Command::Resume {
                 by: Actor::human("local"),
+                budget: None,
             },
         ]);
         let lost = frames.remove(1);

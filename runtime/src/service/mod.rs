@@ -138,6 +138,8 @@ impl Service {
             limits,
             network,
             metadata: request.metadata,
+            terms: None,
+            forbidden: Vec::new(),
             fingerprint,
         })
     }
@@ -298,6 +300,7 @@ impl Control for Service {
             id,
             Command::Resume {
                 by: Actor::human(OWNER),
+                budget: None,
             },
         )
         .boxed()

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
-use longhaul_actors::ports::{Act, Brain, BrainCall, BrainFailure, Hands, SetupError};
+use longhaul_actors::ports::{
+    Act, AllowAll, Brain, BrainCall, BrainFailure, EndlessSlots, FreeOfCharge, Hands, SetupError,
+};
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, BrainSpec, Command, Isolation, Limits, Mode, Session, SessionWorld, Start,
     ToolCall, ToolOutcome, WorkspaceSpec,
@@ -136,6 +138,9 @@ impl Host {
                 journal: shared,
                 brain: Arc::clone(world) as Arc<dyn Brain>,
                 hands: Arc::clone(world) as Arc<dyn Hands>,
+                gate: Arc::new(AllowAll),
+                credit: Arc::new(FreeOfCharge),
+                slots: Arc::new(EndlessSlots),
                 clock,
             }),
         };
@@ -190,6 +195,9 @@ fn start(number: u64) -> Start {
             ..Limits::default()
         },
         metadata: None,
+        network: Vec::new(),
+        forbidden: Vec::new(),
         fingerprint: number.to_string(),
+        terms: None,
     }
 }

@@ -3,6 +3,9 @@
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
+use crate::account::Credits;
+use crate::session::money::Terms;
+
 /// How a run ends: by its turns, or only by the brain, its budget or a human.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +76,8 @@ pub struct Limits {
     pub idle_ms: u64,
     /// A stop that is not confirmed after this long (wall clock) is reported.
     pub stop_confirm_ms: u64,
+    /// A request for approval that nobody decides on for this long (wall clock) counts as denied; 0 waits for ever.
+    pub approval_ms: u64,
 }
 
 impl Default for Limits {
@@ -86,6 +91,7 @@ impl Default for Limits {
             run_ms: 0,
             idle_ms: 180_000,
             stop_confirm_ms: 60_000,
+            approval_ms: 0,
         }
     }
 }
@@ -118,6 +124,12 @@ pub struct SessionStarted {
     pub metadata: Option<String>,
     /// Hash of the request, so that a repeat is told from another request under the same key.
     pub fingerprint: String,
+    /// The account it uses; absent when its work is not charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
+    /// Categories of acts that the goal forbids, as it was read at the start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbidden: Vec<String>,
 }
 
 /// `session.pause_requested`
@@ -153,6 +165,19 @@ pub enum PauseReason {
 pub struct Paused {
     /// Why.
     pub reason: PauseReason,
+    /// What to do about it, where that does not go without saying.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+impl Paused {
+    /// For a reason that says it all.
+    pub const fn because(reason: PauseReason) -> Self {
+        Self {
+            reason,
+            detail: String::new(),
+        }
+    }
 }
 
 /// `session.resumed`
@@ -161,6 +186,9 @@ pub struct Paused {
 pub struct Resumed {
     /// How long it was paused, wall clock.
     pub paused_ms: u64,
+    /// What it may cost in all from here on, micro-credits, if that was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_micro: Option<Credits>,
 }
 
 /// `session.hibernated`

@@ -3,6 +3,7 @@
 //! The payload of a record is `{"actor": .., "turn": .., "data": ..}`, so that a reader splices it into the wire form
 //! without decoding `data`.
 
+mod gate;
 mod life;
 mod network;
 mod services;
@@ -12,6 +13,7 @@ mod work;
 use longhaul_journal::{Level, NewRecord, Record, Seq};
 use serde::{Deserialize, Serialize};
 
+pub use gate::*;
 pub use life::*;
 pub use network::*;
 pub use services::*;
@@ -181,6 +183,11 @@ bodies! {
     "service.stop_requested"   1 Internal ServiceStopRequested,
     "service.ended"            1 Progress ServiceEnded,
     "egress.denied"            1 Internal EgressDenied,
+    "policy.denied"            1 User     PolicyDenied,
+    "approval.requested"       1 User     ApprovalRequested,
+    "approval.decided"         1 User     ApprovalDecided,
+    "approval.expired"         1 User     ApprovalExpired,
+    "approval.canceled"        1 User     ApprovalCanceled,
     "sandbox.starting"         1 Internal SandboxStarting,
     "sandbox.ready"            1 Internal SandboxReady,
     "sandbox.setup_failed"     1 User     SandboxSetupFailed,

@@ -3,6 +3,7 @@
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
+use crate::account::Credits;
 use crate::session::tool::{Execution, FileRead, FileWrite};
 
 /// What recovery may do with an act that may have begun.
@@ -37,6 +38,21 @@ pub struct ToolStarted {
     /// Active milliseconds it may take.
     #[serde(rename = "limitMs")]
     pub limit_ms: u64,
+    /// The credit that is held for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldNamed>,
+}
+
+/// The credit that is held for a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldNamed {
+    /// Seq of `credits.held` in the stream of the account.
+    pub seq: Seq,
+    /// How much, micro-credits.
+    pub amount_micro: Credits,
+    /// What the session had cost before, micro-credits.
+    pub spent_micro: Credits,
 }
 
 /// `command.run`: a command ended.
