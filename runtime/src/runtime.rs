@@ -23,6 +23,7 @@ use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
 use crate::folds::Folds;
 use crate::janitor;
+use crate::sandbox::{SandboxOptions, Sandboxing};
 use crate::service::Service;
 use crate::shim::find_shim;
 use crate::world::LocalHands;
@@ -55,6 +56,8 @@ pub struct Options {
     /// Answers of a name server that is not there, for tests of the way out. Nothing sets it from outside the program.
     #[doc(hidden)]
     pub egress_fixture: Option<longhaul_hands::egress::Fixture>,
+    /// How commands are walled in: isolated, unless told otherwise.
+    pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
     pub until_done_ms: Option<u64>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
@@ -105,12 +108,13 @@ impl Runtime {
         let network_bound = network_bound.map_err(|error| {
             Problem::new(Code::InvalidRequest, format!("the bound of the network: {error}"))
         })?;
+        let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
         let socket = options.socket.as_ref().map(|path| path.display().to_string());
         let journal = Arc::new(open_journal(directory.clone(), socket).await?);
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands = LocalHands::new(directory.clone(), shim, Arc::clone(&shared));
+        let hands = LocalHands::new(directory.clone(), shim, Arc::clone(&shared), Arc::clone(&sandbox));
         let hands: Arc<dyn Hands> = Arc::new(hands.with_fixture(options.egress_fixture));
         let world: Arc<dyn World<Session>> = match options.mode {
             Mode::Dormant => Arc::new(AtRest),
@@ -151,6 +155,7 @@ impl Runtime {
             data: directory.clone(),
             limits: options.limits,
             network_bound,
+            sandbox,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
             folds: Arc::new(Folds::new(snapshots)),
             clock: Arc::clone(&clock),

@@ -36,9 +36,9 @@ pub(super) fn prepared(mut draft: Draft, result: Result<Isolation, SetupError>) 
         return already(&draft);
     }
     match result {
-        Ok(isolation) => {
-            let network = reach(&draft, &isolation).to_owned();
-            draft.push(Actor::RUNTIME, None, SandboxReady { isolation, network });
+        Ok(mut isolation) => {
+            reach(&draft, &mut isolation);
+            draft.push(Actor::RUNTIME, None, SandboxReady { isolation });
         }
         Err(SetupError { code, detail, report }) => {
             let detail = clip(detail);
@@ -61,17 +61,13 @@ pub(super) fn prepared(mut draft: Draft, result: Result<Isolation, SetupError>) 
     granted(draft)
 }
 
-/// What commands of the session may reach, told as it is: without walls the list holds nobody.
-fn reach(draft: &Draft, isolation: &Isolation) -> &'static str {
-    let listed = draft
-        .state
-        .origin
-        .as_ref()
-        .is_some_and(|origin| !origin.network.is_empty());
-    match (isolation.mode.as_str(), listed) {
-        ("process", _) => "host",
-        (_, true) => "listed",
-        (_, false) => "none",
+/// The network of the session's commands, told as it is: where there is one to let out of, by the list; without walls the
+/// list holds nobody, and what the hands said stands.
+fn reach(draft: &Draft, isolation: &mut Isolation) {
+    let origin = draft.state.origin.as_ref();
+    let listed = origin.is_some_and(|origin| !origin.network.is_empty());
+    if listed && isolation.network.as_deref() == Some("none") {
+        isolation.network = Some("listed".into());
     }
 }
 

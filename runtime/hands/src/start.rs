@@ -17,6 +17,7 @@ use rustix::process::Signal;
 use crate::capture;
 use crate::dir::{self, STDERR, STDOUT, State};
 use crate::procs::{self, Sent};
+use crate::sabotage;
 use crate::shim;
 use crate::spec::Spec;
 
@@ -92,6 +93,7 @@ pub fn launch(shim_exe: &Path, dir: &Path, spec: &Spec) -> Result<Launched, Laun
         .arg("shim")
         .arg(&dir)
         .env_clear()
+        .envs(sabotage::passed_on())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

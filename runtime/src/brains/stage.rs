@@ -48,7 +48,6 @@ impl Stage {
             limits: Limits::default(),
             network: Vec::new(),
             metadata: None,
-            network: Vec::new(),
             forbidden: Vec::new(),
             fingerprint: String::new(),
             terms: None,
@@ -156,7 +155,6 @@ impl Stage {
             end: None,
             gone: false,
             failure: None,
-            gone: false,
             usage: Usage::default(),
         };
         let answer = match result {

@@ -130,7 +130,6 @@ pub(super) mod tests {
             network: Vec::new(),
             limits: longhaul_actors::session::Limits::default(),
             metadata: None,
-            network: Vec::new(),
             forbidden: Vec::new(),
             fingerprint: "f".into(),
             terms: None,

@@ -14,6 +14,8 @@ use crate::{Mode, Runtime};
 pub(super) async fn serve(args: Serve, place: &Place, ui: &Ui) -> Outcome {
     // Before anything is opened, so that no signal finds the process half ready and unwilling to stop in good order.
     let mut stops = Stops::new()?;
+    // Whoever serves finds out now, and not with the first session.
+    place.check_the_walls()?;
     let mut options = super::settings::options(Mode::Serve)?;
     options.network_bound = args.net_bound;
     let runtime = place.open_with(options).await?;

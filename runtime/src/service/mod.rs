@@ -16,7 +16,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::ports::Clock;
-use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
+use longhaul_actors::session::{
+    Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
+};
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_hands::egress::AllowList;
 use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
@@ -28,6 +30,7 @@ use crate::api::{
 use crate::brains;
 use crate::control::{Answer, Control};
 use crate::folds::Folds;
+use crate::sandbox::Sandboxing;
 
 pub(crate) use self::address::address;
 #[cfg(feature = "cli")]
@@ -54,6 +57,7 @@ pub(crate) struct Service {
     pub(crate) limits: Limits,
     /// The most that a session may be let to reach.
     pub(crate) network_bound: Option<AllowList>,
+    pub(crate) sandbox: Arc<Sandboxing>,
     /// Active milliseconds of a run that goes on until it is done.
     pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
@@ -125,8 +129,9 @@ impl Service {
             return Err(brains::no_brain());
         };
         let network = self.network(&request.network)?;
-        let brain = self
-            .blocking(move |journal| brains::pin(&brain, journal.blobs()))
+        let (walls, wish) = (Arc::clone(&self.sandbox), request.workspace.sandbox);
+        let (sandbox, brain) = self
+            .blocking(move |journal| Ok((walls.agree(wish)?, brains::pin(&brain, journal.blobs())?)))
             .await?;
         Ok(longhaul_actors::session::Start {
             by: Actor::human(OWNER),
@@ -134,7 +139,10 @@ impl Service {
             goal: request.goal,
             mode,
             brain,
-            workspace: request.workspace,
+            workspace: WorkspaceSpec {
+                sandbox: Some(sandbox),
+                ..request.workspace
+            },
             limits,
             network,
             metadata: request.metadata,

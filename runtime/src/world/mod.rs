@@ -6,6 +6,7 @@ mod gate;
 mod hands;
 mod network;
 mod output;
+mod owner;
 mod services;
 mod workspace;
 

@@ -38,7 +38,7 @@ impl LocalHands {
         };
         match call {
             ServiceCall::Start { name, .. } => {
-                let spec = self.service_spec(call, act, folder, prepared).await;
+                let spec = self.service_spec(call, act, folder, prepared).await?;
                 self.start_service(name, act, pass, folder, spec).await
             }
             ServiceCall::Logs { .. } => {
@@ -70,7 +70,7 @@ impl LocalHands {
         act: &Act,
         folder: &SessionFolder,
         prepared: &Prepared,
-    ) -> shim::Spec {
+    ) -> Result<shim::Spec, Trouble> {
         let (command, cwd, env) = match call {
             ServiceCall::Start {
                 command, cwd, env, ..
@@ -95,8 +95,9 @@ impl LocalHands {
         spec.wall_ms = None;
         // It may talk for days; only so much is kept.
         spec.kill_bytes = u64::MAX;
+        spec.walls = self.walls(prepared)?;
         self.surround(&mut spec, act, folder).await;
-        spec
+        Ok(spec)
     }
 
     /// Starts a service unless it was started before, and says whether it goes on.

@@ -94,7 +94,11 @@ impl Hands for Virtual {
         _session: StreamId,
         _spec: WorkspaceSpec,
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
-        ready(Ok(Isolation { mode: "none".into() })).boxed()
+        ready(Ok(Isolation {
+            mode: "none".into(),
+            ..Isolation::default()
+        }))
+        .boxed()
     }
 
     fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome> {
@@ -195,7 +199,6 @@ fn start(number: u64) -> Start {
             ..Limits::default()
         },
         metadata: None,
-        network: Vec::new(),
         forbidden: Vec::new(),
         fingerprint: number.to_string(),
         terms: None,

@@ -137,7 +137,6 @@ fn start() -> Start {
         network: Vec::new(),
         limits: Limits::default(),
         metadata: None,
-        network: Vec::new(),
         forbidden: Vec::new(),
         fingerprint: "the one request".into(),
         terms: None,
