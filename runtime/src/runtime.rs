@@ -11,6 +11,7 @@ use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
     SystemOptions, World,
 };
+use longhaul_hands::egress::AllowList;
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
@@ -52,6 +53,12 @@ pub struct Options {
     pub limits: Limits,
     /// How commands are held to what they may use.
     pub limiting: LimitOptions,
+    /// The most that sessions may be let to reach, as names and presets; a start that asks for more is refused. None: what
+    /// each start asks for.
+    pub network_bound: Option<Vec<String>>,
+    /// Answers of a name server that is not there, for tests of the way out. Nothing sets it from outside the program.
+    #[doc(hidden)]
+    pub egress_fixture: Option<longhaul_hands::egress::Fixture>,
     /// How commands are walled in: isolated, unless told otherwise.
     pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
@@ -104,6 +111,10 @@ impl Runtime {
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let shim = find_shim(options.shim.as_deref())?;
         let limiting = Arc::new(Limiting::new(options.limiting));
+        let network_bound = options.network_bound.map(AllowList::of).transpose();
+        let network_bound = network_bound.map_err(|error| {
+            Problem::new(Code::InvalidRequest, format!("the bound of the network: {error}"))
+        })?;
         let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
         // A runtime that does no work judges nothing, and is not to be kept from answering by an error in a policy.
         let policy = match options.mode {
@@ -115,13 +126,14 @@ impl Runtime {
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(
+        let hands = LocalHands::new(
             directory.clone(),
             shim,
             Arc::clone(&shared),
             Arc::clone(&sandbox),
             Arc::clone(&limiting),
-        ));
+        );
+        let hands: Arc<dyn Hands> = Arc::new(hands.with_fixture(options.egress_fixture));
         let world: Arc<dyn World<Session>> = match policy {
             None => Arc::new(AtRest),
             Some(policy) => Arc::new(SessionWorld {
@@ -160,6 +172,7 @@ impl Runtime {
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,
+            network_bound,
             sandbox,
             limiting,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),

@@ -101,6 +101,9 @@ fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
 
 /// The admission of the step that comes next, named by the record that ended the one before.
 fn admission(state: &State) -> Vec<Owed<Effect>> {
+    if service::is_awaited(state) {
+        return Vec::new();
+    }
     let purse = money::purse(state).map(Box::new);
     let (attempt, effect) = match (money::next_act(state), purse) {
         (Some(candidate), purse) => {

@@ -199,6 +199,9 @@ pub(super) struct Run {
     /// Work on the current folder itself, not on a copy
     #[arg(long)]
     pub(super) in_place: bool,
+    /// Let isolated commands reach this: name[:port], or git, npm, crates, pypi; may be repeated
+    #[arg(long, value_name = "NAME|PRESET", value_delimiter = ',')]
+    pub(super) allow_net: Vec<String>,
     #[command(flatten)]
     pub(super) shown: Shown,
     #[command(flatten)]
@@ -266,6 +269,9 @@ enum LevelArg {
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
+    /// The most that sessions may be let to reach; a start that asks for more is refused [default: no bound]
+    #[arg(long, value_name = "NAME|PRESET", num_args = 0.., value_delimiter = ',')]
+    pub(super) net_bound: Option<Vec<String>>,
     #[command(flatten)]
     pub(super) resources: ResourceArgs,
     #[command(flatten)]

@@ -15,7 +15,7 @@ use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
 use crate::limiting::{LimitOptions, Limiting};
 use crate::sandbox::{self, SandboxOptions};
-use crate::{Control, Mode, Runtime};
+use crate::{Control, Mode, Options, Runtime};
 
 /// The data directory that this command line is about.
 #[derive(Clone, Debug)]
@@ -138,7 +138,12 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        let mut options = settings::options(mode)?;
+        self.open_with(settings::options(mode)?).await
+    }
+
+    /// A runtime of our own with these options, at the socket of the directory.
+    pub(super) async fn open_with(&self, mut options: Options) -> Result<Runtime, Problem> {
+        let mode = options.mode;
         options.sandbox = self.sandbox.clone();
         options.limiting = self.limiting.clone();
         options.limits.resources = self.resources.over(options.limits.resources);
