@@ -7,8 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::api::{
-    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Decide, EventsPage, EventsQuery,
-    ListPage, ListQuery, Pause, Problem, Quarantined, Send as SendMessage, SessionView, Start, Started,
+    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected, Decide,
+    EventsPage, EventsQuery, Imported, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
+    Send as SendMessage, SessionView, Start, Started,
 };
 
 /// What every call answers.
@@ -77,6 +78,25 @@ pub trait Control: Send + Sync + 'static {
     fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
         let _ = request;
         not_here(id)
+    }
+
+    /// Removes the files of a session that has ended, and the session itself if that is wished (B-LOG-11).
+    fn remove<'a>(&'a self, id: &'a str, request: Remove) -> Answer<'a, Removed> {
+        let _ = request;
+        not_here(id)
+    }
+
+    /// Frees what nothing names any more (B-LOG-11). May take minutes.
+    fn collect(&self, request: Collect) -> Answer<'_, Collected> {
+        let _ = request;
+        not_here("a collection")
+    }
+
+    /// Takes in a session from the bytes of a file that `longhaul export` wrote; it is inert until it is adopted
+    /// (B-LOG-12).
+    fn import(&self, portable: Vec<u8>) -> Answer<'_, Imported> {
+        let _ = portable;
+        not_here("an import")
     }
 
     /// Sessions known to be quarantined.

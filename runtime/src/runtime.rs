@@ -169,6 +169,8 @@ impl Runtime {
         ));
         let control = Arc::new(Service {
             journal: shared,
+            local: Arc::clone(&journal),
+            is_alone: options.mode == Mode::Dormant,
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,

@@ -7,6 +7,7 @@ mod approval;
 mod duration;
 mod problem;
 mod record;
+mod room;
 mod session;
 
 pub(crate) use approval::Requests;
@@ -15,6 +16,7 @@ pub use duration::{RunDuration, UNTIL_DONE_MS};
 pub use problem::{Code, NextAction, Problem};
 pub(crate) use record::rfc3339;
 pub use record::{EventsPage, EventsQuery, RecordView, Stored};
+pub use room::{Collect, Collected, Imported, Remove, Removed};
 pub use session::{
     Accepted, Cancel, ListPage, ListQuery, Pause, Quarantined, Send, SessionView, Start, Started, StepView,
     WaitingView, session_id, stream_id,

@@ -103,6 +103,16 @@ History is not edited: `journal.gap` is appended behind everything that was ever
 may have been done in the gap counts as unknown and is not done again. The session is paused (damaged); `longhaul resume ID` \
 lets it go on once you have looked.";
 
+const AFTER_POLICY: &str = "\
+Examples:
+  longhaul policy check -- git push origin main
+  longhaul policy check --command 'cd lib && npm publish | tee log'
+  longhaul policy check --tool GITHUB_CREATE_RELEASE --args '{\"tag\": \"v1\"}'
+  longhaul policy goal \"Tidy the docs. Do not deploy.\"
+
+Rules of your own stand in policy.toml in the data directory, in the form that `longhaul policy show` prints. Nothing is \
+run: scripts that a command names are read from the current directory, which counts as the workspace.";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
     /// Start a session towards a goal, and watch it
@@ -147,14 +157,17 @@ pub(super) enum Verb {
     Backup(Backup),
     /// Show what takes room
     Du(Du),
-    /// Remove the files of a session that has ended; its log stays
+    /// Remove the files of a session that has ended, or the session itself
     Rm(Rm),
-    /// Remove what no record names any more
+    /// Free what no record names any more, and the logs of removed sessions
     Gc(Gc),
     /// Compute the state of a session from its log
     Replay(Replay),
     /// Look at the journal itself, whether or not it is in use
     Journal(Journal),
+    /// Ask what the gate says about an act or a goal
+    #[command(after_help = AFTER_POLICY)]
+    Policy(Policy),
     /// Check whether everything longhaul needs is there
     Doctor(Doctor),
     /// Tell the whole story with real processes, in well under a minute
@@ -526,6 +539,9 @@ pub(super) struct Du {
 pub(super) struct Rm {
     /// Which session
     pub(super) id: String,
+    /// Remove its log as well: the session is gone, and its id is never given again
+    #[arg(long)]
+    pub(super) log: bool,
     /// Do not ask
     #[arg(long, short)]
     pub(super) yes: bool,
@@ -536,6 +552,9 @@ pub(super) struct Gc {
     /// Keep what is younger than this, named or not
     #[arg(long, value_name = "HOURS", default_value_t = 24)]
     pub(super) grace_hours: u64,
+    /// Write segments anew in which at least this share belongs to removed sessions
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(super) at_least_percent: u8,
 }
 
 #[derive(Debug, Args)]
@@ -591,6 +610,57 @@ pub(super) struct Verify {
     /// Also prove that a session's chain passes through a hash noted elsewhere
     #[arg(long, value_name = "ID=HASH")]
     pub(super) head: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Policy {
+    #[command(subcommand)]
+    pub(super) verb: PolicyVerb,
+}
+
+/// Asking the gate.
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyVerb {
+    /// Whether an act is allowed, asks, or is denied
+    Check(PolicyCheck),
+    /// What a goal forbids and asks for
+    Goal {
+        /// The text of the goal
+        text: String,
+    },
+    /// Print the policy that comes with longhaul
+    Show,
+    /// Read a policy file, and try the cases in its [[test]] sections
+    Test {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("act").required(true).args(["argv", "command", "tool"]))]
+pub(super) struct PolicyCheck {
+    /// The act runs in isolated hands: what no rule knows is allowed
+    #[arg(long)]
+    pub(super) contained: bool,
+    /// A playbook of yours does it, not an agent
+    #[arg(long)]
+    pub(super) mine: bool,
+    /// A goal, whose prohibitions count
+    #[arg(long, value_name = "TEXT")]
+    pub(super) goal: Option<String>,
+    /// A line for a shell
+    #[arg(long, value_name = "LINE")]
+    pub(super) command: Option<String>,
+    /// A tool by its name
+    #[arg(long, value_name = "NAME")]
+    pub(super) tool: Option<String>,
+    /// Arguments of the tool, a JSON object
+    #[arg(long, value_name = "JSON", requires = "tool")]
+    pub(super) args: Option<String>,
+    /// A program and its arguments
+    #[arg(last = true, value_name = "ARGV")]
+    pub(super) argv: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@
 //! What is not yet known to be durable is not shown. Reading blocks the calling thread: this is for a command line that
 //! has nothing else to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -79,14 +79,31 @@ impl Shelf {
     /// The stream that an id, an unambiguous beginning of one, or a key means.
     pub(super) fn find(&self, id: &str) -> Result<StreamId, Problem> {
         let mut known = Vec::new();
+        let mut removed = BTreeSet::new();
         let damaged = self.walk(None, |frame| {
             known.push(frame.stream);
+            if frame.is_removal() {
+                removed.insert(frame.stream);
+            }
         })?;
         // The first frame, or every one, may be lost; the session is meant all the same.
         known.extend(damaged.into_keys());
         known.sort_unstable();
         known.dedup();
-        resolve(id, &known)
+        known.retain(|stream| !removed.contains(stream));
+        resolve(id, &known).map_err(|problem| {
+            let removed: Vec<StreamId> = removed.into_iter().collect();
+            match resolve(id, &removed) {
+                Ok(stream) if problem.code == Code::NotFound => {
+                    let detail = format!(
+                        "{} was removed; nothing of it is left but its id",
+                        session_id(stream)
+                    );
+                    Problem::new(Code::SessionRemoved, detail).next("list what there is", "longhaul ls")
+                }
+                _ => problem,
+            }
+        })
     }
 
     /// The whole log of a stream.
@@ -108,6 +125,7 @@ impl Shelf {
         for stream in damage.keys() {
             logs.entry(*stream).or_default();
         }
+        logs.retain(|_, frames| !frames.last().is_some_and(|last| last.is_removal()));
         let log = |(stream, frames)| Log {
             stream,
             frames,
@@ -119,7 +137,13 @@ impl Shelf {
     /// All sessions, newest first.
     fn sessions(&self) -> Result<Vec<SessionView>, Problem> {
         let mut folding: BTreeMap<StreamId, Folding> = BTreeMap::new();
-        let damage = self.walk(None, |frame| folding.entry(frame.stream).or_default().add(&frame))?;
+        let damage = self.walk(None, |frame| {
+            if frame.is_removal() {
+                folding.remove(&frame.stream);
+            } else {
+                folding.entry(frame.stream).or_default().add(&frame);
+            }
+        })?;
         for (stream, why) in damage {
             folding.entry(stream).or_default().broken = Some(why);
         }
@@ -143,7 +167,7 @@ impl Shelf {
         let mut sound = true;
         let walked = journal.walk(stream, |entry| {
             match entry {
-                Entry::Frame(frame) if frame.kind == Session::KIND => visit(frame),
+                Entry::Frame(frame) if frame.kind == Session::KIND || frame.is_removal() => visit(frame),
                 Entry::Frame(_) => {}
                 _ => sound = false,
             }

@@ -84,6 +84,11 @@ pub(super) fn header<'a>(request: &'a HttpRequest, name: &str) -> Result<Option<
     }
 }
 
+/// A body of bytes that are no JSON.
+pub(super) async fn whole(payload: web::Payload, limit: usize) -> Result<Vec<u8>, Refusal> {
+    read_body(payload.into_inner(), limit).await
+}
+
 async fn read_body(mut payload: Payload, limit: usize) -> Result<Vec<u8>, Refusal> {
     let mut body = Vec::new();
     while let Some(chunk) = payload.next().await {

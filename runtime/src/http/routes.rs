@@ -7,9 +7,12 @@ use longhaul_actors::session::ApprovalDecision;
 use super::edge::Edge;
 use super::peer::Peer;
 use super::refusal::Refusal;
-use super::request::{Approve, Body, Deny, Nothing, header, query};
+use super::request::{Approve, Body, Deny, Nothing, header, query, whole};
 use super::stream;
-use crate::api::{ApprovalsQuery, Cancel, Code, Decide, EventsQuery, ListQuery, Pause, Problem, Send, Start};
+use crate::api::{
+    ApprovalsQuery, Cancel, Code, Collect, Decide, EventsQuery, ListQuery, Pause, Problem, Remove, Send,
+    Start,
+};
 
 type Answer = Result<HttpResponse, Refusal>;
 
@@ -39,6 +42,9 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/approvals/{id}", "GET").route(web::get().to(approval)))
         .service(at("/v1/approvals/{id}/approve", "POST").route(web::post().to(approve)))
         .service(at("/v1/approvals/{id}/deny", "POST").route(web::post().to(deny)))
+        .service(at("/v1/sessions/{id}/remove", "POST").route(web::post().to(remove)))
+        .service(at("/v1/import", "POST").route(web::post().to(import)))
+        .service(at("/v1/gc", "POST").route(web::post().to(collect)))
         .service(at("/v1/blobs/{sha256}", "GET").route(web::get().to(blob)))
         .default_service(web::to(no_such_route));
 }
@@ -254,6 +260,28 @@ async fn decide(
         })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn remove(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Remove>) -> Answer {
+    let removed = edge
+        .wish(|control| async move { control.remove(&id, wish).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(removed))
+}
+
+async fn collect(edge: web::Data<Edge>, Body(wish): Body<Collect>) -> Answer {
+    let collected = edge
+        .wish(|control| async move { control.collect(wish).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(collected))
+}
+
+async fn import(edge: web::Data<Edge>, payload: web::Payload) -> Answer {
+    let portable = whole(payload, edge.settings.import_limit).await?;
+    let imported = edge
+        .wish(|control| async move { control.import(portable).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(imported))
 }
 
 async fn blob(edge: web::Data<Edge>, sha256: web::Path<String>) -> Answer {

@@ -8,6 +8,7 @@ mod approvals;
 mod mend;
 mod problems;
 mod records;
+mod room;
 mod view;
 
 use std::path::PathBuf;
@@ -22,12 +23,12 @@ use longhaul_actors::session::{
 };
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_hands::egress::AllowList;
-use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
+use longhaul_journal::{BlobError, BlobId, Journal, LocalJournal, REMOVED, Seq, StreamId};
 
 use crate::api::{
-    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Decide, EventsPage, EventsQuery,
-    ListPage, ListQuery, Pause, Problem, Quarantined, RunDuration, Send as SendMessage, SessionView, Start,
-    Started, session_id, stream_id,
+    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected, Decide,
+    EventsPage, EventsQuery, Imported, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
+    RunDuration, Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
@@ -43,6 +44,7 @@ use self::address::resolve;
 pub(crate) use self::approvals::{meant, no_such};
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
+pub(crate) use self::room::bytes_below;
 pub(crate) use self::view::view;
 use self::view::{quarantined, shown};
 
@@ -57,6 +59,10 @@ const LIST_MOST: usize = 100;
 /// Answers in process.
 pub(crate) struct Service {
     pub(crate) journal: Arc<dyn Journal>,
+    /// The same: for what concerns the directory as a whole.
+    pub(crate) local: Arc<LocalJournal>,
+    /// Whether nobody but the caller can be writing meanwhile.
+    pub(crate) is_alone: bool,
     pub(crate) sessions: Registry<Session>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
@@ -111,6 +117,11 @@ impl Service {
     async fn begin(&self, request: Start) -> Result<Started, Problem> {
         let start = self.checked(request.clone()).await?;
         let stream = address(&request);
+        self.blocking(move |journal| match journal.head(stream).map_err(read_problem)? {
+            Some(head) if head.kind == REMOVED => Err(address::removed(stream)),
+            _ => Ok(()),
+        })
+        .await?;
         let command = Command::Start(Box::new(start));
         let Reply { repeated, .. } = self.sessions.send(stream, command).await.map_err(send_problem)?;
         let folded = self.folded(stream).await?;
@@ -371,6 +382,18 @@ impl Control for Service {
 
     fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
         self.decided(id, request).boxed()
+    }
+
+    fn remove<'a>(&'a self, id: &'a str, request: Remove) -> Answer<'a, Removed> {
+        self.let_go(id, request).boxed()
+    }
+
+    fn collect(&self, request: Collect) -> Answer<'_, Collected> {
+        self.free(request).boxed()
+    }
+
+    fn import(&self, portable: Vec<u8>) -> Answer<'_, Imported> {
+        self.take_in(portable).boxed()
     }
 
     fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {
