@@ -161,6 +161,7 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
                 step,
                 call,
                 limit_ms: *limit_ms,
+                resources: state.limits().resources,
                 around,
                 next: next.map(Box::new),
             };

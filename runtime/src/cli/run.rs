@@ -107,6 +107,7 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
         key: args.key,
         workspace: workspace(args.in_place, args.walls.wish(), here),
         network: args.allow_net,
+        resources: args.resources.wish(),
         ..Start::default()
     })
 }

@@ -7,8 +7,11 @@ mod hands;
 mod network;
 mod output;
 mod owner;
+mod policy;
+mod repository;
 mod services;
 mod workspace;
 
 pub(crate) use folders::SessionFolder;
 pub(crate) use hands::LocalHands;
+pub(crate) use policy::{PolicyGate, load as load_policy};

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::durable;
 use super::folders::SessionFolder;
 use super::owner::give;
+use super::repository::{Distrusted, git};
 use crate::sandbox::{Walled, user_of};
 
 /// What was learnt when the workspace was made.
@@ -175,6 +176,7 @@ fn clone(source: &Path, workspace: &Path) -> Result<String, SetupError> {
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         ))
     };
+    let distrusted = Distrusted::open(&source).map_err(|detail| error("git config", detail))?;
     let quiet = [
         "clone",
         "--quiet",
@@ -195,14 +197,18 @@ fn clone(source: &Path, workspace: &Path) -> Result<String, SetupError> {
 
     let changes = run(
         "git diff",
-        git(&source).args(["diff", "--binary", "--no-ext-diff", "--no-textconv", "HEAD"]),
+        distrusted
+            .git()
+            .args(["diff", "--binary", "--no-ext-diff", "--no-textconv", "HEAD"]),
     )?;
     if !changes.stdout.is_empty() {
         apply_changes(workspace, &changes.stdout).map_err(|detail| error("git apply", detail))?;
     }
     let untracked = run(
         "git ls-files",
-        git(&source).args(["ls-files", "-z", "--others", "--exclude-standard"]),
+        distrusted
+            .git()
+            .args(["ls-files", "-z", "--others", "--exclude-standard"]),
     )?;
     for name in untracked
         .stdout
@@ -223,26 +229,6 @@ fn clone(source: &Path, workspace: &Path) -> Result<String, SetupError> {
     let tree = run("git write-tree", &mut write_tree)?;
     fs::remove_file(&index).map_err(|e| error("remove index", e.to_string()))?;
     Ok(String::from_utf8_lossy(&tree.stdout).trim().to_owned())
-}
-
-/// git in a folder, with the user's own configuration, and without the variables of a git that may be running us.
-fn git(folder: &Path) -> Command {
-    let mut command = Command::new("git");
-    for variable in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_PREFIX",
-        "GIT_OBJECT_DIRECTORY",
-    ] {
-        command.env_remove(variable);
-    }
-    command
-        .arg("-C")
-        .arg(folder)
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("LC_ALL", "C");
-    command
 }
 
 /// Commits made in the workspace carry the user's name, since the home of its commands has no configuration.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Credits;
 use crate::session::money::Terms;
+use crate::session::resources::Resources;
 
 /// How a run ends: by its turns, or only by the brain, its budget or a human.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +82,7 @@ pub enum WorkspaceKind {
     InPlace,
 }
 
-/// Bounds of a session, all in active milliseconds or counts. Written down, so that replay meets the same ones.
+/// Bounds of a session, in active milliseconds or counts, and of its commands. Written down, so that replay meets the same ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
@@ -103,6 +104,8 @@ pub struct Limits {
     pub stop_confirm_ms: u64,
     /// A request for approval that nobody decides on for this long (wall clock) counts as denied; 0 waits for ever.
     pub approval_ms: u64,
+    /// What one command may use.
+    pub resources: Resources,
 }
 
 impl Default for Limits {
@@ -117,6 +120,7 @@ impl Default for Limits {
             idle_ms: 180_000,
             stop_confirm_ms: 60_000,
             approval_ms: 0,
+            resources: Resources::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Credits;
+use crate::session::resources::LimitsReport;
 use crate::session::tool::{Execution, FileRead, FileWrite};
 
 /// What recovery may do with an act that may have begun.
@@ -167,6 +168,9 @@ pub struct Isolation {
     /// `session.started`, `host` that of the machine, whatever the list says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// How commands are held to what they may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsReport>,
 }
 
 /// `sandbox.ready`
