@@ -61,7 +61,8 @@ Exit codes:
   4  conflict             130  interrupted
 
 Environment: LONGHAUL_DATA (data directory), LONGHAUL_POLICY (policy file), LONGHAUL_LOG (log filter, default warn), LONGHAUL_URL (where runUrl begins, \
-default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, default 24), NO_COLOR.";
+default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, default 24), LONGHAUL_APPROVAL_HOURS (after \
+which a request for approval counts as denied, default never), NO_COLOR.";
 
 const AFTER_RUN: &str = "\
 Examples:
