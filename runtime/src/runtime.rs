@@ -22,6 +22,7 @@ use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
 use crate::folds::Folds;
 use crate::janitor;
+use crate::sandbox::{SandboxOptions, Sandboxing};
 use crate::service::Service;
 use crate::shim::find_shim;
 use crate::world::{LocalHands, PolicyGate, load_policy};
@@ -48,6 +49,8 @@ pub struct Options {
     pub shim: Option<PathBuf>,
     /// Bounds of sessions that bring none of their own.
     pub limits: Limits,
+    /// How commands are walled in: isolated, unless told otherwise.
+    pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
     pub until_done_ms: Option<u64>,
     /// The policy file by which acts are judged: `policy.toml` of the data directory when absent.
@@ -97,6 +100,7 @@ impl Runtime {
         let directory = std::path::absolute(directory.as_ref())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let shim = find_shim(options.shim.as_deref())?;
+        let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
         // A runtime that does no work judges nothing, and is not to be kept from answering by an error in a policy.
         let policy = match options.mode {
             Mode::Dormant => None,
@@ -107,7 +111,12 @@ impl Runtime {
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
+        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(
+            directory.clone(),
+            shim,
+            Arc::clone(&shared),
+            Arc::clone(&sandbox),
+        ));
         let world: Arc<dyn World<Session>> = match policy {
             None => Arc::new(AtRest),
             Some(policy) => Arc::new(SessionWorld {
@@ -146,6 +155,7 @@ impl Runtime {
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,
+            sandbox,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
             folds: Arc::new(Folds::new(snapshots)),
             clock: Arc::clone(&clock),

@@ -299,6 +299,8 @@ pub enum Verdict {
     },
     /// The disk was full.
     DiskFull,
+    /// It made a system call that ends the process behind walls.
+    SandboxViolation,
     /// The sandbox itself failed.
     SandboxError {
         /// Which step of it, and what the system said.

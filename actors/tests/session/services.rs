@@ -318,7 +318,10 @@ fn the_record_says_what_commands_may_reach() {
             network: network.iter().map(ToString::to_string).collect(),
             ..interactive()
         };
-        let isolation = longhaul_actors::session::Isolation { mode: mode.into() };
+        let isolation = longhaul_actors::session::Isolation {
+            mode: mode.into(),
+            ..Default::default()
+        };
         let story = crate::story::given(start)
             .when(Command::SlotGranted)
             .when(Command::Prepared {

@@ -17,7 +17,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::ports::Clock;
-use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
+use longhaul_actors::session::{
+    Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
+};
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
 
@@ -29,6 +31,7 @@ use crate::api::{
 use crate::brains;
 use crate::control::{Answer, Control};
 use crate::folds::Folds;
+use crate::sandbox::Sandboxing;
 
 pub(crate) use self::address::address;
 #[cfg(feature = "cli")]
@@ -55,6 +58,7 @@ pub(crate) struct Service {
     pub(crate) sessions: Registry<Session>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
+    pub(crate) sandbox: Arc<Sandboxing>,
     /// Active milliseconds of a run that goes on until it is done.
     pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
@@ -125,8 +129,9 @@ impl Service {
         let Some(brain) = request.brain else {
             return Err(brains::no_brain());
         };
-        let brain = self
-            .blocking(move |journal| brains::pin(&brain, journal.blobs()))
+        let (walls, wish) = (Arc::clone(&self.sandbox), request.workspace.sandbox);
+        let (sandbox, brain) = self
+            .blocking(move |journal| Ok((walls.agree(wish)?, brains::pin(&brain, journal.blobs())?)))
             .await?;
         let reading = longhaul_policy::goal::read(&request.goal);
         let forbidden = reading
@@ -140,7 +145,10 @@ impl Service {
             goal: request.goal,
             mode,
             brain,
-            workspace: request.workspace,
+            workspace: WorkspaceSpec {
+                sandbox: Some(sandbox),
+                ..request.workspace
+            },
             limits,
             network: Vec::new(),
             metadata: request.metadata,

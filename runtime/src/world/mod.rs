@@ -5,7 +5,9 @@ mod folders;
 mod gate;
 mod hands;
 mod output;
+mod owner;
 mod policy;
+mod repository;
 mod workspace;
 
 pub(crate) use folders::SessionFolder;

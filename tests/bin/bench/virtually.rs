@@ -94,7 +94,11 @@ impl Hands for Virtual {
         _session: StreamId,
         _spec: WorkspaceSpec,
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
-        ready(Ok(Isolation { mode: "none".into() })).boxed()
+        ready(Ok(Isolation {
+            mode: "none".into(),
+            ..Isolation::default()
+        }))
+        .boxed()
     }
 
     fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome> {

@@ -41,6 +41,31 @@ pub struct WorkspaceSpec {
     /// The repository or folder it comes from; empty for an empty folder.
     #[serde(default)]
     pub source: String,
+    /// How its commands are walled in; as the runtime is configured when absent.
+    // Always written: a state that holds it is also kept in a form without names.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// How commands are walled in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    /// Namespaces, a root of their own, no rights, filtered system calls.
+    #[default]
+    Isolated,
+    /// Not at all: they run as the user of the runtime.
+    Process,
+}
+
+impl Sandbox {
+    /// The word for records and command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Isolated => "isolated",
+            Self::Process => "process",
+        }
+    }
 }
 
 /// Where the files of a session come from.

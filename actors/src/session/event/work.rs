@@ -151,10 +151,21 @@ pub struct SandboxStarting {
 }
 
 /// How far the hands are walled in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Isolation {
-    /// `process`: own process group, scrubbed environment, no wall.
+    /// `isolated`, or `process`: own process group, scrubbed environment, no wall.
     pub mode: String,
+    /// What stands between a command and the machine: `namespaces`, `root`, `user`, `capabilities`, `seccomp`,
+    /// `landlock`, `proc`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
+    /// Version of Landlock in the kernel, 0 for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landlock_abi: Option<u32>,
+    /// The network of a command: `none` is a loopback device of its own, `host` that of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 /// `sandbox.ready`
