@@ -90,6 +90,8 @@ impl Desk {
             .stdin(Stdio::null())
             .env("LONGHAUL_DATA", self.path().join("data"))
             .env("HOME", self.path())
+            // Behind walls neither the other repository nor the socket is in reach.
+            .env("LONGHAUL_SANDBOX", "process")
             .env_remove("LONGHAUL_POLICY");
         command
     }
@@ -284,6 +286,41 @@ fn a_denied_push_never_happens_and_the_playbook_goes_on() {
             .as_str()
             .is_some_and(|why| why.contains("not before friday"))
     );
+}
+
+/// B-GATE-2: what was approved of is the script as it was shown; another one is another act.
+#[test]
+fn a_script_that_was_changed_while_it_waited_is_asked_for_again() {
+    let desk = Desk::new();
+    let remote = desk.path().join("remote.git");
+    let script = format!("git push {} HEAD:main\n", remote.display());
+    fs::write(desk.work().join("push.sh"), &script).expect("written");
+    let brain = desk.playbook(
+        "script.toml",
+        "[[step]]\nrun = \"sh push.sh\"\n\n[[step]]\nfinish = \"pushed\"\n",
+    );
+    let first = desk.asks("script", &brain);
+    let shown = desk.object(&["approvals", "show", &first]);
+    assert_eq!(shown["scripts"][0]["path"], "push.sh", "{shown}");
+    let workspace = desk.object(&["show", "script"])["workspace"].clone();
+    let copy = Path::new(workspace.as_str().expect("a folder")).join("push.sh");
+    fs::write(copy, format!("echo changed\n{script}")).expect("written");
+
+    let said = desk.says(&["approvals", "approve", &first, "--evidence", "read the script"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said = desk.says(&["attach", "script"]);
+    assert_eq!((said.code, desk.pushes()), (Some(7), 0), "{said:?}");
+    let second = desk.object(&["approvals", "ls"])["id"].clone();
+    let second = second.as_str().expect("an id");
+    assert_ne!(second, first);
+    assert_eq!(
+        desk.object(&["approvals", "show", &first])["canceledBy"],
+        "changed"
+    );
+    let said = desk.says(&["approvals", "approve", second, "--evidence", "read it again"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said = desk.says(&["attach", "script"]);
+    assert_eq!((said.code, desk.pushes()), (Some(0), 1), "{said:?}");
 }
 
 /// B-GATE-1, B-GATE-3: an agent asks the command line and the socket, from a command and from its brain.
