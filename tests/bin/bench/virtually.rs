@@ -183,6 +183,7 @@ fn start(number: u64) -> Start {
             args: Vec::new(),
         },
         workspace: WorkspaceSpec::default(),
+        network: Vec::new(),
         limits: Limits {
             turn_steps: u32::MAX,
             // It sleeps where it is; a hibernation would be one more record.
