@@ -81,6 +81,7 @@ struct Parts {
     system: System,
     sessions: Registry<Session>,
     janitor: JoinHandle<()>,
+    scrubber: Option<JoinHandle<()>>,
     /// Closes the registries of entities that the embedder brought.
     guests: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
@@ -126,6 +127,8 @@ impl Runtime {
         let mut registry_options = RegistryOptions::of(hosting);
         registry_options.snapshots = Arc::clone(&snapshots);
         let sessions = Registry::open(&system, ports, registry_options);
+        let scrubber =
+            (options.mode == Mode::Serve).then(|| tokio::spawn(janitor::scrub(Arc::clone(&journal))));
         let janitor = tokio::spawn(janitor::release_what_rests(
             Arc::clone(&shared),
             brains as Arc<dyn Brain>,
@@ -152,6 +155,7 @@ impl Runtime {
             system,
             sessions,
             janitor,
+            scrubber,
             guests: Mutex::default(),
         };
         Ok(Self {
@@ -222,6 +226,7 @@ impl Runtime {
         self.parts.sessions.close().await;
         self.parts.system.close().await;
         self.parts.janitor.abort();
+        self.parts.scrubber.iter().for_each(JoinHandle::abort);
         let journal = Arc::clone(&self.parts.journal);
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         if let Err(error) = closed {
