@@ -207,12 +207,13 @@ fn verified(args: &Verify, place: &Place, ui: &Ui) -> Outcome {
     } else {
         expected.into_iter().map(Some).collect()
     };
-    let mut sound = args.frames_only || bodies(place, ui)?;
+    let mut sound = true;
     for (nth, head) in heads.into_iter().enumerate() {
         let report = walk(head)?;
         sound &= report.is_sound();
         tell(&report, head.filter(|_| report.head.is_some()), nth == 0, ui)?;
     }
+    sound &= args.frames_only || bodies(place, ui)?;
     Ok(if sound {
         0
     } else {
