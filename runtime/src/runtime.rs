@@ -12,6 +12,7 @@ use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
     SystemOptions, World,
 };
+use longhaul_hands::egress::AllowList;
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, Standing, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
@@ -58,6 +59,12 @@ pub struct Options {
     pub limits: Limits,
     /// How commands are held to what they may use.
     pub limiting: LimitOptions,
+    /// The most that sessions may be let to reach, as names and presets; a start that asks for more is refused. None: what
+    /// each start asks for.
+    pub network_bound: Option<Vec<String>>,
+    /// Answers of a name server that is not there, for tests of the way out. Nothing sets it from outside the program.
+    #[doc(hidden)]
+    pub egress_fixture: Option<longhaul_hands::egress::Fixture>,
     /// How commands are walled in: isolated, unless told otherwise.
     pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
@@ -102,6 +109,7 @@ struct Parts {
     account_world: AccountWorld,
     places: Option<Places>,
     janitor: JoinHandle<()>,
+    scrubber: Option<JoinHandle<()>>,
     /// Closes the registries of entities that the embedder brought.
     guests: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
@@ -117,6 +125,10 @@ impl Runtime {
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let shim = find_shim(options.shim.as_deref())?;
         let limiting = Arc::new(Limiting::new(options.limiting));
+        let network_bound = options.network_bound.map(AllowList::of).transpose();
+        let network_bound = network_bound.map_err(|error| {
+            Problem::new(Code::InvalidRequest, format!("the bound of the network: {error}"))
+        })?;
         let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
         // A runtime that does no work judges nothing, and is not to be kept from answering by an error in a policy.
         let policy = match options.mode {
@@ -128,13 +140,14 @@ impl Runtime {
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(
+        let hands = LocalHands::new(
             directory.clone(),
             shim,
             Arc::clone(&shared),
             Arc::clone(&sandbox),
             Arc::clone(&limiting),
-        ));
+        );
+        let hands: Arc<dyn Hands> = Arc::new(hands.with_fixture(options.egress_fixture));
         let system = System::start(SystemOptions::default())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let hosting = match options.mode {
@@ -185,6 +198,8 @@ impl Runtime {
             places.tie(Some(sessions.clone()));
         }
         wake_account(&*shared, options.mode, &accounts).await;
+        let scrubber =
+            (options.mode == Mode::Serve).then(|| tokio::spawn(janitor::scrub(Arc::clone(&journal))));
         let janitor = tokio::spawn(janitor::release_what_rests(
             Arc::clone(&shared),
             brains as Arc<dyn Brain>,
@@ -201,6 +216,7 @@ impl Runtime {
             places: places.clone(),
             data: directory.clone(),
             limits: options.limits,
+            network_bound,
             sandbox,
             limiting,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
@@ -220,6 +236,7 @@ impl Runtime {
             account_world,
             places,
             janitor,
+            scrubber,
             guests: Mutex::default(),
         };
         Ok(Self {
@@ -297,6 +314,7 @@ impl Runtime {
         }
         self.parts.system.close().await;
         self.parts.janitor.abort();
+        self.parts.scrubber.iter().for_each(JoinHandle::abort);
         let journal = Arc::clone(&self.parts.journal);
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         if let Err(error) = closed {

@@ -15,7 +15,7 @@ use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
 use crate::limiting::{LimitOptions, Limiting};
 use crate::sandbox::{self, SandboxOptions};
-use crate::{Control, Mode, Runtime};
+use crate::{Control, Mode, Options, Runtime};
 
 /// The data directory that this command line is about.
 #[derive(Clone, Debug)]
@@ -73,6 +73,11 @@ impl Place {
         sandbox::look(&self.sandbox, &joints::shim_as_run()?)
             .map(|_| ())
             .map_err(|refusal| sandbox::unavailable(&refusal))
+    }
+
+    /// The policy file that was named.
+    pub(super) fn policy(&self) -> Option<&Path> {
+        self.policy.as_deref()
     }
 
     /// Its path, absolute.
@@ -138,7 +143,12 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        let mut options = settings::options(mode)?;
+        self.open_with(settings::options(mode)?).await
+    }
+
+    /// A runtime of our own with these options, at the socket of the directory.
+    pub(super) async fn open_with(&self, mut options: Options) -> Result<Runtime, Problem> {
+        let mode = options.mode;
         options.sandbox = self.sandbox.clone();
         options.limiting = self.limiting.clone();
         options.limits.resources = self.resources.over(options.limits.resources);

@@ -112,6 +112,7 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
             OnLimitArg::Queue => OnLimit::Queue,
             OnLimitArg::Reject => OnLimit::Reject,
         },
+        network: args.allow_net,
         ..Start::default()
     })
 }

@@ -39,6 +39,12 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
         unread: state.inbox.len(),
         archived: state.archived,
         isolation: state.isolation.clone(),
+        network: origin.map(|origin| origin.network.clone()).unwrap_or_default(),
+        services: state
+            .services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect(),
         usage: state.usage,
         paused_detail: state.money.why.clone(),
         credits: session_credits(state),

@@ -4,10 +4,12 @@ mod durable;
 mod folders;
 mod gate;
 mod hands;
+mod network;
 mod output;
 mod owner;
 mod policy;
 mod repository;
+mod services;
 mod workspace;
 
 pub(crate) use folders::SessionFolder;

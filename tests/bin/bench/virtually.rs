@@ -282,6 +282,7 @@ fn start(number: u64, charged: bool) -> Start {
             args: Vec::new(),
         },
         workspace: WorkspaceSpec::default(),
+        network: Vec::new(),
         limits: Limits {
             turn_steps: u32::MAX,
             // It sleeps where it is; a hibernation would be one more record.
@@ -289,7 +290,6 @@ fn start(number: u64, charged: bool) -> Start {
             ..Limits::default()
         },
         metadata: None,
-        network: Vec::new(),
         forbidden: Vec::new(),
         fingerprint: number.to_string(),
         terms: charged.then(|| Terms {

@@ -184,9 +184,9 @@ fn start() -> Start {
             args: Vec::new(),
         },
         workspace: WorkspaceSpec::default(),
+        network: Vec::new(),
         limits: Limits::default(),
         metadata: None,
-        network: Vec::new(),
         forbidden: Vec::new(),
         fingerprint: "the one request".into(),
         // Its work is charged, and what the account begins with does not last.

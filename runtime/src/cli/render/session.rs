@@ -128,6 +128,8 @@ pub(crate) mod tests {
             archived: false,
             isolation: Some("process".into()),
             run_limit_ms: None,
+            network: Vec::new(),
+            services: Vec::new(),
             usage: Usage {
                 active_ms: 1250,
                 ..Usage::default()
