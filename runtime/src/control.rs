@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
+    Accepted, Cancel, Code, EventsPage, EventsQuery, Fork, ListPage, ListQuery, Pause, Problem, Quarantined,
     Send as SendMessage, SessionView, Start, Started,
 };
 
@@ -47,6 +47,18 @@ pub trait Control: Send + Sync + 'static {
 
     /// Makes it read-only.
     fn archive<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted>;
+
+    /// Begins a session as another one was at a seq: its fold and its files are those of the source, and nothing that was
+    /// under way there is done again.
+    fn fork<'a>(&'a self, id: &'a str, request: Fork) -> Answer<'a, Started> {
+        let _ = request;
+        not_here(id)
+    }
+
+    /// Keeps the files of a session as they are, once no act changes them, so that it can be forked from there.
+    fn checkpoint<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        not_here(id)
+    }
 
     /// Makes a quarantined session writable again, behind what it lost (B-LOG-10). Nothing that may have been done is done
     /// again; it is paused for a human to look at.

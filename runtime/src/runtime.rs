@@ -50,6 +50,9 @@ pub struct Options {
     pub limits: Limits,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
     pub until_done_ms: Option<u64>,
+    /// Keep no files at the end of a turn; a session can then be forked only from where somebody asked for a checkpoint, or
+    /// from where it is.
+    pub no_checkpoints: bool,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
 }
@@ -101,7 +104,7 @@ impl Runtime {
         let brains = Arc::new(brains(&directory, &shared));
         let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
         let world: Arc<dyn World<Session>> = match options.mode {
-            Mode::Dormant => Arc::new(AtRest),
+            Mode::Dormant => Arc::new(AtRest(Arc::clone(&hands))),
             Mode::Serve | Mode::Only(_) => Arc::new(SessionWorld {
                 journal: Arc::clone(&shared),
                 brain: Arc::clone(&brains) as Arc<dyn Brain>,
@@ -135,6 +138,8 @@ impl Runtime {
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,
+            hands,
+            checkpoints: !options.no_checkpoints,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
             folds: Arc::new(Folds::new(snapshots)),
             clock: Arc::clone(&clock),
@@ -297,11 +302,21 @@ fn open_problem(error: &OpenError) -> Problem {
     }
 }
 
-/// The world of a dormant runtime: what is owed stays owed, for whoever serves.
-struct AtRest;
+/// The world of a dormant runtime: what is owed stays owed, for whoever serves. Only files are kept, which takes no process.
+struct AtRest(Arc<dyn Hands>);
 
 impl World<Session> for AtRest {
-    fn perform(&self, _context: EffectContext, _effect: Effect) -> BoxFuture<'static, Command> {
-        futures_util::future::pending().boxed()
+    fn perform(&self, context: EffectContext, effect: Effect) -> BoxFuture<'static, Command> {
+        let Effect::Checkpoint { at, requested } = effect else {
+            return futures_util::future::pending().boxed();
+        };
+        let kept = self.0.checkpoint(context.stream, at, requested);
+        async move {
+            Command::Checkpointed {
+                at,
+                result: kept.await,
+            }
+        }
+        .boxed()
     }
 }

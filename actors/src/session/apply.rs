@@ -11,7 +11,7 @@ use super::state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };
 use super::tool::{Output, ToolCall};
-use super::{decide, event};
+use super::{checkpoint, decide, event, fork};
 use crate::entity::Placed;
 
 /// Folds one fact in.
@@ -21,6 +21,7 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
     state.head = seq;
     state.last_ms = time_ms;
     state.stopped_cleanly = false;
+    checkpoint::fold(state, seq, &event.body);
     fold(state, seq, time_ms, &event.body);
     // A message changes where a paused session will go on, not since when it is paused.
     let still_paused = matches!(
@@ -63,7 +64,14 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
                 *rest = Rest::Work;
             }
         }
-        Body::Woken(_) | Body::SandboxSetupFailed(_) | Body::ArtifactCreated(_) => {}
+        Body::Woken(_)
+        | Body::SandboxSetupFailed(_)
+        | Body::ArtifactCreated(_)
+        | Body::SandboxReleased(_)
+        | Body::CheckpointRequested(_)
+        | Body::CheckpointCreated(_)
+        | Body::CheckpointSkipped(_) => {}
+        Body::Forked(forked) => fork::leave_behind(state, forked),
         Body::SandboxStarting(_) => state.phase = Phase::Starting,
         Body::SandboxReady(ready) => {
             state.isolation = Some(ready.isolation.mode.clone());

@@ -5,7 +5,7 @@ use longhaul_journal::Seq;
 use super::event::{Actor, Answer, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec};
 use super::tool::{ToolCall, ToolOutcome};
 use crate::entity::Recovery;
-use crate::ports::{BrainFailure, SetupError};
+use crate::ports::{BrainFailure, Kept, Report, SetupError};
 
 /// A wish.
 #[derive(Clone, Debug)]
@@ -53,6 +53,27 @@ pub enum Command {
     Adopt {
         /// Who asks.
         by: Actor,
+    },
+    /// Keep the files as they are, so that the session can be forked from here.
+    Checkpoint {
+        /// Who asks.
+        by: Actor,
+    },
+    /// Outcome of [`Effect::Checkpoint`].
+    Checkpointed {
+        /// The seq it was made for.
+        at: Seq,
+        /// What was kept, or why nothing was.
+        result: Result<Kept, SetupError>,
+    },
+    /// The folders of the session, which has ended, are gone.
+    Released {
+        /// Bytes that were freed.
+        freed_bytes: u64,
+        /// Why the workspace stays, if it does.
+        workspace_kept: String,
+        /// The patch that was made before, when the session had ended without.
+        patch: Option<Report>,
     },
     /// Outcome of [`Effect::Slot`].
     SlotGranted,
@@ -180,6 +201,13 @@ pub enum Effect {
         call: ToolCall,
         /// Active milliseconds it may take.
         limit_ms: u64,
+    },
+    /// The files as they are after a record, kept.
+    Checkpoint {
+        /// The record.
+        at: Seq,
+        /// Whether somebody asked for it.
+        requested: bool,
     },
     /// The end of one running act.
     CancelStep {

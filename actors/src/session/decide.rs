@@ -12,7 +12,7 @@ use super::event::{
 };
 use super::meter::key_is_remembered;
 use super::state::{Phase, Rest, State};
-use super::{mend, outcome};
+use super::{checkpoint, mend, outcome};
 use crate::entity::{Decision, Moment};
 
 /// Longest message, bytes.
@@ -45,6 +45,12 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
         Command::Cancel { by, force } => cancel(draft, by, force),
         Command::Archive { by } => archive(draft, by),
         Command::Adopt { by } => Ok(mend::adopt(draft, by)),
+        Command::Checkpoint { by } => checkpoint::request(draft, by),
+        Command::Released {
+            freed_bytes,
+            workspace_kept,
+            patch,
+        } => Ok(outcome::released(draft, freed_bytes, workspace_kept, patch)),
         // The world may be late: a session that has ended hears nothing any more.
         _ if !draft.state.phase.is_live() => Ok(already(&draft)),
         Command::SlotGranted => Ok(outcome::slot_granted(draft)),
@@ -55,6 +61,7 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
             active_ms,
         } => Ok(outcome::thought(draft, step, result, active_ms)),
         Command::Acted { step, outcome } => Ok(outcome::acted(draft, step, outcome)),
+        Command::Checkpointed { at, result } => Ok(checkpoint::taken(draft, at, result)),
         Command::Stopped { survivors } => Ok(outcome::stopped(draft, survivors)),
         Command::Alarm => Ok(outcome::alarm(draft)),
         Command::Recovered(recovery) => Ok(outcome::recovered(draft, &recovery)),
@@ -151,7 +158,7 @@ fn check_limits(limits: &Limits) -> Result<(), Refusal> {
     }
 }
 
-fn check_text(text: &str, what: &str) -> Result<(), Refusal> {
+pub(super) fn check_text(text: &str, what: &str) -> Result<(), Refusal> {
     if text.trim().is_empty() {
         return Err(Refusal::Invalid(format!(
             "{what} is empty; say what is to be done"
@@ -173,7 +180,7 @@ pub(super) fn message_fingerprint(text: &str, mode: SendMode) -> String {
     hex::encode(&hash.as_bytes()[..16])
 }
 
-fn check_writable(state: &State) -> Result<(), Refusal> {
+pub(super) fn check_writable(state: &State) -> Result<(), Refusal> {
     if state.archived {
         return Err(Refusal::Archived);
     }

@@ -4,6 +4,7 @@
 //! one frame, so that there is no state between a turn's end and the next turn's start that a crash could leave behind.
 
 use super::apply::hands_in_a_patch;
+use super::checkpoint::holds_acts;
 use super::draft::{Draft, clip};
 use super::event::{
     Actor, AgentQuestion, Completed, Failed, Mode, ModelCompleted, ModelStarted, PauseReason, Paused,
@@ -46,7 +47,8 @@ pub(super) fn follow(draft: &mut Draft) {
         return;
     }
     if !turn.plan.is_empty() {
-        if !over_bounds(draft, &turn) {
+        // The act waits until the files are kept as they are before it; the outcome of that brings us here again.
+        if !holds_acts(&draft.state) && !over_bounds(draft, &turn) {
             start_planned_tool(draft, &turn);
         }
         return;
@@ -197,7 +199,9 @@ pub(super) fn overrun(draft: &mut Draft, evidence: StuckEvidence) {
 fn finish_spent_run(draft: &mut Draft) {
     if draft.state.turn.is_some() {
         if hands_in_a_patch(&draft.state) {
-            start_patch(draft);
+            if !holds_acts(&draft.state) {
+                start_patch(draft);
+            }
             return;
         }
         complete_turn(draft, TurnEnd::DeadlineExceeded);
@@ -299,7 +303,9 @@ fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
             return;
         }
         if hands_in_a_patch(&draft.state) {
-            start_patch(draft);
+            if !holds_acts(&draft.state) {
+                start_patch(draft);
+            }
             return;
         }
     }

@@ -7,11 +7,13 @@
 
 mod answer;
 mod apply;
+mod checkpoint;
 mod command;
 mod decide;
 mod draft;
 mod event;
 mod follow;
+mod fork;
 mod mend;
 mod meter;
 mod outcome;
@@ -23,9 +25,11 @@ mod waits;
 use longhaul_journal::{NewRecord, Record, Standing};
 
 pub use answer::{ANSWER_TEXT_LIMIT, CALLS_AT_ONCE, CALLS_LIMIT, DEPTH_LIMIT, TOOL_NAME_LIMIT};
+pub use checkpoint::{Files, may_change_files};
 pub use command::{Command, Effect, Refusal, Reply, Start};
 pub use decide::{KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
 pub use event::*;
+pub use fork::{Fork, ForkedFrom, fork};
 pub use mend::over_gap;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
 pub use perform::{SessionWorld, brain_name};
@@ -42,7 +46,7 @@ pub enum Session {}
 
 impl Entity for Session {
     const KIND: &'static str = "session";
-    const FOLD_VERSION: u32 = 1;
+    const FOLD_VERSION: u32 = 2;
 
     type State = State;
     type Command = Command;

@@ -3,9 +3,11 @@
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::Files;
 use super::event::{
     AnswerEnd, BrainSpec, Limits, Mode, PauseReason, SendMode, StopKind, Usage, WorkspaceSpec,
 };
+use super::fork::ForkedFrom;
 use super::meter::{CrashMeter, LoopMeter};
 
 /// Everything that is known about a session.
@@ -55,6 +57,10 @@ pub struct State {
     pub usage: Usage,
     /// How it ended, in a line.
     pub outcome: String,
+    /// What is known of its files.
+    pub files: Files,
+    /// Where it comes from, if it is a fork.
+    pub forked: Option<ForkedFrom>,
 }
 
 /// What a session was started with.

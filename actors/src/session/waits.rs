@@ -2,6 +2,7 @@
 
 use longhaul_journal::Standing;
 
+use super::checkpoint;
 use super::command::{Command, Effect};
 use super::state::{OpenStep, Phase, PlannedCall, State, Work};
 use super::tool::ToolCall;
@@ -11,6 +12,9 @@ use crate::entity::{EffectId, Owed};
 const CANCEL_ATTEMPT: u32 = u32::MAX;
 
 pub(super) fn standing(state: &State) -> Standing {
+    if checkpoint::owed(state).is_some() {
+        return Standing::Owed;
+    }
     match state.phase {
         Phase::Unborn | Phase::Completed | Phase::Failed | Phase::Canceled => Standing::Done,
         Phase::Queued | Phase::Starting | Phase::Running | Phase::Stopping { .. } => Standing::Owed,
@@ -22,6 +26,8 @@ pub(super) fn standing(state: &State) -> Standing {
 
 pub(super) fn due(state: &State) -> Option<u64> {
     match state.phase {
+        // It sleeps once its files are kept.
+        Phase::Idle if checkpoint::owed(state).is_some() => None,
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
         _ => None,
@@ -33,6 +39,12 @@ pub(super) fn alarm(state: &State) -> Option<Command> {
 }
 
 pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
+    let mut owed = by_phase(state);
+    owed.extend(checkpoint::owed(state));
+    owed
+}
+
+fn by_phase(state: &State) -> Vec<Owed<Effect>> {
     let here = |attempt, effect| Owed {
         id: EffectId {
             seq: state.phase_since,

@@ -4,8 +4,10 @@
 
 mod bounds;
 mod budget;
+mod checkpoint;
 mod crash;
 mod ending;
+mod fork;
 mod golden;
 mod mend;
 mod moves;

@@ -165,8 +165,13 @@ fn the_random_worlds_reach_every_record_type_and_every_phase() {
                 .map(|record| record.event.type_name.to_string()),
         );
     }
-    // Repair and adoption come from outside of the rules' ordinary life; `mend` tells of them.
-    let mended = ["journal.gap", "session.adopted"];
+    // These come from outside of the rules' ordinary life; `mend`, `fork` and `checkpoint` tell of them.
+    let mended = [
+        "journal.gap",
+        "session.adopted",
+        "session.forked",
+        "sandbox.released",
+    ];
     let ordinary = Body::TYPES.iter().filter(|name| !mended.contains(name));
     let all: BTreeSet<String> = ordinary.map(ToString::to_string).collect();
     assert_eq!(types, all);

@@ -1,13 +1,13 @@
 //! The one helper that touches the API: `given(...)`, `.when(command)`, `.then([records in brief])`.
 
 use longhaul_actors::RecoveryCause;
-use longhaul_actors::ports::BrainFailure;
+use longhaul_actors::ports::{BrainFailure, Kept};
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, BrainSpec, Command, Execution, Isolation, Limits, Mode, Output, PauseReason,
     Refusal, Reply, SendMode, Session, Start, ToolCall, ToolOutcome, Verdict, WorkspaceKind, WorkspaceSpec,
 };
 use longhaul_actors::{EffectId, Entity};
-use longhaul_journal::Record;
+use longhaul_journal::{Record, Seq};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -206,6 +206,9 @@ fn brief(record: &Record) -> String {
         "session.resumed" => &["/pausedMs"],
         "tool.started" => &["/tool"],
         "tool.failed" => &["/code", "/settledBy"],
+        "checkpoint.created" => &["/at"],
+        "checkpoint.skipped" => &["/at", "/code"],
+        "session.forked" => &["/at"],
         "artifact.created" => &["/kind"],
         "runtime.crashed" => &["/cause", "/counted"],
         "runtime.restarted" => &["/attempt"],
@@ -402,5 +405,19 @@ pub(crate) fn a_patch() -> ToolOutcome {
         sha256: "00".into(),
         bytes: 9,
         active_ms: 1,
+    }
+}
+
+/// The files were kept as they are after this record.
+pub(crate) fn kept(at: u64) -> Command {
+    let kept = Kept {
+        entries: 3,
+        bytes: 9,
+        added_bytes: 2,
+        digest: "00".into(),
+    };
+    Command::Checkpointed {
+        at: Seq(at),
+        result: Ok(kept),
     }
 }

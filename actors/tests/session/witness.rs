@@ -41,7 +41,12 @@ impl Witness {
             "only an ended session is archived, once"
         );
         assert!(
-            !self.ended || archives || matches!(event.body, Body::Adopted(_)),
+            !self.ended
+                || archives
+                || matches!(
+                    event.body,
+                    Body::Adopted(_) | Body::SandboxReleased(_) | Body::ArtifactCreated(_)
+                ),
             "{} after the end",
             event.body.type_name()
         );
@@ -150,6 +155,10 @@ impl Witness {
                 Effect::Think { step, .. } => assert_eq!(self.open, Some((*step, work.id.seq, true))),
                 Effect::Act { step, .. } | Effect::CancelStep { step } => {
                     assert_eq!(self.open, Some((*step, work.id.seq, false)));
+                }
+                Effect::Checkpoint { at, .. } => {
+                    assert_eq!(work.id.seq, *at);
+                    assert!(*at <= self.head && !self.open.is_some_and(|(_, _, think)| !think));
                 }
                 Effect::Slot | Effect::Prepare { .. } | Effect::Stop { .. } => {
                     assert!(work.id.seq <= self.head)

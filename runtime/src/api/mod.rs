@@ -13,6 +13,6 @@ pub use problem::{Code, NextAction, Problem};
 pub(crate) use record::rfc3339;
 pub use record::{EventsPage, EventsQuery, RecordView, Stored};
 pub use session::{
-    Accepted, Cancel, ListPage, ListQuery, Pause, Quarantined, Send, SessionView, Start, Started, StepView,
-    session_id, stream_id,
+    Accepted, Cancel, Fork, ForkedFrom, ListPage, ListQuery, Pause, Quarantined, Send, SessionView, Start,
+    Started, StepView, session_id, stream_id,
 };

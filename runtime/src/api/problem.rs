@@ -49,6 +49,7 @@ codes! {
     SessionLive         "session_live"         409 4 "The session is still going",
     SessionArchived     "session_archived"     409 4 "The session is archived",
     SessionInert        "session_inert"        409 4 "The session was not adopted here",
+    NotForkable         "not_forkable"         409 4 "The session cannot be forked there",
     HistoryConflict     "history_conflict"     409 4 "The session has another history here",
     StreamQuarantined   "stream_quarantined"   409 8 "The session lost part of its log",
     DataDirInUse        "data_dir_in_use"      409 4 "Another process has the data directory",

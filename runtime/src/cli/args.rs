@@ -69,6 +69,16 @@ returns.
 Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
 canceled, 6 out of credits or budget, 7 it waits for a human.";
 
+const AFTER_FORK: &str = "\
+The new session has the records of the other one up to SEQ, and its files as they were then; it is a session of its own from \
+there on, and needs the other one no more. An act that was under way at SEQ counts as unknown and is not done again; nothing \
+that was done before is repeated. Files are kept at the end of each turn and by `longhaul checkpoint ID`; where they are not, \
+the seqs that can be forked are named.
+
+Examples:
+  longhaul fork ID --at 17
+  longhaul fork ID --at 17 --say \"do it without the new dependency\"; longhaul attach NEW";
+
 const AFTER_ADOPT: &str = "\
 Adopt a session only where it is to live from now on: nobody can see from here whether another copy still runs. What was \
 under way when the copy was made counts as unknown and is not done again; its workspace is made anew.";
@@ -112,6 +122,11 @@ pub(super) enum Verb {
     Cancel(Cancel),
     /// Make a session that has ended read-only
     Archive(Which),
+    /// Begin a session as another one was at some seq
+    #[command(after_help = AFTER_FORK)]
+    Fork(Fork),
+    /// Keep the files of a session as they are, to fork it from here later
+    Checkpoint(Which),
     /// Write a session to one file, for another place
     Export(Export),
     /// Take in a session from a file; it is only read here until it is adopted
@@ -333,6 +348,21 @@ pub(super) struct Replay {
     /// Check every session
     #[arg(long, requires = "check", conflicts_with = "id")]
     pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Fork {
+    /// Which session
+    pub(super) id: String,
+    /// The last record that both have [default: its last one]
+    #[arg(long, value_name = "SEQ")]
+    pub(super) at: Option<u64>,
+    /// A name for the new session
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// Something to say to the new session before it goes on
+    #[arg(long, value_name = "TEXT")]
+    pub(super) say: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -26,7 +26,7 @@ use tokio::net::UnixStream;
 
 use self::exchange::{Answered, Lost, exchange};
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem,
+    Accepted, Cancel, Code, EventsPage, EventsQuery, Fork, ListPage, ListQuery, Pause, Problem,
     Send as SendMessage, SessionView, Start, Started,
 };
 use crate::control::{Answer, Control};
@@ -217,6 +217,14 @@ impl Control for SocketClient {
 
     fn archive<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
         async move { self.wish(&session(id, "/archive"), &Nothing {}).await }.boxed()
+    }
+
+    fn fork<'a>(&'a self, id: &'a str, request: Fork) -> Answer<'a, Started> {
+        async move { self.wish(&session(id, "/fork"), &request).await }.boxed()
+    }
+
+    fn checkpoint<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        async move { self.wish(&session(id, "/checkpoints"), &Nothing {}).await }.boxed()
     }
 
     fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {

@@ -4,6 +4,7 @@
 //! actor, and each is on disk before it is answered.
 
 mod address;
+mod fork;
 mod mend;
 mod problems;
 mod records;
@@ -15,13 +16,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::ready;
-use longhaul_actors::ports::Clock;
+use longhaul_actors::ports::{Clock, Hands};
 use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
 
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
+    self, Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
     RunDuration, Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
 };
 use crate::brains;
@@ -29,7 +30,6 @@ use crate::control::{Answer, Control};
 use crate::folds::Folds;
 
 pub(crate) use self::address::address;
-#[cfg(feature = "cli")]
 pub(crate) use self::address::keyed;
 use self::address::resolve;
 use self::problems::{read_problem, recover_problem, send_problem};
@@ -54,6 +54,9 @@ pub(crate) struct Service {
     /// Active milliseconds of a run that goes on until it is done.
     pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
+    pub(crate) hands: Arc<dyn Hands>,
+    /// Whether files are kept at the end of each turn.
+    pub(crate) checkpoints: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: tokio::runtime::Handle,
 }
@@ -140,6 +143,7 @@ impl Service {
     /// How the session ends, and its bounds: a duration makes it a bounded run of that much active time (B-RUN-1).
     fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
         let mut limits = request.limits.unwrap_or(self.limits);
+        limits.checkpoints |= self.checkpoints;
         let Some(word) = &request.duration else {
             return Ok((request.mode, limits));
         };
@@ -300,6 +304,14 @@ impl Control for Service {
             },
         )
         .boxed()
+    }
+
+    fn fork<'a>(&'a self, id: &'a str, request: api::Fork) -> Answer<'a, Started> {
+        self.fork_off(id, request).boxed()
+    }
+
+    fn checkpoint<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        self.keep_files(id).boxed()
     }
 
     fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {

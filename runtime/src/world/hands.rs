@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{Act, Hands, Report, SetupError};
+use longhaul_actors::ports::{Act, Hands, Kept, Report, SetupError};
 use longhaul_actors::session::{
     Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read, Tool,
     ToolOutcome, Verdict, WorkspaceSpec, Write,
 };
 use longhaul_hands as shim;
-use longhaul_journal::{Blobs, Journal, StreamId};
+use longhaul_journal::{Blobs, Journal, Seq, StreamId};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::files::Looks;
 use super::gate::{Gates, Pass};
 use super::output::{Captured, keep};
 use super::workspace::{Prepared, failed, prepare};
@@ -43,6 +44,7 @@ pub(crate) struct LocalHands {
     shim: PathBuf,
     journal: Arc<dyn Journal>,
     gates: Gates,
+    pub(super) looks: Looks,
 }
 
 impl LocalHands {
@@ -53,10 +55,11 @@ impl LocalHands {
             shim,
             journal,
             gates: Gates::default(),
+            looks: Looks::default(),
         }
     }
 
-    fn folder(&self, session: StreamId) -> SessionFolder {
+    pub(super) fn folder(&self, session: StreamId) -> SessionFolder {
         SessionFolder::new(&self.data, session)
     }
 }
@@ -106,6 +109,15 @@ impl Hands for LocalHands {
             }
         }
         .boxed()
+    }
+
+    fn checkpoint(
+        &self,
+        session: StreamId,
+        at: Seq,
+        requested: bool,
+    ) -> BoxFuture<'static, Result<Kept, SetupError>> {
+        self.keep_files(session, at, requested)
     }
 
     fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()> {

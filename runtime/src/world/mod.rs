@@ -1,11 +1,16 @@
 //! The world of a session: workspaces and the hands that act in them.
 
+mod checkpoints;
+mod copy;
 mod durable;
+mod files;
 mod folders;
 mod gate;
 mod hands;
 mod output;
 mod workspace;
 
+pub(crate) use checkpoints::Checkpoints;
+pub(crate) use copy::copy_workspace;
 pub(crate) use folders::SessionFolder;
 pub(crate) use hands::LocalHands;

@@ -96,7 +96,7 @@ pub(crate) fn prepare(folder: &SessionFolder, spec: &WorkspaceSpec) -> Result<Pr
     Ok(prepared)
 }
 
-fn discard(half_made: &Path) -> std::io::Result<()> {
+pub(super) fn discard(half_made: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(half_made) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other,
@@ -104,7 +104,7 @@ fn discard(half_made: &Path) -> std::io::Result<()> {
 }
 
 /// Writes the note that the workspace is whole, after the workspace itself is on disk.
-fn note(folder: &SessionFolder, prepared: &Prepared) -> std::io::Result<()> {
+pub(super) fn note(folder: &SessionFolder, prepared: &Prepared) -> std::io::Result<()> {
     rustix::fs::syncfs(fs::File::open(folder.root())?)?;
     durable::write(&folder.prepared(), &serde_json::to_vec_pretty(prepared)?)
 }

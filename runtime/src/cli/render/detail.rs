@@ -1,11 +1,12 @@
 //! What a record says, in one short line for a person.
 
 use longhaul_actors::session::{
-    AgentMessage, AgentQuestion, AnswerEnd, ArtifactCreated, CommandRun, Completed, Failed, FileWasRead,
-    FileWritten, JournalGap, ModelCompleted, ModelStarted, PauseRequested, Paused, Resumed, RuntimeCrashed,
-    RuntimeRestarted, SandboxReady, SandboxSetupFailed, SandboxStarting, SendMode, SessionStarted,
-    StopRequested, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown,
-    ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage, UserMessage, Verdict,
+    AgentMessage, AgentQuestion, AnswerEnd, ArtifactCreated, CheckpointCreated, CheckpointSkipped,
+    CommandRun, Completed, Failed, FileWasRead, FileWritten, Forked, JournalGap, ModelCompleted,
+    ModelStarted, PauseRequested, Paused, Resumed, RuntimeCrashed, RuntimeRestarted, SandboxReady,
+    SandboxReleased, SandboxSetupFailed, SandboxStarting, SendMode, SessionStarted, StopRequested,
+    StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, ToolStarted, TurnCause,
+    TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage, UserMessage, Verdict,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,6 +41,7 @@ fn known(record: &RecordView) -> Option<String> {
         }),
         "session.completed" => say(data, |it: Completed| colon(&word(&it.outcome), &it.summary)),
         "session.failed" => say(data, |it: Failed| colon(&it.code, &it.detail)),
+        "session.forked" => say(data, |it: Forked| format!("from {} at {}", it.from, it.at)),
         "journal.gap" => say(data, |it: JournalGap| {
             format!("{} to {} are lost: {}", it.from_seq, it.to_seq, it.reason)
         }),
@@ -185,6 +187,18 @@ fn of_runtime(record: &RecordView) -> Option<String> {
             format!("isolation {}", it.isolation.mode)
         }),
         "sandbox.setup_failed" => say(data, |it: SandboxSetupFailed| colon(&it.code, &it.detail)),
+        "sandbox.released" => say(data, |it: SandboxReleased| {
+            let freed = format!("freed {}", size(it.freed_bytes));
+            match it.workspace_kept.as_str() {
+                "" => freed,
+                why => format!("{freed}; the workspace stays: {why}"),
+            }
+        }),
+        "checkpoint.requested" => Some(String::new()),
+        "checkpoint.created" => say(data, |it: CheckpointCreated| {
+            format!("of {}: {}, {} new", it.at, size(it.bytes), size(it.added_bytes))
+        }),
+        "checkpoint.skipped" => say(data, |it: CheckpointSkipped| colon(&it.code, &it.detail)),
         "runtime.crashed" => say(data, |it: RuntimeCrashed| {
             colon(
                 &format!("{} died after {}", word(&it.cause), it.last_seq),

@@ -118,6 +118,7 @@ pub(crate) mod tests {
             archived: false,
             isolation: Some("process".into()),
             run_limit_ms: None,
+            forked_from: None,
             usage: Usage {
                 active_ms: 1250,
                 ..Usage::default()
