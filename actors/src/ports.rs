@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
 
+use crate::account;
 use crate::entity::DecodeError;
-use crate::session::{Answer, BrainSpec, Event, Isolation, ToolCall, ToolOutcome, WorkspaceSpec};
+use crate::session::{
+    Answer, Around, BrainSpec, Candidate, Event, Isolation, Script, ServiceEnd, Setting, ToolCall,
+    ToolOutcome, WorkspaceSpec, call_digest,
+};
 
 /// All time comes from here.
 pub trait Clock: Send + Sync + 'static {
@@ -197,6 +202,8 @@ pub struct Act {
     pub call: ToolCall,
     /// Active milliseconds it may take at most.
     pub limit_ms: u64,
+    /// What stands around it.
+    pub around: Around,
     /// Whether this step may have been begun before a crash: look at the evidence first.
     pub recovered: bool,
 }
@@ -249,6 +256,144 @@ pub trait Hands: Send + Sync + 'static {
         Box::pin(std::future::ready(()))
     }
 
+    /// Resolves once the service that this step has started has ended, and says how; also when it had ended before.
+    fn watch(&self, session: StreamId, step: u64) -> BoxFuture<'static, ServiceEnd> {
+        // Hands that start no service are never asked.
+        let _ = (session, step);
+        Box::pin(futures_util::future::pending())
+    }
+
     /// Ends every process of a session and returns the ids of those that are not confirmed gone.
     fn stop(&self, session: StreamId) -> BoxFuture<'static, Vec<u32>>;
+}
+
+/// Answers sessions about credit: the accounts they share.
+pub trait Credit: Send + Sync + 'static {
+    /// Sends a message to an account until it is answered. The account knows a message that it had before.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not withdraw the message; what was held for nothing is released by the account's audit.
+    fn ask(&self, account: StreamId, command: account::Command) -> BoxFuture<'static, account::Reply>;
+}
+
+/// Lets every step begin and charges nothing: for tests, and where nobody keeps accounts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FreeOfCharge;
+
+impl Credit for FreeOfCharge {
+    fn ask(&self, _account: StreamId, command: account::Command) -> BoxFuture<'static, account::Reply> {
+        let nothing = account::HeldFor {
+            hold: Seq::ZERO,
+            amount: account::Credits::ZERO,
+            spent: account::Credits::ZERO,
+        };
+        ready(match command {
+            account::Command::Ask(_) => account::Reply::Held(nothing),
+            _ => account::Reply::Admitted,
+        })
+        .boxed()
+    }
+}
+
+/// Gives out places among the active sessions.
+pub trait Slots: Send + Sync + 'static {
+    /// Resolves once the session has a place; it keeps it until it is active no more. Asking again is harmless.
+    ///
+    /// # Cancel safety
+    /// Who no longer waits gives its turn to the next.
+    fn take(&self, session: StreamId) -> BoxFuture<'static, ()>;
+}
+
+/// A place for everybody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EndlessSlots;
+
+impl Slots for EndlessSlots {
+    fn take(&self, _session: StreamId) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+}
+
+/// What the gate says of an act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// It may be done.
+    Allow,
+    /// It may be done if a human approves of it.
+    Ask,
+    /// It may not be done.
+    Deny,
+}
+
+/// The gate's word on one act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Whether it may be done.
+    pub ruling: Ruling,
+    /// Hash of the exact act: tool, arguments, folder, environment, standard input, and what stands in each script it runs.
+    pub digest: String,
+    /// What sort of act it is: `publish`, `deploy`.
+    pub category: String,
+    /// The rule that decided.
+    pub rule: String,
+    /// Why, for a person.
+    pub detail: String,
+    /// How much may go wrong: `low`, `medium`, `high`.
+    pub risk: String,
+    /// Scripts that the act runs.
+    pub scripts: Vec<Script>,
+    /// Whether nothing but convention keeps the agent from deciding itself.
+    pub advisory: bool,
+    /// How long a request for approval waits, wall milliseconds, before it counts as denied; 0 for ever. Absent: as the
+    /// session has it.
+    pub expires_after_ms: Option<u64>,
+}
+
+impl Judgement {
+    /// The word of a gate that lets everything through.
+    pub fn allow(digest: String) -> Self {
+        Self {
+            ruling: Ruling::Allow,
+            digest,
+            category: String::new(),
+            rule: String::new(),
+            detail: String::new(),
+            risk: String::new(),
+            scripts: Vec::new(),
+            advisory: false,
+            expires_after_ms: None,
+        }
+    }
+}
+
+/// Judges acts before they begin.
+///
+/// Every implementation signs: judging changes nothing, ends by itself within moments, and may be asked for again at any
+/// time; the answer to the later question counts. Two acts with the same digest are the same act.
+///
+/// # Cancel safety
+/// May be dropped at any time.
+pub trait Gate: Send + Sync + 'static {
+    /// Judges the act as it would be done now: what it names (scripts) is looked at as it stands now.
+    fn judge(
+        &self,
+        session: StreamId,
+        candidate: Candidate,
+        setting: Setting,
+    ) -> BoxFuture<'static, Judgement>;
+}
+
+/// Lets everything through: for tests, and for who watches over acts elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllowAll;
+
+impl Gate for AllowAll {
+    fn judge(
+        &self,
+        _session: StreamId,
+        candidate: Candidate,
+        _setting: Setting,
+    ) -> BoxFuture<'static, Judgement> {
+        ready(Judgement::allow(call_digest(&candidate.call))).boxed()
+    }
 }

@@ -20,7 +20,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! It does not promise a wall around commands yet: they run in process mode, and every record of a command says so.
+//! Commands run isolated (see [`sandbox`]); where that cannot be had, starting one is refused, and
+//! [`SandboxOptions::process`](sandbox::SandboxOptions::process) is the explicit way without. Every record of a command
+//! says how it ran.
 
 pub mod api;
 pub mod brains;
@@ -34,6 +36,7 @@ mod folds;
 pub mod http;
 mod janitor;
 mod runtime;
+pub mod sandbox;
 mod service;
 mod shim;
 mod world;

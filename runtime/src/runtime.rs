@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{Brain, Clock, Hands};
+use longhaul_actors::ports::{AllowAll, Brain, Clock, EndlessSlots, FreeOfCharge, Hands};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
@@ -22,6 +22,7 @@ use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
 use crate::folds::Folds;
 use crate::janitor;
+use crate::sandbox::{SandboxOptions, Sandboxing};
 use crate::service::Service;
 use crate::shim::find_shim;
 use crate::world::LocalHands;
@@ -48,6 +49,8 @@ pub struct Options {
     pub shim: Option<PathBuf>,
     /// Bounds of sessions that bring none of their own.
     pub limits: Limits,
+    /// How commands are walled in: isolated, unless told otherwise.
+    pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
     pub until_done_ms: Option<u64>,
     /// Keep no files at the end of a turn; a session can then be forked only from where somebody asked for a checkpoint, or
@@ -97,18 +100,27 @@ impl Runtime {
         let directory = std::path::absolute(directory.as_ref())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let shim = find_shim(options.shim.as_deref())?;
+        let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
         let socket = options.socket.as_ref().map(|path| path.display().to_string());
         let journal = Arc::new(open_journal(directory.clone(), socket).await?);
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
+        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(
+            directory.clone(),
+            shim,
+            Arc::clone(&shared),
+            Arc::clone(&sandbox),
+        ));
         let world: Arc<dyn World<Session>> = match options.mode {
             Mode::Dormant => Arc::new(AtRest(Arc::clone(&hands))),
             Mode::Serve | Mode::Only(_) => Arc::new(SessionWorld {
                 journal: Arc::clone(&shared),
                 brain: Arc::clone(&brains) as Arc<dyn Brain>,
                 hands: Arc::clone(&hands),
+                gate: Arc::new(AllowAll),
+                credit: Arc::new(FreeOfCharge),
+                slots: Arc::new(EndlessSlots),
                 clock: Arc::clone(&clock),
             }),
         };
@@ -140,6 +152,7 @@ impl Runtime {
             limits: options.limits,
             hands,
             checkpoints: !options.no_checkpoints,
+            sandbox,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
             folds: Arc::new(Folds::new(snapshots)),
             clock: Arc::clone(&clock),

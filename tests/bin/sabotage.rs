@@ -106,6 +106,54 @@ const LIST: &[Entry] = &[
         "survival",
         "a_torn_exit_record_is_unknown_and_not_run_again",
     ),
+    (
+        "share-the-network",
+        "runtime/hands",
+        "walls",
+        "kernel::nothing_on_the_network_can_be_reached",
+    ),
+    (
+        "show-every-process",
+        "runtime/hands",
+        "walls",
+        "secrets::the_first_process_of_the_sandbox_cannot_be_seen_or_touched",
+    ),
+    (
+        "show-the-whole-etc",
+        "runtime/hands",
+        "walls",
+        "secrets::files_of_the_machine_are_not_there",
+    ),
+    (
+        "let-the-system-be-written",
+        "runtime/hands",
+        "walls",
+        "machine::a_folder_that_is_shown_can_be_read_and_not_written",
+    ),
+    (
+        "keep-the-capabilities",
+        "runtime/hands",
+        "walls",
+        "machine::it_has_no_rights_and_no_way_to_any",
+    ),
+    (
+        "leave-landlock-out",
+        "runtime/hands",
+        "walls",
+        "machine::no_device_of_any_kind_can_be_made",
+    ),
+    (
+        "allow-every-system-call",
+        "runtime/hands",
+        "walls",
+        "kernel::system_calls_that_open_the_kernel_or_the_walls_are_not_permitted",
+    ),
+    (
+        "pass-descriptors-on",
+        "runtime/hands",
+        "walls",
+        "secrets::no_descriptor_of_the_runtime_is_inherited",
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -2,16 +2,17 @@
 
 use longhaul_journal::Seq;
 
+use super::approval::{Approval, Word};
 use super::event::{
-    Body, CrashCause, Event, Mode, PauseReason, StopKind, StuckEvidence, TurnEnd, Usage, WorkspaceKind,
+    ActorKind, ApprovalDecision, Body, CrashCause, Event, Mode, PauseReason, StopKind, StuckEvidence,
+    TurnEnd, Usage, WorkspaceKind,
 };
-use super::follow::digest;
 use super::meter::{KEYS_REMEMBERED, NO_MESSAGE, key_is_remembered};
 use super::state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };
 use super::tool::{Output, ToolCall};
-use super::{checkpoint, decide, event, fork};
+use super::{checkpoint, decide, event, fork, money, service};
 use crate::entity::Placed;
 
 /// Folds one fact in.
@@ -22,7 +23,13 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
     state.last_ms = time_ms;
     state.stopped_cleanly = false;
     checkpoint::fold(state, seq, &event.body);
-    fold(state, seq, time_ms, &event.body);
+    let (was_open, by) = (state.open.is_some(), event.actor.kind);
+    fold(state, seq, time_ms, by, &event.body);
+    money::folded(state, &event.body);
+    if was_open && state.open.is_none() {
+        state.settled = seq;
+    }
+    state.seated = state.phase.has_compute() && (state.seated || state.phase == Phase::Starting);
     // A message changes where a paused session will go on, not since when it is paused.
     let still_paused = matches!(
         (phase_before, state.phase),
@@ -34,10 +41,11 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
     }
 }
 
-fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
+fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
     match body {
         Body::SessionStarted(started) => {
             state.origin = Some(origin(started, time_ms));
+            state.money.terms.clone_from(&started.terms);
             state.phase = Phase::Queued;
         }
         Body::UserMessage(message) => {
@@ -60,7 +68,9 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
             ) {
                 state.phase = Phase::Queued;
             }
-            if let Phase::Paused { rest, .. } = &mut state.phase {
+            if let Phase::Paused { rest, .. } = &mut state.phase
+                && *rest != Rest::AwaitingApproval
+            {
                 *rest = Rest::Work;
             }
         }
@@ -70,7 +80,12 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
         | Body::SandboxReleased(_)
         | Body::CheckpointRequested(_)
         | Body::CheckpointCreated(_)
-        | Body::CheckpointSkipped(_) => {}
+        | Body::CheckpointSkipped(_)
+        | Body::EgressDenied(_)
+        | Body::PolicyDenied(_) => {}
+        Body::ServiceStarted(started) => service::fold_started(state, seq, started),
+        Body::ServiceStopRequested(request) => service::fold_stop(state, seq, request),
+        Body::ServiceEnded(ended) => service::fold_ended(state, ended),
         Body::Forked(forked) => fork::leave_behind(state, forked),
         Body::SandboxStarting(_) => state.phase = Phase::Starting,
         Body::SandboxReady(ready) => {
@@ -113,6 +128,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
             }
         }
         Body::ModelStarted(started) => {
+            money::started(state, started.step, started.hold);
             state.steps = started.step;
             let work = Work::Think {
                 window_to: started.window_to,
@@ -125,7 +141,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
             });
         }
         Body::ModelCompleted(completed) => fold_answer(state, completed),
-        Body::ToolStarted(started) => start_tool(state, seq, started),
+        Body::ToolStarted(started) => start_tool(state, seq, by, started),
         Body::CommandRun(run) => {
             state.patch_due = true;
             let said = |output: &Output| format!("{}{}{:?}", output.head, output.tail, output.sha256);
@@ -174,6 +190,29 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
                 turn.end = None;
             }
         }
+        Body::ApprovalRequested(requested) => {
+            state.approval = Some(Approval {
+                id: requested.id.clone(),
+                seq,
+                step: requested.step,
+                digest: requested.digest.clone(),
+                expires_at_ms: requested.expires_at_ms,
+                answer: None,
+            });
+            state.phase = Phase::AwaitingApproval;
+        }
+        Body::ApprovalDecided(decided) => answer_approval(
+            state,
+            match decided.decision {
+                ApprovalDecision::Approve => Word::Approved,
+                ApprovalDecision::Deny => Word::Denied(decided.evidence.clone()),
+            },
+        ),
+        Body::ApprovalExpired(_) => answer_approval(state, Word::Expired),
+        Body::ApprovalCanceled(_) => {
+            state.approval = None;
+            end_wait(state);
+        }
         Body::PauseRequested(request) => {
             state.pause = Some(PauseWish {
                 reason: request.reason,
@@ -188,7 +227,10 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, body: &Body) {
                 rest,
             };
         }
-        Body::Resumed(_) => resume(state),
+        Body::Resumed(resumed) => {
+            money::resumed(state, resumed);
+            resume(state);
+        }
         Body::Hibernated(_) => state.phase = Phase::Hibernated,
         Body::StopRequested(request) => {
             state.phase = Phase::Stopping {
@@ -259,7 +301,9 @@ fn origin(started: &event::SessionStarted, time_ms: u64) -> Origin {
         mode: started.mode,
         brain: started.brain.clone(),
         workspace: started.workspace.clone(),
+        forbidden: started.forbidden.clone(),
         limits: started.limits,
+        network: started.network.clone(),
         metadata: started.metadata.clone(),
         fingerprint: started.fingerprint.clone(),
         started_ms: time_ms,
@@ -295,7 +339,10 @@ fn set_result(state: &mut State, seq: Seq) {
 fn fold_answer(state: &mut State, completed: &event::ModelCompleted) {
     state.open = None;
     spend(state, completed.usage);
-    if completed.failure.is_some() {
+    if let Some(failure) = &completed.failure {
+        if let (true, Some(turn)) = (completed.gone, &mut state.turn) {
+            turn.end = Some(Ending::Gone(failure.clone()));
+        }
         return;
     }
     state.crashes.settled();
@@ -309,14 +356,31 @@ fn fold_answer(state: &mut State, completed: &event::ModelCompleted) {
     }
 }
 
-fn start_tool(state: &mut State, seq: Seq, started: &event::ToolStarted) {
+fn answer_approval(state: &mut State, word: Word) {
+    if let Some(approval) = &mut state.approval {
+        approval.answer = Some(word);
+    }
+    end_wait(state);
+}
+
+/// There is nothing to wait for any more: it queues, or will once it is resumed.
+fn end_wait(state: &mut State) {
+    match &mut state.phase {
+        Phase::AwaitingApproval => state.phase = Phase::Queued,
+        Phase::Paused {
+            rest: rest @ Rest::AwaitingApproval,
+            ..
+        } => *rest = Rest::Work,
+        _ => {}
+    }
+}
+
+fn start_tool(state: &mut State, seq: Seq, by: ActorKind, started: &event::ToolStarted) {
+    money::started(state, started.step, started.hold);
     state.steps = started.step;
+    state.approval = None;
     let Some(turn) = &mut state.turn else { return };
-    let next_is_meant = turn
-        .plan
-        .first()
-        .is_some_and(|call| digest(&call.tool, &call.args) == started.digest);
-    let call = if next_is_meant {
+    let call = if by == ActorKind::Agent && !turn.plan.is_empty() {
         turn.plan.remove(0)
     } else {
         // The patch at the end, which longhaul makes of its own accord, whatever the plan still holds.
@@ -363,6 +427,7 @@ fn spend_step(state: &mut State, active_ms: u64) {
 }
 
 fn spend(state: &mut State, used: Usage) {
+    money::spent(state, used);
     for usage in [
         Some(&mut state.usage),
         state.turn.as_mut().map(|turn| &mut turn.usage),
@@ -389,6 +454,7 @@ fn end_turn(state: &mut State, reason: TurnEnd) {
         (TurnEnd::NeedsInput, _) if !unread => Phase::AwaitingInput,
         (TurnEnd::Stuck, _) if !unread => Phase::AwaitingInput,
         (_, Mode::Interactive) if !unread => Phase::Idle,
+        _ if !state.seated => Phase::Queued,
         _ => Phase::Running,
     };
 }
@@ -400,6 +466,7 @@ fn rest(state: &State, reason: PauseReason) -> Rest {
     }
     match state.phase {
         Phase::AwaitingInput => Rest::AwaitingInput,
+        Phase::AwaitingApproval => Rest::AwaitingApproval,
         Phase::Idle => Rest::Idle,
         Phase::Hibernated => Rest::Hibernated,
         Phase::Paused { rest, .. } => rest,
@@ -423,6 +490,7 @@ fn resume(state: &mut State) {
     state.phase = match rest {
         Rest::Work => Phase::Queued,
         Rest::AwaitingInput => Phase::AwaitingInput,
+        Rest::AwaitingApproval => Phase::AwaitingApproval,
         Rest::Idle => Phase::Idle,
         Rest::Hibernated => Phase::Hibernated,
     };

@@ -43,6 +43,9 @@ pub fn may_change_files(tool: &str) -> bool {
 /// Folds what a fact says about the files. Called before the fact changes the rest of the state.
 pub(super) fn fold(state: &mut State, seq: Seq, body: &Body) {
     let automatic = state.limits().checkpoints && !works_in_place(state);
+    // A service may write at any time: as long as one goes on, the files are those of no seq.
+    let (is_still, last_service) = (state.services.is_empty(), state.services.len() == 1);
+    let between_turns = state.turn.is_none() && state.phase.is_live();
     let files = &mut state.files;
     match body {
         Body::SandboxReady(_) if state.isolation.is_none() => files.changed = true,
@@ -53,8 +56,15 @@ pub(super) fn fold(state: &mut State, seq: Seq, body: &Body) {
         | Body::ToolCompleted(_)
         | Body::ToolFailed(_)
         | Body::ToolOutcomeUnknown(_) => files.settled = seq,
-        Body::TurnCompleted(ended) if automatic && files.changed && files.due.is_none() => {
+        Body::TurnCompleted(ended) if automatic && files.changed && files.due.is_none() && is_still => {
             if ended.reason != TurnEnd::Canceled {
+                files.due = Some(seq);
+            }
+        }
+        // What it left is kept with the turn; when there is none, now.
+        Body::ServiceEnded(_) => {
+            files.changed = true;
+            if automatic && last_service && between_turns {
                 files.due = Some(seq);
             }
         }
@@ -110,6 +120,10 @@ pub(super) fn request(mut draft: Draft, by: Actor) -> Result<Decision<Event, Rep
     }
     if draft.state.isolation.is_none() {
         let why = "the workspace was not made yet, so there is nothing to keep";
+        return Err(Refusal::Invalid(why.into()));
+    }
+    if !draft.state.services.is_empty() {
+        let why = "a service of the session is running and may write at any time; have it stopped first";
         return Err(Refusal::Invalid(why.into()));
     }
     if draft.state.files.requested {

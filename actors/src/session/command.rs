@@ -1,9 +1,15 @@
 //! Wishes a session may be sent, its answers and refusals, and the work it owes to the world.
 
-use longhaul_journal::Seq;
+use longhaul_journal::{Seq, StreamId};
 
-use super::event::{Actor, Answer, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec};
+use super::admission::{Admission, Candidate, Setting};
+use super::event::{
+    Actor, Answer, ApprovalDecision, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec,
+};
+use super::money::{HeldStep, OutOfCredit, Purse, Terms};
+use super::service::{Around, ServiceEnd};
 use super::tool::{ToolCall, ToolOutcome};
+use crate::account::Credits;
 use crate::entity::Recovery;
 use crate::ports::{BrainFailure, Kept, Report, SetupError};
 
@@ -36,6 +42,8 @@ pub enum Command {
     Resume {
         /// Who asks.
         by: Actor,
+        /// What it may cost in all from here on, if that is to change.
+        budget: Option<Credits>,
     },
     /// End for good.
     Cancel {
@@ -75,6 +83,21 @@ pub enum Command {
         /// The patch that was made before, when the session had ended without.
         patch: Option<Report>,
     },
+    /// Go on, if it waits for credit: there is some.
+    CreditIsBack,
+    /// Rest: the next step, or a slot, cannot be paid for.
+    OutOfCredit(OutOfCredit),
+    /// Say whether an act may be done.
+    Decide {
+        /// Who says so.
+        by: Actor,
+        /// The request.
+        id: String,
+        /// What is said.
+        decision: ApprovalDecision,
+        /// On what grounds.
+        evidence: String,
+    },
     /// Outcome of [`Effect::Slot`].
     SlotGranted,
     /// Outcome of [`Effect::Prepare`].
@@ -90,6 +113,8 @@ pub enum Command {
         result: Result<Answer, BrainFailure>,
         /// Active milliseconds.
         active_ms: u64,
+        /// The admission of the first act that the answer calls for.
+        next: Option<Box<Admission>>,
     },
     /// Outcome of [`Effect::Act`].
     Acted {
@@ -97,11 +122,24 @@ pub enum Command {
         step: u64,
         /// What became of it.
         outcome: ToolOutcome,
+        /// The admission of the act that comes after it.
+        next: Option<Box<Admission>>,
     },
+    /// Outcome of [`Effect::Hold`].
+    Held(Box<HeldStep>),
+    /// Outcome of [`Effect::Admit`].
+    Admitted(Box<Admission>),
     /// Outcome of [`Effect::Stop`]. ([`Effect::CancelStep`] has none of its own: the step settles.)
     Stopped {
         /// Processes that are not confirmed gone.
         survivors: Vec<u32>,
+    },
+    /// Outcome of [`Effect::WatchService`].
+    ServiceEnded {
+        /// The step that started it.
+        step: u64,
+        /// How it ended.
+        end: ServiceEnd,
     },
     /// The time of `due` has come.
     Alarm,
@@ -128,10 +166,16 @@ pub struct Start {
     pub workspace: WorkspaceSpec,
     /// Its bounds.
     pub limits: Limits,
+    /// What its commands may reach, as `name:port`; empty: no network.
+    pub network: Vec<String>,
     /// Opaque JSON text.
     pub metadata: Option<String>,
+    /// Categories of acts that the goal forbids.
+    pub forbidden: Vec<String>,
     /// Hash of the request as the client made it.
     pub fingerprint: String,
+    /// The account it uses; `None` when its work is not to be charged.
+    pub terms: Option<Terms>,
 }
 
 /// The answer to a wish that was granted.
@@ -165,6 +209,12 @@ pub enum Refusal {
     /// The text is empty or too long.
     #[error("{0}")]
     Invalid(String),
+    /// The session waits for no decision on this.
+    #[error("the session waits for no decision on {0}")]
+    NotPending(String),
+    /// Only a human may decide.
+    #[error("only a human may decide on an approval")]
+    NotHuman,
     /// Forcing needs a stop that was asked for and not confirmed.
     #[error("there is no unconfirmed stop to force; cancel without --force first")]
     NothingToForce,
@@ -174,11 +224,25 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// A place among the active sessions.
-    Slot,
+    Slot {
+        /// The account that must have credit, if it has one.
+        account: Option<StreamId>,
+    },
+    /// Credit for a brain call, or for the patch at the end.
+    Hold(Box<Purse>),
     /// A workspace and a sandbox.
     Prepare {
         /// What to make ready.
         workspace: WorkspaceSpec,
+    },
+    /// The checks that an act has to pass before it begins.
+    Admit {
+        /// The act.
+        candidate: Candidate,
+        /// What it is judged by, besides itself.
+        setting: Box<Setting>,
+        /// What is to be held for it, if its session has an account.
+        purse: Option<Box<Purse>>,
     },
     /// The brain's next step.
     Think {
@@ -192,6 +256,8 @@ pub enum Effect {
         attempt: u32,
         /// Active milliseconds it may take.
         limit_ms: u64,
+        /// What the first act it calls for is judged by.
+        setting: Option<Box<Setting>>,
     },
     /// One act of the hands.
     Act {
@@ -201,6 +267,10 @@ pub enum Effect {
         call: ToolCall,
         /// Active milliseconds it may take.
         limit_ms: u64,
+        /// What stands around it.
+        around: Around,
+        /// The act that comes after it, and what that is judged by once this one is over.
+        next: Option<Box<(Candidate, Setting)>>,
     },
     /// The files as they are after a record, kept.
     Checkpoint {
@@ -212,6 +282,16 @@ pub enum Effect {
     /// The end of one running act.
     CancelStep {
         /// The step.
+        step: u64,
+    },
+    /// An eye on a service until it ends.
+    WatchService {
+        /// The step that started it.
+        step: u64,
+    },
+    /// The end of a service, which its watch then sees.
+    EndService {
+        /// The step that started it.
         step: u64,
     },
     /// The end of every process of the session.

@@ -4,15 +4,17 @@ use longhaul_journal::Seq;
 
 use super::Event;
 use super::apply::is_cancel;
+use super::approval;
 use super::command::{Command, Refusal, Reply, Start};
 use super::draft::Draft;
 use super::event::{
     Actor, Archived, Limits, PauseReason, PauseRequested, Resumed, SendMode, SessionStarted, StopKind,
-    StopRequested, UserMessage, Woken,
+    StopRequested, UserMessage, Void, Woken,
 };
 use super::meter::key_is_remembered;
 use super::state::{Phase, Rest, State};
-use super::{checkpoint, mend, outcome};
+use super::{checkpoint, mend, money, outcome, service};
+use crate::account::Credits;
 use crate::entity::{Decision, Moment};
 
 /// Longest message, bytes.
@@ -41,7 +43,7 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
             idempotency_key,
         } => send(draft, by, text, mode, idempotency_key),
         Command::Pause { by, reason, now } => pause(draft, by, reason, now),
-        Command::Resume { by } => resume(draft, by),
+        Command::Resume { by, budget } => resume(draft, by, budget),
         Command::Cancel { by, force } => cancel(draft, by, force),
         Command::Archive { by } => archive(draft, by),
         Command::Adopt { by } => Ok(mend::adopt(draft, by)),
@@ -51,16 +53,28 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
             workspace_kept,
             patch,
         } => Ok(outcome::released(draft, freed_bytes, workspace_kept, patch)),
+        Command::Decide {
+            by,
+            id,
+            decision,
+            evidence,
+        } => approval::decide(draft, by, id, decision, evidence),
         // The world may be late: a session that has ended hears nothing any more.
         _ if !draft.state.phase.is_live() => Ok(already(&draft)),
+        Command::CreditIsBack => money::credit_is_back(draft),
+        Command::OutOfCredit(why) => Ok(money::out_of_credit(draft, why)),
         Command::SlotGranted => Ok(outcome::slot_granted(draft)),
         Command::Prepared { result } => Ok(outcome::prepared(draft, result)),
         Command::Thought {
             step,
             result,
             active_ms,
-        } => Ok(outcome::thought(draft, step, result, active_ms)),
-        Command::Acted { step, outcome } => Ok(outcome::acted(draft, step, outcome)),
+            next,
+        } => Ok(outcome::thought(draft, step, result, active_ms, next)),
+        Command::Acted { step, outcome, next } => Ok(outcome::acted(draft, step, outcome, next)),
+        Command::ServiceEnded { step, end } => Ok(service::ended(draft, step, end)),
+        Command::Held(hold) => Ok(outcome::held(draft, *hold)),
+        Command::Admitted(admission) => Ok(outcome::admitted(draft, admission)),
         Command::Checkpointed { at, result } => Ok(checkpoint::taken(draft, at, result)),
         Command::Stopped { survivors } => Ok(outcome::stopped(draft, survivors)),
         Command::Alarm => Ok(outcome::alarm(draft)),
@@ -128,8 +142,11 @@ fn decide_start(state: &State, start: Start, moment: Moment) -> Decided {
         brain: start.brain,
         workspace: start.workspace,
         limits: start.limits,
+        network: start.network,
         metadata: start.metadata,
+        forbidden: start.forbidden,
         fingerprint: start.fingerprint,
+        terms: start.terms,
     };
     let cause = draft.push(start.by.clone(), None, started);
     let message = UserMessage {
@@ -234,7 +251,14 @@ fn send(mut draft: Draft, by: Actor, text: String, mode: SendMode, key: Option<S
     };
     let seq = draft.push(by.clone(), None, message);
     // A turn that rests (paused, queued, starting) has nothing to stop; it ends as soon as it would go on (`follow`).
-    let works = matches!(draft.state.phase, Phase::Running | Phase::Recovering { .. });
+    let works = matches!(
+        draft.state.phase,
+        Phase::Running | Phase::Recovering { .. } | Phase::AwaitingApproval
+    );
+    if mode == SendMode::Interrupt && matches!(draft.state.phase, Phase::Paused { .. }) {
+        // What a human is asked about will not be done, so there is nothing to decide on any more.
+        approval::void(&mut draft, Void::Interrupt);
+    }
     if mode == SendMode::Interrupt && works {
         draft.push(
             by,
@@ -261,14 +285,18 @@ fn pause(mut draft: Draft, by: Actor, reason: PauseReason, now: bool) -> Decided
     Ok(granted(draft))
 }
 
-fn resume(mut draft: Draft, by: Actor) -> Decided {
+pub(super) fn resume(mut draft: Draft, by: Actor, budget: Option<Credits>) -> Decided {
     check_writable(&draft.state)?;
     let paused_ms = match draft.state.phase {
         Phase::Paused { .. } => draft.now_ms().saturating_sub(draft.state.phase_since_ms),
         _ if draft.state.pause.is_some() => 0,
         _ => return Ok(already(&draft)),
     };
-    draft.push(by, None, Resumed { paused_ms });
+    let resumed = Resumed {
+        paused_ms,
+        budget_micro: budget,
+    };
+    draft.push(by, None, resumed);
     Ok(granted(draft))
 }
 

@@ -3,16 +3,20 @@
 //! `decide` writes down what a command brought; then this is called until nothing follows any more. All of it lands in
 //! one frame, so that there is no state between a turn's end and the next turn's start that a crash could leave behind.
 
+use super::admission::{self, call_digest, call_of, turn_away};
 use super::apply::hands_in_a_patch;
+use super::approval;
 use super::checkpoint::holds_acts;
-use super::draft::{Draft, clip};
+use super::draft::Draft;
 use super::event::{
     Actor, AgentQuestion, Completed, Failed, Mode, ModelCompleted, ModelStarted, PauseReason, Paused,
-    RecoveryClass, RunOutcome, SendMode, StuckEvidence, ToolFailed, ToolStarted, TurnCause, TurnCompleted,
-    TurnEnd, TurnStarted, TurnSteered, TurnStuck, Usage,
+    RunOutcome, SendMode, StopKind, StuckEvidence, ToolStarted, TurnCause, TurnCompleted, TurnEnd,
+    TurnStarted, TurnSteered, TurnStuck, Usage, Void,
 };
 use super::meter::NO_MESSAGE;
-use super::state::{Ending, Phase, Turn, Work};
+use super::money;
+use super::service::{self, ServiceCause};
+use super::state::{Ending, Phase, State, Turn, Work};
 use super::tool::{CallError, Exec, Tool, ToolCall};
 
 /// How many messages one brain call takes; the next call takes more. A frame holds 4,096 records.
@@ -20,6 +24,14 @@ const STEERED_AT_ONCE: usize = 1_000;
 
 /// Adds the next facts, or none when the session waits for somebody.
 pub(super) fn follow(draft: &mut Draft) {
+    service::follow(draft);
+    if let (Some(_), Phase::Stopping { stop, .. }) = (&draft.state.approval, draft.state.phase) {
+        let reason = match stop {
+            StopKind::Interrupt => Void::Interrupt,
+            StopKind::Cancel => Void::Cancel,
+        };
+        return approval::void(draft, reason);
+    }
     if draft.state.pause.is_some() && follow_pause(draft) {
         return;
     }
@@ -83,7 +95,9 @@ fn follow_pause(draft: &mut Draft) -> bool {
         }
         Some(_) => false,
         None => {
-            draft.push(Actor::RUNTIME, None, Paused { reason: wish.reason });
+            if service::settle_before(draft, ServiceCause::Paused) {
+                draft.push(Actor::RUNTIME, None, Paused::because(wish.reason));
+            }
             true
         }
     }
@@ -100,6 +114,7 @@ pub(super) fn closing(step: u64, failure: String) -> ModelCompleted {
         calls: Vec::new(),
         end: None,
         failure: Some(failure),
+        gone: false,
         usage,
     }
 }
@@ -149,13 +164,7 @@ fn tell_loop(draft: &mut Draft) -> bool {
     }
     complete_turn(draft, TurnEnd::Stuck);
     if rung > 1 {
-        draft.push(
-            Actor::RUNTIME,
-            Some(stuck),
-            Paused {
-                reason: PauseReason::Stuck,
-            },
-        );
+        draft.push(Actor::RUNTIME, Some(stuck), Paused::because(PauseReason::Stuck));
     }
     false
 }
@@ -191,12 +200,15 @@ pub(super) fn overrun(draft: &mut Draft, evidence: StuckEvidence) {
     complete_turn(draft, TurnEnd::DeadlineExceeded);
     if again {
         let reason = PauseReason::Stuck;
-        draft.push(Actor::RUNTIME, Some(stuck), Paused { reason });
+        draft.push(Actor::RUNTIME, Some(stuck), Paused::because(reason));
     }
 }
 
 /// Ends a run whose own budget is spent, with its patch.
 fn finish_spent_run(draft: &mut Draft) {
+    if !service::settle_before(draft, ServiceCause::Ended) {
+        return;
+    }
     if draft.state.turn.is_some() {
         if hands_in_a_patch(&draft.state) {
             if !holds_acts(&draft.state) {
@@ -217,39 +229,14 @@ fn finish_spent_run(draft: &mut Draft) {
     );
 }
 
+/// Begins the next act of the plan if it is admitted. One that does not fit is told to the brain, and needs no admission.
 fn start_planned_tool(draft: &mut Draft, turn: &Turn) {
-    let planned = &turn.plan[0];
-    let args = serde_json::from_str(&planned.args).unwrap_or_default();
-    let call = ToolCall {
-        tool: planned.tool.clone(),
-        args,
-    };
-    let step = draft.state.steps + 1;
-    match Tool::parse(&call) {
-        Ok(tool) => {
-            let started = tool_started(draft, step, &call, &tool);
-            draft.push(Actor::AGENT, None, started);
-        }
+    let call = call_of(&turn.plan[0]);
+    match Tool::parse(&call).and_then(|tool| service::admit(&draft.state, tool)) {
+        Ok(tool) => admission::begin(draft, &call, &tool),
         Err(CallError { code, detail }) => {
-            let (tool, digest) = (call.tool.clone(), digest(&planned.tool, &planned.args));
-            let (brief, class) = (call.tool, RecoveryClass::Idempotent);
-            let started = ToolStarted {
-                step,
-                tool,
-                brief,
-                digest,
-                class,
-                limit_ms: 0,
-            };
-            let cause = draft.push(Actor::AGENT, None, started);
-            let failed = ToolFailed {
-                step,
-                code: code.into(),
-                detail: clip(detail),
-                settled_by: None,
-                active_ms: 0,
-            };
-            draft.push(Actor::RUNTIME, Some(cause), failed);
+            let (brief, digest) = (call.tool.clone(), call_digest(&call));
+            turn_away(draft, None, &call, brief, digest, (code, detail));
         }
     }
 }
@@ -260,12 +247,38 @@ fn start_patch(draft: &mut Draft) {
         args: serde_json::json!({}),
     };
     let tool = Tool::Patch(super::tool::Patch {});
-    let started = tool_started(draft, draft.state.steps + 1, &call, &tool);
+    let digest = call_digest(&call);
+    let Some(hold) = money::take_hold(draft) else {
+        return;
+    };
+    let started = ToolStarted {
+        hold,
+        ..tool_started(&draft.state, draft.state.steps + 1, &call, &tool, digest)
+    };
     draft.push(Actor::RUNTIME, None, started);
 }
 
-fn tool_started(draft: &Draft, step: u64, call: &ToolCall, tool: &Tool) -> ToolStarted {
-    let limits = draft.state.limits();
+pub(super) fn tool_started(
+    state: &State,
+    step: u64,
+    call: &ToolCall,
+    tool: &Tool,
+    digest: String,
+) -> ToolStarted {
+    ToolStarted {
+        step,
+        tool: call.tool.clone(),
+        brief: tool.brief(),
+        digest,
+        class: tool.class(),
+        limit_ms: limit_of(state, tool),
+        hold: None,
+    }
+}
+
+/// Active milliseconds that an act may take.
+pub(super) fn limit_of(state: &State, tool: &Tool) -> u64 {
+    let limits = state.limits();
     let asked = match tool {
         Tool::Exec(Exec {
             timeout_ms: Some(asked),
@@ -276,30 +289,19 @@ fn tool_started(draft: &Draft, step: u64, call: &ToolCall, tool: &Tool) -> ToolS
     // The patch is made after the run's time is spent, so that it never lacks the time for it.
     let limit_ms = match tool {
         Tool::Patch(_) => asked,
-        _ => asked.min(draft.state.remaining_ms()),
+        _ => asked.min(state.remaining_ms()),
     };
-    ToolStarted {
-        step,
-        tool: call.tool.clone(),
-        brief: tool.brief(),
-        digest: digest(&call.tool, &call.args.to_string()),
-        class: tool.class(),
-        limit_ms: limit_ms.max(1),
-    }
-}
-
-/// Hash of the exact act: the tool and all its arguments as JSON text with the keys in order, so that another folder,
-/// environment or standard input is another act.
-pub(super) fn digest(tool: &str, args: &str) -> String {
-    let text = format!("{tool}\0{args}");
-    hex::encode(&blake3::hash(text.as_bytes()).as_bytes()[..16])
+    limit_ms.max(1)
 }
 
 fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
-    if end.ends_the_run() {
+    if end.ends_the_run() && !matches!(end, Ending::Gone(_)) {
         if !draft.state.inbox.is_empty() {
             // Completion is refused while input is unread: the turn after this one takes it.
             complete_turn(draft, TurnEnd::Yielded);
+            return;
+        }
+        if !service::settle_before(draft, ServiceCause::Ended) {
             return;
         }
         if hands_in_a_patch(&draft.state) {
@@ -327,6 +329,13 @@ fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
                 },
             );
         }
+        Ending::Gone(detail) => {
+            if service::settle_before(draft, ServiceCause::Ended) {
+                complete_turn(draft, TurnEnd::Failed);
+                let code = "brain_gone".into();
+                draft.push(Actor::RUNTIME, cause, Failed { code, detail });
+            }
+        }
         Ending::Fail(detail) => {
             complete_turn(draft, TurnEnd::Failed);
             draft.push(
@@ -343,6 +352,16 @@ fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
 
 /// Ends the turn under way.
 pub(super) fn complete_turn(draft: &mut Draft, reason: TurnEnd) {
+    if draft.state.turn.is_some() {
+        approval::void(
+            draft,
+            match reason {
+                TurnEnd::Interrupted => Void::Interrupt,
+                TurnEnd::Canceled => Void::Cancel,
+                _ => Void::TurnEnded,
+            },
+        );
+    }
     let Some(turn) = &draft.state.turn else { return };
     let completed = TurnCompleted {
         reason,
@@ -353,6 +372,9 @@ pub(super) fn complete_turn(draft: &mut Draft, reason: TurnEnd) {
 }
 
 fn ask_brain(draft: &mut Draft) {
+    let Some(hold) = money::take_hold(draft) else {
+        return;
+    };
     let step = draft.state.steps + 1;
     let unread = draft.state.inbox.iter();
     let steering: Vec<_> = unread
@@ -368,5 +390,13 @@ fn ask_brain(draft: &mut Draft) {
         );
     }
     let window_to = draft.state.head;
-    draft.push(Actor::RUNTIME, None, ModelStarted { step, window_to });
+    draft.push(
+        Actor::RUNTIME,
+        None,
+        ModelStarted {
+            step,
+            window_to,
+            hold,
+        },
+    );
 }

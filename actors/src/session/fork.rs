@@ -7,11 +7,13 @@ use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
+use super::approval;
 use super::command::Refusal;
 use super::decide::{check_text, check_writable};
 use super::draft::Draft;
-use super::event::{Actor, Forked, SendMode, UserMessage, Woken};
+use super::event::{Actor, Forked, SendMode, UserMessage, Void, Woken};
 use super::outcome::{SettledBy, close_open_step};
+use super::service::{self, ServiceCause};
 use super::state::{Phase, Rest, State};
 use crate::entity::Moment;
 
@@ -72,6 +74,13 @@ pub fn fork(state: &State, fork: Fork, moment: Moment) -> Result<Vec<Event>, Ref
     };
     draft.push(by.clone(), None, forked);
     if draft.state.phase.is_live() {
+        service::end_all(&mut draft, ServiceCause::Forked);
+    }
+    if draft.state.approval.is_some() {
+        // Whoever was asked was asked about the source, and the act may have been done there.
+        approval::void(&mut draft, Void::Uncertain);
+    }
+    if draft.state.phase.is_live() {
         close_open_step(
             &mut draft,
             SettledBy::Fork,
@@ -115,6 +124,8 @@ pub(super) fn leave_behind(state: &mut State, forked: &Forked) {
     }
     // A message sent to the source is not a message sent to the fork.
     state.keys.clear();
+    // A hold of the source is settled there; a fork begins with none.
+    state.money.last = None;
     state.archived = false;
     state.files.released = false;
     if matches!(

@@ -5,11 +5,13 @@
 use longhaul_journal::Seq;
 
 use super::Event;
+use super::approval;
 use super::command::Reply;
 use super::decide::granted;
 use super::draft::{Draft, clip};
-use super::event::{Actor, Adopted, JournalGap, PauseReason, Paused, ToolOutcomeUnknown};
+use super::event::{Actor, Adopted, JournalGap, PauseReason, Paused, ToolOutcomeUnknown, Void};
 use super::outcome::{SettledBy, close_open_step};
+use super::service::{self, ServiceCause};
 use super::state::{Phase, State};
 use crate::entity::{Decision, Moment};
 
@@ -35,6 +37,7 @@ pub fn over_gap(state: &State, highest: Seq, reason: String, by: Actor, moment: 
     if !draft.state.phase.is_live() {
         return draft.events;
     }
+    approval::void(&mut draft, Void::Uncertain);
     let planned = draft
         .state
         .turn
@@ -48,13 +51,26 @@ pub fn over_gap(state: &State, highest: Seq, reason: String, by: Actor, moment: 
         draft.push(Actor::RUNTIME, Some(cause), ToolOutcomeUnknown { step, why });
     }
     let reason = PauseReason::Damaged;
-    draft.push(Actor::RUNTIME, Some(cause), Paused { reason });
+    draft.push(Actor::RUNTIME, Some(cause), Paused::because(reason));
+    service::follow(&mut draft);
     draft.events
 }
 
 /// What is written when a copy begins to belong to this directory.
 pub(super) fn adopt(mut draft: Draft, by: Actor) -> Decision<Event, Reply> {
     draft.push(by, None, Adopted {});
+    if draft.state.phase.is_live() {
+        service::end_all(&mut draft, ServiceCause::Adopted);
+    }
+    if draft
+        .state
+        .approval
+        .as_ref()
+        .is_some_and(|asked| asked.answer.is_some())
+    {
+        // The one act that was approved may have been done where this copy comes from: it is asked for again.
+        approval::void(&mut draft, Void::Uncertain);
+    }
     if draft.state.phase.is_live() && !matches!(draft.state.phase, Phase::Stopping { .. }) {
         close_open_step(
             &mut draft,

@@ -5,8 +5,10 @@
 //! to the world ([`Effect`]) is a function of the fold too, so that it is found again after any crash. Nothing in this
 //! folder reads a clock, draws a random number, or waits, but for `perform`, which maps effects to the ports.
 
+mod admission;
 mod answer;
 mod apply;
+mod approval;
 mod checkpoint;
 mod command;
 mod decide;
@@ -16,15 +18,19 @@ mod follow;
 mod fork;
 mod mend;
 mod meter;
+mod money;
 mod outcome;
 mod perform;
+mod service;
 mod state;
 mod tool;
 mod waits;
 
 use longhaul_journal::{NewRecord, Record, Standing};
 
+pub use admission::{Admission, Candidate, Setting, call_digest};
 pub use answer::{ANSWER_TEXT_LIMIT, CALLS_AT_ONCE, CALLS_LIMIT, DEPTH_LIMIT, TOOL_NAME_LIMIT};
+pub use approval::{Approval, EVIDENCE_LIMIT, Word, approval_id, approval_session};
 pub use checkpoint::{Files, may_change_files};
 pub use command::{Command, Effect, Refusal, Reply, Start};
 pub use decide::{KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
@@ -32,7 +38,12 @@ pub use event::*;
 pub use fork::{Fork, ForkedFrom, fork};
 pub use mend::over_gap;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
+pub use money::{HeldStep, Metered, Money, OutOfCredit, Purse, Terms, finding};
 pub use perform::{SessionWorld, brain_name};
+pub use service::{
+    Around, DeniedEgress, RunningService, SERVICES_LIMIT, ServiceCall, ServiceCause, ServiceEnd,
+    ServiceEnding,
+};
 pub use state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };
@@ -46,7 +57,7 @@ pub enum Session {}
 
 impl Entity for Session {
     const KIND: &'static str = "session";
-    const FOLD_VERSION: u32 = 2;
+    const FOLD_VERSION: u32 = 9;
 
     type State = State;
     type Command = Command;

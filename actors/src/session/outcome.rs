@@ -3,17 +3,22 @@
 use longhaul_journal::Seq;
 
 use super::Event;
+use super::admission::Admission;
 use super::answer::check_answer;
+use super::approval;
 use super::command::Reply;
 use super::decide::{already, granted};
 use super::draft::{Draft, clip};
 use super::event::{
-    Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Canceled, CommandRun, CrashCause, Failed,
-    FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason, Paused, RuntimeCrashed,
-    RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxReleased, SandboxSetupFailed, SandboxStarting,
-    StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
+    Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Canceled, CommandRun, CrashCause,
+    EgressDenied, Failed, FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason,
+    Paused, RuntimeCrashed, RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxReleased,
+    SandboxSetupFailed, SandboxStarting, ServiceStarted, StopKind, StopUnconfirmed, StuckEvidence,
+    ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
 };
 use super::follow::{closing, complete_turn, overrun};
+use super::money::HeldStep;
+use super::service::{self, DeniedEgress, ServiceCause};
 use super::state::{OpenStep, Phase, Work};
 use super::tool::ToolOutcome;
 use super::waits;
@@ -33,7 +38,8 @@ pub(super) fn prepared(mut draft: Draft, result: Result<Isolation, SetupError>) 
     }
     match result {
         Ok(isolation) => {
-            draft.push(Actor::RUNTIME, None, SandboxReady { isolation });
+            let network = reach(&draft, &isolation).to_owned();
+            draft.push(Actor::RUNTIME, None, SandboxReady { isolation, network });
         }
         Err(SetupError { code, detail, report }) => {
             let detail = clip(detail);
@@ -56,11 +62,26 @@ pub(super) fn prepared(mut draft: Draft, result: Result<Isolation, SetupError>) 
     granted(draft)
 }
 
+/// What commands of the session may reach, told as it is: without walls the list holds nobody.
+fn reach(draft: &Draft, isolation: &Isolation) -> &'static str {
+    let listed = draft
+        .state
+        .origin
+        .as_ref()
+        .is_some_and(|origin| !origin.network.is_empty());
+    match (isolation.mode.as_str(), listed) {
+        ("process", _) => "host",
+        (_, true) => "listed",
+        (_, false) => "none",
+    }
+}
+
 pub(super) fn thought(
     mut draft: Draft,
     step: u64,
     result: Result<Answer, BrainFailure>,
     active_ms: u64,
+    next: Option<Box<Admission>>,
 ) -> Decision<Event, Reply> {
     // An answer counts only while it is owed: not when a stop is under way, nor before a dead brain is asked again.
     let open = draft.state.open.clone().filter(|open| open.step == step);
@@ -71,11 +92,19 @@ pub(super) fn thought(
         return already(&draft);
     }
     let cause = Some(open.seq);
-    match result.and_then(check_answer) {
+    draft.admission = next;
+    match result.and_then(|answer| check_answer(&answer).map(|()| answer)) {
         Ok(answer) => take_answer(&mut draft, step, open.seq, answer, active_ms),
         Err(BrainFailure::Gone(detail)) => {
             let detail = clip(detail);
-            draft.push(Actor::RUNTIME, cause, unanswered(step, detail.clone(), active_ms));
+            let mut closed = unanswered(step, detail.clone(), active_ms);
+            // What ends with the session ends first.
+            closed.gone = !draft.state.services.is_empty();
+            let waits = closed.gone;
+            draft.push(Actor::RUNTIME, cause, closed);
+            if waits {
+                return granted(draft);
+            }
             complete_turn(&mut draft, TurnEnd::Failed);
             let code = "brain_gone".into();
             draft.push(Actor::RUNTIME, cause, Failed { code, detail });
@@ -130,21 +159,90 @@ fn take_answer(draft: &mut Draft, step: u64, cause: Seq, answer: Answer, active_
             calls,
             end,
             failure: None,
+            gone: false,
             usage,
         },
     );
 }
 
-pub(super) fn acted(mut draft: Draft, step: u64, outcome: ToolOutcome) -> Decision<Event, Reply> {
+pub(super) fn acted(
+    mut draft: Draft,
+    step: u64,
+    outcome: ToolOutcome,
+    next: Option<Box<Admission>>,
+) -> Decision<Event, Reply> {
     let Some(open) = draft.state.open.clone().filter(|open| open.step == step) else {
         return already(&draft);
     };
     let Work::Act { call, .. } = &open.work else {
         return already(&draft);
     };
+    draft.admission = next;
     let cause = Some(open.seq);
     let tool = call.tool.clone();
+    let outcome = match outcome {
+        ToolOutcome::Denied { denied, then } => {
+            for place in denied {
+                let DeniedEgress {
+                    host,
+                    port,
+                    reason,
+                    times,
+                } = place;
+                draft.push(
+                    Actor::RUNTIME,
+                    cause,
+                    EgressDenied {
+                        step,
+                        host: clip(host),
+                        port,
+                        reason,
+                        times,
+                    },
+                );
+            }
+            *then
+        }
+        outcome => outcome,
+    };
     match outcome {
+        // Told once: the hands wrap an outcome one time.
+        ToolOutcome::Denied { then, .. } => {
+            let next = draft.admission.take();
+            return acted(draft, step, *then, next);
+        }
+        ToolOutcome::ServiceStarted { name, active_ms } => {
+            let output = format!("service {name} runs");
+            draft.push(Actor::RUNTIME, cause, ServiceStarted { step, name });
+            draft.push(
+                Actor::RUNTIME,
+                cause,
+                ToolCompleted {
+                    step,
+                    tool,
+                    output,
+                    active_ms,
+                },
+            );
+        }
+        ToolOutcome::ServiceStopped {
+            service,
+            end,
+            active_ms,
+        } => {
+            service::stopped(&mut draft, service, end);
+            let output = "the service has ended".into();
+            draft.push(
+                Actor::RUNTIME,
+                cause,
+                ToolCompleted {
+                    step,
+                    tool,
+                    output,
+                    active_ms,
+                },
+            );
+        }
         ToolOutcome::Command(execution) => {
             draft.push(Actor::RUNTIME, cause, CommandRun { step, execution });
         }
@@ -226,6 +324,19 @@ pub(super) fn acted(mut draft: Draft, step: u64, outcome: ToolOutcome) -> Decisi
     granted(draft)
 }
 
+/// The checks before a step were made: it begins in this frame, or the frame says why not.
+pub(super) fn admitted(mut draft: Draft, admission: Box<Admission>) -> Decision<Event, Reply> {
+    draft.hold.clone_from(&admission.hold);
+    draft.admission = Some(admission);
+    granted(draft)
+}
+
+/// Credit is held for the step that comes next: it begins in this frame.
+pub(super) fn held(mut draft: Draft, hold: HeldStep) -> Decision<Event, Reply> {
+    draft.hold = Some(hold);
+    granted(draft)
+}
+
 /// What is known of a crash.
 struct Crash {
     cause: CrashCause,
@@ -269,7 +380,7 @@ fn crashed(draft: &mut Draft, crash: Crash) {
     }
     if is_loop {
         let reason = PauseReason::CrashLoop;
-        draft.push(Actor::RUNTIME, Some(seq), Paused { reason });
+        draft.push(Actor::RUNTIME, Some(seq), Paused::because(reason));
     } else if cause != CrashCause::Brain {
         restarted(draft, seq);
     }
@@ -390,6 +501,11 @@ pub(super) fn stopped(mut draft: Draft, survivors: Vec<u32>) -> Decision<Event, 
 }
 
 fn end_stopped(draft: &mut Draft, stop: StopKind) {
+    let cause = match stop {
+        StopKind::Cancel => ServiceCause::Canceled,
+        StopKind::Interrupt => ServiceCause::Interrupted,
+    };
+    service::end_all(draft, cause);
     close_open_step(
         draft,
         SettledBy::Stop(stop),
@@ -406,6 +522,7 @@ fn end_stopped(draft: &mut Draft, stop: StopKind) {
 
 /// Ends a session whose processes are not confirmed gone, because a human takes that upon themselves.
 pub(super) fn force_cancel(draft: &mut Draft, by: Actor, cause: Seq) {
+    service::end_all(draft, ServiceCause::Forced);
     close_open_step(
         draft,
         SettledBy::Force,
@@ -419,12 +536,18 @@ pub(super) fn alarm(mut draft: Draft) -> Decision<Event, Reply> {
     let now_ms = draft.now_ms();
     match draft.state.phase {
         Phase::Idle if waits::due(&draft.state).is_some_and(|due| now_ms >= due) => {
-            draft.push(Actor::RUNTIME, None, Hibernated {});
+            if service::settle_before(&mut draft, ServiceCause::Idle) {
+                draft.push(Actor::RUNTIME, None, Hibernated {});
+            }
+        }
+        Phase::AwaitingInput if waits::due(&draft.state).is_some_and(|due| now_ms >= due) => {
+            service::settle_before(&mut draft, ServiceCause::Idle);
         }
         Phase::Recovering { until_ms } if now_ms >= until_ms => {
             let since = draft.state.phase_since;
             restarted(&mut draft, since);
         }
+        Phase::AwaitingApproval | Phase::Paused { .. } => approval::expire(&mut draft),
         _ => {}
     }
     granted(draft)

@@ -3,12 +3,15 @@
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
+use super::approval::Approval;
 use super::checkpoint::Files;
 use super::event::{
     AnswerEnd, BrainSpec, Limits, Mode, PauseReason, SendMode, StopKind, Usage, WorkspaceSpec,
 };
 use super::fork::ForkedFrom;
 use super::meter::{CrashMeter, LoopMeter};
+use super::money::Money;
+use super::service::RunningService;
 
 /// Everything that is known about a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,8 +44,16 @@ pub struct State {
     pub open: Option<OpenStep>,
     /// Steps begun so far.
     pub steps: u64,
+    /// The record that ended the last step. While none is open the next one waits for its admission from here on.
+    pub settled: Seq,
+    /// What a human was asked about the next step, until it begins or is given up.
+    pub approval: Option<Approval>,
+    /// Whether it has a place among the active sessions.
+    pub seated: bool,
     /// How far the hands are walled in, once they are ready.
     pub isolation: Option<String>,
+    /// Programs that go on beside the steps.
+    pub services: Vec<RunningService>,
     /// Whether the workspace may differ from what the last patch holds.
     pub patch_due: bool,
     /// Crashes without progress.
@@ -55,6 +66,8 @@ pub struct State {
     pub stopped_cleanly: bool,
     /// What all steps used.
     pub usage: Usage,
+    /// What is known of its credit.
+    pub money: Money,
     /// How it ended, in a line.
     pub outcome: String,
     /// What is known of its files.
@@ -78,8 +91,12 @@ pub struct Origin {
     pub brain: BrainSpec,
     /// What it works on.
     pub workspace: WorkspaceSpec,
+    /// Categories of acts that its goal forbids.
+    pub forbidden: Vec<String>,
     /// Its bounds.
     pub limits: Limits,
+    /// What its commands may reach, as `name:port`; empty: no network.
+    pub network: Vec<String>,
     /// Opaque JSON text.
     pub metadata: Option<String>,
     /// Hash of the request.
@@ -88,7 +105,7 @@ pub struct Origin {
     pub started_ms: u64,
 }
 
-/// Where a session stands. The states that need a gate or an account join here with their issue.
+/// Where a session stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// It has no record yet.
@@ -102,6 +119,8 @@ pub enum Phase {
     Running,
     /// The brain asked, or set-up failed: a human must say something.
     AwaitingInput,
+    /// The next act is done only if a human approves of it.
+    AwaitingApproval,
     /// The last turn is over.
     Idle,
     /// Idle for long: nothing is held for it.
@@ -140,6 +159,8 @@ pub enum Rest {
     Work,
     /// It awaited input.
     AwaitingInput,
+    /// It awaited an approval.
+    AwaitingApproval,
     /// It was idle.
     Idle,
     /// It was hibernated.
@@ -155,6 +176,7 @@ impl Phase {
             Self::Starting => "starting",
             Self::Running => "running",
             Self::AwaitingInput => "awaiting_input",
+            Self::AwaitingApproval => "awaiting_approval",
             Self::Idle => "idle",
             Self::Hibernated => "hibernated",
             Self::Paused { .. } => "paused",
@@ -242,12 +264,14 @@ pub enum Ending {
     Finish(String),
     /// The goal cannot be reached, and why.
     Fail(String),
+    /// Not at all: the brain can never answer again, and why.
+    Gone(String),
 }
 
 impl Ending {
     /// Whether the whole run ends with the turn, for good or for ill.
     pub const fn ends_the_run(&self) -> bool {
-        matches!(self, Self::Finish(_) | Self::Fail(_))
+        matches!(self, Self::Finish(_) | Self::Fail(_) | Self::Gone(_))
     }
 }
 

@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::event::RecoveryClass;
+use super::service::{DeniedEgress, ServiceCall, ServiceEnd};
 
 /// A call as the brain made it; the arguments are checked only when it is about to be made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToolCall {
-    /// Name of the tool: `exec`, `read`, `write`, `edit`, `list`, `artifact`, `patch`.
+    /// Name of the tool: `exec`, `read`, `write`, `edit`, `list`, `artifact`, `patch`, `service`.
     pub tool: String,
     /// Its arguments, a JSON object.
     #[serde(default)]
@@ -33,6 +34,8 @@ pub enum Tool {
     Artifact(Artifact),
     /// Keeps the difference between the workspace and what it began as.
     Patch(Patch),
+    /// Starts a program that goes on beside the steps, reads what it said, or ends it.
+    Service(ServiceCall),
 }
 
 /// Runs a command in the workspace.
@@ -140,7 +143,9 @@ pub struct CallError {
 
 impl Tool {
     /// Names of all tools.
-    pub const NAMES: [&'static str; 7] = ["exec", "read", "write", "edit", "list", "artifact", "patch"];
+    pub const NAMES: [&'static str; 8] = [
+        "exec", "read", "write", "edit", "list", "artifact", "patch", "service",
+    ];
 
     /// Checks a call.
     ///
@@ -189,6 +194,10 @@ impl Tool {
                     detail,
                 })
             }
+            Self::Service(service) => {
+                service.check()?;
+                Ok(tool)
+            }
             _ => Ok(tool),
         }
     }
@@ -196,25 +205,26 @@ impl Tool {
     /// What recovery may do with it when it may have begun.
     pub const fn class(&self) -> RecoveryClass {
         match self {
-            Self::Exec(_) => RecoveryClass::Reattach,
+            Self::Exec(_) | Self::Service(ServiceCall::Start { .. }) => RecoveryClass::Reattach,
             Self::Edit(_) => RecoveryClass::Compare,
-            Self::Read(_) | Self::Write(_) | Self::List(_) | Self::Artifact(_) | Self::Patch(_) => {
-                RecoveryClass::Idempotent
-            }
+            Self::Read(_)
+            | Self::Write(_)
+            | Self::List(_)
+            | Self::Artifact(_)
+            | Self::Patch(_)
+            | Self::Service(_) => RecoveryClass::Idempotent,
         }
     }
 
     /// The act in a line of at most about 120 characters, for a person.
     pub fn brief(&self) -> String {
+        self.line(120)
+    }
+
+    /// The act in a line of at most about so many characters, for a person.
+    pub fn line(&self, limit: usize) -> String {
         let text = match self {
-            Self::Exec(Exec {
-                command: CommandLine::Shell(line),
-                ..
-            }) => line.clone(),
-            Self::Exec(Exec {
-                command: CommandLine::Argv(words),
-                ..
-            }) => words.join(" "),
+            Self::Exec(exec) => brief_of(&exec.command),
             Self::Read(Read { path }) => format!("read {path}"),
             Self::Write(Write { path, .. }) => format!("write {path}"),
             Self::Edit(Edit { path, .. }) => format!("edit {path}"),
@@ -222,15 +232,24 @@ impl Tool {
             Self::List(List { path }) => format!("list {path}"),
             Self::Artifact(Artifact { kind, path }) => format!("keep {path} as {kind}"),
             Self::Patch(_) => "keep the changes as a patch".into(),
+            Self::Service(service) => service.brief(),
         };
         let line: String = text
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .collect();
-        match line.char_indices().nth(120) {
+        match line.char_indices().nth(limit) {
             Some((cut, _)) => format!("{}...", &line[..cut]),
             None => line,
         }
+    }
+}
+
+/// A command in words.
+pub(super) fn brief_of(command: &CommandLine) -> String {
+    match command {
+        CommandLine::Shell(line) => line.clone(),
+        CommandLine::Argv(words) => words.join(" "),
     }
 }
 
@@ -280,6 +299,8 @@ pub enum Verdict {
     },
     /// The disk was full.
     DiskFull,
+    /// It made a system call that ends the process behind walls.
+    SandboxViolation,
     /// The sandbox itself failed.
     SandboxError {
         /// Which step of it, and what the system said.
@@ -365,6 +386,29 @@ pub enum ToolOutcome {
         bytes: u64,
         /// Active milliseconds.
         active_ms: u64,
+    },
+    /// A service was started and goes on.
+    ServiceStarted {
+        /// Its name.
+        name: String,
+        /// Active milliseconds.
+        active_ms: u64,
+    },
+    /// A service was ended on demand.
+    ServiceStopped {
+        /// The step that had started it.
+        service: u64,
+        /// How it ended.
+        end: ServiceEnd,
+        /// Active milliseconds.
+        active_ms: u64,
+    },
+    /// What came of the act, after it was not let to some places on the network.
+    Denied {
+        /// Where, and how often.
+        denied: Vec<DeniedEgress>,
+        /// What came of it.
+        then: Box<ToolOutcome>,
     },
     /// It failed; the brain is told.
     Failed {

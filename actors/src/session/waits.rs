@@ -2,14 +2,19 @@
 
 use longhaul_journal::Standing;
 
+use super::admission::{self, call_of};
+use super::approval;
 use super::checkpoint;
 use super::command::{Command, Effect};
-use super::state::{OpenStep, Phase, PlannedCall, State, Work};
-use super::tool::ToolCall;
+use super::money;
+use super::service;
+use super::state::{OpenStep, Phase, State, Work};
 use crate::entity::{EffectId, Owed};
 
 /// Distinguishes the end of a step from the step itself among the effects of one record.
 const CANCEL_ATTEMPT: u32 = u32::MAX;
+/// Distinguishes the hold of a step without an admission from an admission.
+const HOLD_ATTEMPT: u32 = 1;
 
 pub(super) fn standing(state: &State) -> Standing {
     if checkpoint::owed(state).is_some() {
@@ -17,19 +22,32 @@ pub(super) fn standing(state: &State) -> Standing {
     }
     match state.phase {
         Phase::Unborn | Phase::Completed | Phase::Failed | Phase::Canceled => Standing::Done,
+        // Somebody must watch over them.
+        _ if !state.services.is_empty() => Standing::Owed,
         Phase::Queued | Phase::Starting | Phase::Running | Phase::Stopping { .. } => Standing::Owed,
         Phase::Idle | Phase::Recovering { .. } => Standing::Until(due(state).unwrap_or(0)),
         Phase::AwaitingInput | Phase::Hibernated => Standing::Waits("input".into()),
-        Phase::Paused { .. } => Standing::Waits("resume".into()),
+        Phase::AwaitingApproval => until_or(state, "approval"),
+        Phase::Paused { .. } => until_or(state, "resume"),
+    }
+}
+
+/// A wait that a request for approval may end by running out.
+fn until_or(state: &State, name: &'static str) -> Standing {
+    match due(state) {
+        Some(due) => Standing::Until(due),
+        None => Standing::Waits(name.into()),
     }
 }
 
 pub(super) fn due(state: &State) -> Option<u64> {
     match state.phase {
+        Phase::Idle | Phase::AwaitingInput if !state.services.is_empty() => service::due(state),
         // It sleeps once its files are kept.
         Phase::Idle if checkpoint::owed(state).is_some() => None,
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
+        Phase::AwaitingApproval | Phase::Paused { .. } => approval::due(state),
         _ => None,
     }
 }
@@ -39,12 +57,13 @@ pub(super) fn alarm(state: &State) -> Option<Command> {
 }
 
 pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
-    let mut owed = by_phase(state);
+    let mut owed = owed_by_phase(state);
+    owed.extend(service::owed(state));
     owed.extend(checkpoint::owed(state));
     owed
 }
 
-fn by_phase(state: &State) -> Vec<Owed<Effect>> {
+fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
     let here = |attempt, effect| Owed {
         id: EffectId {
             seq: state.phase_since,
@@ -53,7 +72,12 @@ fn by_phase(state: &State) -> Vec<Owed<Effect>> {
         effect,
     };
     match state.phase {
-        Phase::Queued => vec![here(0, Effect::Slot)],
+        Phase::Queued => vec![here(
+            0,
+            Effect::Slot {
+                account: state.account(),
+            },
+        )],
         Phase::Starting => {
             let workspace = state
                 .origin
@@ -71,22 +95,51 @@ fn by_phase(state: &State) -> Vec<Owed<Effect>> {
                 },
             )]
         }
-        Phase::Running => state
-            .open
-            .as_ref()
-            .map_or_else(Vec::new, |open| step_effects(state, open)),
+        Phase::Running => match &state.open {
+            Some(open) => step_effects(state, open),
+            None => admission(state),
+        },
         _ => Vec::new(),
     }
 }
 
+/// The admission of the step that comes next, named by the record that ended the one before.
+fn admission(state: &State) -> Vec<Owed<Effect>> {
+    let purse = money::purse(state).map(Box::new);
+    if checkpoint::holds_acts(state) && money::next_act(state).is_some() {
+        // It is admitted once the files are kept: what it runs is read then.
+        return Vec::new();
+    }
+    let (attempt, effect) = match (money::next_act(state), purse) {
+        (Some(candidate), purse) => {
+            let setting = Box::new(admission::setting(state));
+            let effect = Effect::Admit {
+                candidate,
+                setting,
+                purse,
+            };
+            (0, effect)
+        }
+        (None, Some(purse)) => (HOLD_ATTEMPT, Effect::Hold(purse)),
+        (None, None) => return Vec::new(),
+    };
+    let id = EffectId {
+        seq: money::attempt(state),
+        attempt,
+    };
+    vec![Owed { id, effect }]
+}
+
 fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
     let step = open.step;
+    // An admission that needs credit is asked for once the step before has ended, since that is settled with it.
+    let rides = state.account().is_none();
     match &open.work {
         Work::Think { window_to, attempt } => {
             let Some(origin) = &state.origin else {
                 return Vec::new();
             };
-            let limit_ms = origin.limits.brain_call_ms.min(state.remaining_ms()).max(1);
+            let limit_ms = money::call_limit(state);
             let brain = origin.brain.clone();
             let effect = Effect::Think {
                 step,
@@ -94,6 +147,7 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
                 window_to: *window_to,
                 attempt: *attempt,
                 limit_ms,
+                setting: rides.then(|| Box::new(admission::setting(state))),
             };
             vec![Owed {
                 id: EffectId {
@@ -104,10 +158,16 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }]
         }
         Work::Act { call, limit_ms, .. } => {
+            let next = rides.then(|| admission::next_of_plan(state)).flatten();
+            let next = next.map(|next| (next, admission::setting(state)));
+            let call = call_of(call);
+            let around = service::around(state, &call);
             let effect = Effect::Act {
                 step,
-                call: tool_call(call),
+                call,
                 limit_ms: *limit_ms,
+                around,
+                next: next.map(Box::new),
             };
             let mut owed = vec![Owed {
                 id: EffectId {
@@ -128,12 +188,5 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }
             owed
         }
-    }
-}
-
-fn tool_call(planned: &PlannedCall) -> ToolCall {
-    ToolCall {
-        tool: planned.tool.clone(),
-        args: serde_json::from_str(&planned.args).unwrap_or_default(),
     }
 }

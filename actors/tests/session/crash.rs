@@ -6,8 +6,8 @@ use longhaul_actors::ports::BrainFailure;
 use longhaul_actors::session::{CRASH_LIMIT, Command, Effect, Session};
 
 use crate::story::{
-    Story, acting, calls, exec, exited, finishes, given, idle, interactive, pause, ready, resume, thinking,
-    unknown,
+    Story, acted, acting, calls, exec, exited, finishes, given, idle, interactive, pause, ready, resume,
+    thinking, unknown,
 };
 
 fn died() -> BrainFailure {
@@ -176,25 +176,20 @@ fn a_command_keeps_its_name_over_a_crash_so_that_it_is_found_and_not_run_again()
 /// B-CRASH-1
 #[test]
 fn an_outcome_that_comes_twice_or_for_a_step_that_is_over_changes_nothing() {
-    let again = Command::Acted {
-        step: 2,
-        outcome: exited("ok"),
-    };
+    let again = acted(2, exited("ok"));
     let story = acting(interactive())
         .when(again.clone())
         .then(["command.run", "model.started"]);
     let story = story
         .when(again.clone())
         .then_nothing()
-        .when(Command::Acted {
-            step: 3,
-            outcome: exited("ok"),
-        })
+        .when(acted(3, exited("ok")))
         .then_nothing();
     let late = Command::Thought {
         step: 1,
         result: Err(died()),
         active_ms: 1,
+        next: None,
     };
     let story = story.when(late).then_nothing();
     let story = story
@@ -264,12 +259,7 @@ fn a_crash_while_the_workspace_is_made_ready_makes_it_ready_again() {
 fn an_act_whose_outcome_is_unknown_is_never_owed_again() {
     let story = acting(interactive()).settles(unknown()).owes(["think"]);
     let story = story.when_the_server_crashes().owes(["think"]);
-    story
-        .when(Command::Acted {
-            step: 2,
-            outcome: exited("late"),
-        })
-        .then_nothing();
+    story.when(acted(2, exited("late"))).then_nothing();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Everything goes through [`world::World`], which checks the properties of every record and every state it passes.
 
+mod approval;
 mod bounds;
 mod budget;
 mod checkpoint;
@@ -10,9 +11,11 @@ mod ending;
 mod fork;
 mod golden;
 mod mend;
+mod money;
 mod moves;
 mod random;
 mod rest;
+mod services;
 mod start;
 mod stop;
 mod story;

@@ -1,19 +1,22 @@
 //! What may happen in a random world: any command at any time, and every outcome of owed work, good or bad.
 
-use longhaul_actors::ports::{BrainFailure, SetupError};
+use longhaul_actors::account::{Credits, HeldFor, Shortage};
+use longhaul_actors::ports::{BrainFailure, Ruling, SetupError};
 use longhaul_actors::session::{
-    Answer, AnswerEnd, Command, Effect, FileRead, FileWrite, Limits, Output, PauseReason, SendMode, Session,
-    Start, ToolCall, ToolOutcome, Usage,
+    Answer, AnswerEnd, Around, Command, DeniedEgress, Effect, FileRead, FileWrite, HeldStep, Limits,
+    OutOfCredit, Output, PauseReason, Purse, SendMode, ServiceEnd, Session, Start, ToolCall, ToolOutcome,
+    Usage,
 };
 use longhaul_actors::{Entity, RecoveryCause};
+use longhaul_journal::Seq;
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::story::{
-    a_patch, archive, bounded, exec, exited_after, human, in_a_clone, interactive, kept, ready, resume,
-    unknown,
+    self, a_patch, archive, bounded, exec, exited_after, human, in_a_clone, interactive, kept, ready, resume,
+    terms, unknown,
 };
-use crate::world::World;
+use crate::world::{World, judged};
 
 /// What may happen next. Numbers are folded into whatever range makes sense where they land.
 #[derive(Clone, Debug)]
@@ -34,6 +37,11 @@ pub(crate) enum Move {
         force: bool,
     },
     Archive,
+    /// Somebody decides on a request: the one that waits, or another.
+    Decide {
+        approve: bool,
+        other: bool,
+    },
     /// The world settles one piece of owed work.
     Outcome {
         which: u8,
@@ -81,6 +89,8 @@ pub(crate) fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => Just(Move::Resume),
         1 => any::<bool>().prop_map(|force| Move::Cancel { force }),
         1 => Just(Move::Archive),
+        8 => (any::<bool>(), prop::bool::weighted(0.1))
+            .prop_map(|(approve, other)| Move::Decide { approve, other }),
         40 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Move::Outcome { which, how }),
         3 => any::<u8>().prop_map(|which| Move::Again { which }),
         3 => (any::<u8>(), any::<u8>()).prop_map(|(step, how)| Move::Stray { step, how }),
@@ -99,14 +109,16 @@ pub(crate) fn moves() -> impl Strategy<Value = Vec<Move>> {
 /// The bounds are small, so that they are met.
 pub(crate) fn starts() -> impl Strategy<Value = Start> {
     let run_ms = prop_oneof![2 => Just(0), 1 => 1..2_000u64];
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (flags, run_ms, 1..400u64, 1..12u32).prop_map(
-        |((is_bounded, clone, checkpoints), run_ms, turn_ms, turn_steps)| {
+        |((is_bounded, clone, is_charged, checkpoints), run_ms, turn_ms, turn_steps)| {
             let mut start = if is_bounded { bounded() } else { interactive() };
             if clone {
                 start = in_a_clone(start);
             }
+            start.terms = is_charged.then(terms);
             start.limits = Limits {
+                approval_ms: turn_ms % 2 * 50_000,
                 run_ms,
                 turn_ms,
                 turn_steps,
@@ -157,7 +169,19 @@ fn call(how: u8) -> ToolCall {
         tool: tool.into(),
         args,
     };
-    match how % 8 {
+    match how % 11 {
+        8 => tool(
+            "service",
+            json!({"action": "start", "name": format!("s{}", how % 6), "command": "serve"}),
+        ),
+        9 => tool(
+            "service",
+            json!({"action": "stop", "name": format!("s{}", how % 6)}),
+        ),
+        10 => tool(
+            "service",
+            json!({"action": "logs", "name": format!("s{}", how % 6)}),
+        ),
         0 => exec("make"),
         1 => tool("read", json!({"path": "a"})),
         2 => tool("write", json!({"path": "a", "content": "x"})),
@@ -207,9 +231,80 @@ fn acted(how: u8) -> ToolOutcome {
     }
 }
 
+fn of_service(call: &ToolCall, around: &Around, how: u8) -> ToolOutcome {
+    let active_ms = u64::from(how % 50);
+    let done = match (call.args["action"].as_str(), around.service) {
+        (Some("start"), _) => ToolOutcome::ServiceStarted {
+            name: call.args["name"].as_str().expect("it was checked").into(),
+            active_ms,
+        },
+        (Some("stop"), Some(service)) => ToolOutcome::ServiceStopped {
+            service,
+            end: ServiceEnd::default(),
+            active_ms,
+        },
+        _ => return acted(how),
+    };
+    let place = DeniedEgress {
+        host: "evil.test".into(),
+        port: 443,
+        reason: "not_allowed".into(),
+        times: 3,
+    };
+    if how.is_multiple_of(2) {
+        return done;
+    }
+    ToolOutcome::Denied {
+        denied: vec![place],
+        then: Box::new(done),
+    }
+}
+
+fn ruling(how: u8) -> Ruling {
+    match how % 6 {
+        0 | 1 => Ruling::Ask,
+        2 => Ruling::Deny,
+        _ => Ruling::Allow,
+    }
+}
+
+/// What an account answers; each hold has a seq of its own.
+pub(crate) fn held(purse: &Purse) -> HeldStep {
+    HeldStep {
+        step: purse.step,
+        attempt: purse.attempt,
+        bound: purse.bound.clone(),
+        held: HeldFor {
+            hold: Seq(purse.step * 100_000 + purse.attempt.0),
+            amount: Credits::from_micro(purse.bound.limit_ms),
+            spent: Credits::ZERO,
+        },
+    }
+}
+
+fn no_credit(how: u8) -> Command {
+    let needed = Credits::from_micro(400);
+    Command::OutOfCredit(if how < 128 {
+        OutOfCredit::Account(Shortage {
+            needed,
+            available: Credits::ZERO,
+        })
+    } else {
+        OutOfCredit::Budget {
+            spent: Credits::ZERO,
+            needed,
+        }
+    })
+}
+
+/// A script is changed now and then.
+fn script(how: u8) -> &'static str {
+    if how > 200 { "changed" } else { "" }
+}
+
 pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
     Some(match effect {
-        Effect::Slot => Command::SlotGranted,
+        Effect::Slot { .. } => Command::SlotGranted,
         Effect::Prepare { .. } if how < 30 => Command::Prepared {
             result: Err(SetupError {
                 code: "no_git".into(),
@@ -222,10 +317,29 @@ pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
             step: *step,
             result: thought(how),
             active_ms: u64::from(how),
+            next: None,
         },
-        Effect::Act { step, .. } => Command::Acted {
+        Effect::Act {
+            step, call, around, ..
+        } if call.tool == "service" && how > 60 => story::acted(*step, of_service(call, around, how)),
+        Effect::Act { step, .. } => story::acted(*step, acted(how)),
+        Effect::Admit { purse: Some(_), .. } | Effect::Hold(_) if how % 16 == 3 => no_credit(how),
+        Effect::Admit { candidate, purse, .. } => {
+            let mut admission = judged(candidate.step, &candidate.call, ruling(how), script(how));
+            let digest = &admission.judgement.digest;
+            let begins = |purse: &Purse| match admission.judgement.ruling {
+                Ruling::Allow => true,
+                Ruling::Ask => purse.approved.as_ref() == Some(digest),
+                Ruling::Deny => false,
+            };
+            admission.hold = purse.as_deref().filter(|purse| begins(purse)).map(held);
+            Command::Admitted(admission)
+        }
+        Effect::Hold(purse) => Command::Held(Box::new(held(purse))),
+        Effect::CancelStep { .. } | Effect::EndService { .. } => return None,
+        Effect::WatchService { step } => Command::ServiceEnded {
             step: *step,
-            outcome: acted(how),
+            end: ServiceEnd::default(),
         },
         Effect::Checkpoint { at, .. } if how < 60 => Command::Checkpointed {
             at: *at,
@@ -236,7 +350,6 @@ pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
             }),
         },
         Effect::Checkpoint { at, .. } => kept(at.0),
-        Effect::CancelStep { .. } => return None,
         Effect::Stop { .. } if how < 60 => Command::Stopped { survivors: vec![42] },
         Effect::Stop { .. } => Command::Stopped {
             survivors: Vec::new(),
@@ -272,6 +385,11 @@ pub(crate) fn play(world: &mut World, reported: &mut Vec<Command>, start: &Start
         Move::Resume => resume(),
         Move::Cancel { force } => Command::Cancel { by, force: *force },
         Move::Archive => archive(),
+        Move::Decide { approve, other } => {
+            let pending = world.state.approval.as_ref().map(|pending| pending.id.clone());
+            let id = pending.filter(|_| !other).unwrap_or_else(|| "ap_other".into());
+            story::decide(&id, *approve)
+        }
         Move::Outcome { which, how } => {
             let owed = world.owed();
             let Some(command) = owed
@@ -279,6 +397,12 @@ pub(crate) fn play(world: &mut World, reported: &mut Vec<Command>, start: &Start
                 .and_then(|work| outcome(&work.effect, *how))
             else {
                 return;
+            };
+            // Most of the time the admission of the next act rides with the outcome; else it is asked for by itself.
+            let command = if how.is_multiple_of(5) {
+                command
+            } else {
+                world.with_admission(command, ruling(*how))
             };
             reported.push(command.clone());
             command
@@ -294,12 +418,10 @@ pub(crate) fn play(world: &mut World, reported: &mut Vec<Command>, start: &Start
                     step,
                     result: thought(*how),
                     active_ms: 1,
+                    next: None,
                 }
             } else {
-                Command::Acted {
-                    step,
-                    outcome: acted(*how),
-                }
+                story::acted(step, acted(*how))
             }
         }
         Move::Crash => return world.recover(RecoveryCause::Wake, true),

@@ -5,38 +5,56 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
 use longhaul_actors::Entity;
-use longhaul_actors::session::{Body, Command, Effect, Mode, SendMode, Session, Start, ToolOutcome};
+use longhaul_actors::session::{Body, Command, Effect, Mode, Phase, SendMode, Session, Start, ToolOutcome};
 use longhaul_journal::Standing;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::moves::{Move, moves, outcome, play, starts};
-use crate::story::{cancel, finishes, gone, resume, send};
+use crate::story::{acted, cancel, decide, finishes, gone, resume, send};
 use crate::world::World;
 
 /// With a brain that finishes and hands that work, does all that is owed and due until somebody is waited for.
 fn drive(world: &mut World) {
-    for _ in 0..300 {
-        let effect = world
-            .owed()
+    for round in 0..300 {
+        // In turn from either end: work that waits for other work, a hold for one, stays owed when it is done too early.
+        let mut owed = world.owed();
+        if round % 2 == 1 {
+            owed.reverse();
+        }
+        let effect = owed
             .into_iter()
             .map(|work| work.effect)
-            .find(|effect| !matches!(effect, Effect::CancelStep { .. }));
+            .filter(|effect| !matches!(effect, Effect::CancelStep { .. } | Effect::EndService { .. }))
+            // A service that nobody asked to end goes on.
+            .find(|effect| match effect {
+                Effect::WatchService { step } => world
+                    .state
+                    .services
+                    .iter()
+                    .any(|service| service.step == *step && service.ending.is_some()),
+                _ => true,
+            });
         let command = match effect {
             Some(Effect::Think { step, .. }) => Command::Thought {
                 step,
                 result: Ok(finishes()),
                 active_ms: 1,
+                next: None,
             },
-            Some(Effect::Act { step, .. }) => Command::Acted {
+            Some(Effect::Act { step, .. }) => acted(
                 step,
-                outcome: ToolOutcome::Done {
+                ToolOutcome::Done {
                     output: "ok".into(),
                     active_ms: 1,
                 },
-            },
+            ),
             Some(effect) => outcome(&effect, 255).expect("only the end of a step has no outcome"),
+            None if world.state.phase == Phase::AwaitingApproval => {
+                let pending = world.state.approval.as_ref().expect("it waits for a decision");
+                decide(&pending.id.clone(), true)
+            }
             None => match Session::due(&world.state) {
                 Some(due) => {
                     world.now_ms = world.now_ms.max(due);
@@ -175,5 +193,5 @@ fn the_random_worlds_reach_every_record_type_and_every_phase() {
     let ordinary = Body::TYPES.iter().filter(|name| !mended.contains(name));
     let all: BTreeSet<String> = ordinary.map(ToString::to_string).collect();
     assert_eq!(types, all);
-    assert_eq!(phases.len(), 12, "{phases:?}");
+    assert_eq!(phases.len(), 13, "{phases:?}");
 }

@@ -1,12 +1,13 @@
 //! Pause and resume, idle and hibernated: what waits, what is kept, and where it goes on.
 
-use longhaul_actors::ports::BrainFailure;
+use longhaul_actors::ports::{BrainFailure, Ruling};
 use longhaul_actors::session::{AnswerEnd, Command, Limits, SendMode, ToolOutcome};
 
 use crate::story::{
     Story, acting, bounded, calls, ends, exec, exited, given, idle, interactive, limited, pause, pause_now,
     ready, resume, send, thinking,
 };
+use crate::world::judged;
 
 const IDLE_MS: u64 = 180_000;
 
@@ -119,7 +120,11 @@ fn a_resumed_session_goes_on_in_the_same_turn_with_the_same_plan() {
         .when(resume())
         .when(Command::SlotGranted)
         .then(["sandbox.starting"]);
-    let story = story.when(ready()).then(["sandbox.ready", "tool.started exec"]);
+    let story = story.when(ready()).then(["sandbox.ready"]).owes(["admit"]);
+    let admission = judged(3, &exec("make test"), Ruling::Allow, "");
+    let story = story
+        .when(Command::Admitted(admission))
+        .then(["tool.started exec"]);
     assert!(format!("{:?}", story.world.owed()).contains("make test"));
     assert_eq!(story.world.state.turns, 1);
 }

@@ -1,10 +1,11 @@
 //! The one helper that touches the API: `given(...)`, `.when(command)`, `.then([records in brief])`.
 
 use longhaul_actors::RecoveryCause;
-use longhaul_actors::ports::{BrainFailure, Kept};
+use longhaul_actors::ports::{BrainFailure, Kept, Ruling};
 use longhaul_actors::session::{
-    Actor, Answer, AnswerEnd, BrainSpec, Command, Execution, Isolation, Limits, Mode, Output, PauseReason,
-    Refusal, Reply, SendMode, Session, Start, ToolCall, ToolOutcome, Verdict, WorkspaceKind, WorkspaceSpec,
+    Actor, Answer, AnswerEnd, ApprovalDecision, BrainSpec, Command, Execution, Isolation, Limits, Mode,
+    Output, PauseReason, Refusal, Reply, SendMode, Session, Start, Terms, ToolCall, ToolOutcome, Verdict,
+    WorkspaceKind, WorkspaceSpec,
 };
 use longhaul_actors::{EffectId, Entity};
 use longhaul_journal::{Record, Seq};
@@ -18,6 +19,7 @@ pub(crate) struct Story {
     pub(crate) world: World,
     seen: usize,
     reply: Option<Result<Reply, Refusal>>,
+    gate: Ruling,
 }
 
 /// A stream without a record.
@@ -26,6 +28,7 @@ pub(crate) fn nobody() -> Story {
         world: World::new(),
         seen: 0,
         reply: None,
+        gate: Ruling::Allow,
     }
 }
 
@@ -52,9 +55,22 @@ pub(crate) fn idle() -> Story {
 }
 
 impl Story {
-    pub(crate) fn when(mut self, command: Command) -> Self {
+    /// The admission of the next act rides with the outcome of the step before it, as the effects have it.
+    pub(crate) fn when(self, command: Command) -> Self {
+        let command = self.world.with_admission(command, self.gate);
+        self.when_bare(command)
+    }
+
+    /// The command as it stands: no admission comes with it.
+    pub(crate) fn when_bare(mut self, command: Command) -> Self {
         self.seen = self.world.records.len();
         self.reply = Some(self.world.send(command));
+        self
+    }
+
+    /// From here on the gate says this of every act.
+    pub(crate) fn gated(mut self, ruling: Ruling) -> Self {
+        self.gate = ruling;
         self
     }
 
@@ -171,13 +187,14 @@ impl Story {
             step,
             result: Err(failure),
             active_ms: 5,
+            next: None,
         })
     }
 
     /// The act that is open comes out so.
     pub(crate) fn settles(self, outcome: ToolOutcome) -> Self {
         let step = self.step();
-        self.when(Command::Acted { step, outcome })
+        self.when(acted(step, outcome))
     }
 
     /// Whether a record of this type was ever written.
@@ -197,6 +214,9 @@ fn effect_name(debug: &str) -> String {
 fn brief(record: &Record) -> String {
     let fields: &[&str] = match &*record.event.type_name {
         "turn.started" => &["/cause", "/inputFromSeq", "/inputToSeq"],
+        "service.started" => &["/name"],
+        "service.stop_requested" | "service.ended" => &["/name", "/cause"],
+        "egress.denied" => &["/host", "/port", "/times"],
         "turn.steered" => &["/messageSeq"],
         "turn.completed" | "session.paused" | "session.pause_requested" => &["/reason"],
         "turn.stuck" => &["/evidence/kind"],
@@ -210,6 +230,9 @@ fn brief(record: &Record) -> String {
         "checkpoint.skipped" => &["/at", "/code"],
         "session.forked" => &["/at"],
         "artifact.created" => &["/kind"],
+        "policy.denied" => &["/rule"],
+        "approval.decided" => &["/decision"],
+        "approval.canceled" => &["/reason"],
         "runtime.crashed" => &["/cause", "/counted"],
         "runtime.restarted" => &["/attempt"],
         _ => &[],
@@ -239,9 +262,20 @@ pub(crate) fn interactive() -> Start {
             args: Vec::new(),
         },
         workspace: WorkspaceSpec::default(),
+        network: Vec::new(),
         limits: Limits::default(),
         metadata: None,
+        forbidden: Vec::new(),
         fingerprint: "f1".into(),
+        terms: None,
+    }
+}
+
+/// The account of this owner, without a budget.
+pub(crate) fn terms() -> Terms {
+    Terms {
+        account: "local".into(),
+        budget_micro: None,
     }
 }
 
@@ -256,6 +290,7 @@ pub(crate) fn in_a_clone(start: Start) -> Start {
     let workspace = WorkspaceSpec {
         kind: WorkspaceKind::Clone,
         source: "/repo".into(),
+        ..WorkspaceSpec::default()
     };
     Start { workspace, ..start }
 }
@@ -272,6 +307,7 @@ pub(crate) fn ready() -> Command {
     Command::Prepared {
         result: Ok(Isolation {
             mode: "process".into(),
+            ..Isolation::default()
         }),
     }
 }
@@ -311,7 +347,10 @@ pub(crate) fn pause_now() -> Command {
 }
 
 pub(crate) fn resume() -> Command {
-    Command::Resume { by: human() }
+    Command::Resume {
+        by: human(),
+        budget: None,
+    }
 }
 
 pub(crate) fn cancel() -> Command {
@@ -332,6 +371,19 @@ pub(crate) fn archive() -> Command {
     Command::Archive { by: human() }
 }
 
+pub(crate) fn decide(id: &str, approve: bool) -> Command {
+    Command::Decide {
+        by: human(),
+        id: id.into(),
+        decision: if approve {
+            ApprovalDecision::Approve
+        } else {
+            ApprovalDecision::Deny
+        },
+        evidence: "seen with my own eyes".into(),
+    }
+}
+
 pub(crate) fn gone() -> Command {
     Command::Stopped {
         survivors: Vec::new(),
@@ -343,6 +395,15 @@ pub(crate) fn thought(step: u64, answer: Answer) -> Command {
         step,
         result: Ok(answer),
         active_ms: 5,
+        next: None,
+    }
+}
+
+pub(crate) fn acted(step: u64, outcome: ToolOutcome) -> Command {
+    Command::Acted {
+        step,
+        outcome,
+        next: None,
     }
 }
 

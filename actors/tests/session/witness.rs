@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use longhaul_actors::Owed;
-use longhaul_actors::session::{Body, Effect, Event, PauseReason, RunOutcome, State};
+use longhaul_actors::session::{
+    Actor, ActorKind, ApprovalDecision, Body, Effect, Event, HoldNamed, PauseReason, RunOutcome,
+    SERVICES_LIMIT, State,
+};
 use longhaul_journal::Seq;
 
 /// Reads one record after the other and objects to the first that may not stand where it stands.
@@ -18,7 +21,14 @@ pub(crate) struct Witness {
     ended: bool,
     archived: bool,
     unread: BTreeSet<u64>,
+    pending: Option<(String, String)>,
+    approved: Option<(String, String)>,
+    admitted: bool,
     ranged_to: u64,
+    services: BTreeSet<u64>,
+    /// Whether its work is charged, and the holds that steps were started with.
+    charged: bool,
+    holds: BTreeSet<Seq>,
 }
 
 impl Witness {
@@ -56,6 +66,7 @@ impl Witness {
 
     fn judge(&mut self, seq: Seq, event: &Event) {
         match &event.body {
+            Body::SessionStarted(started) => self.charged = started.terms.is_some(),
             Body::UserMessage(_) => {
                 self.unread.insert(seq.0);
             }
@@ -78,10 +89,46 @@ impl Witness {
             }
             Body::ModelStarted(started) => {
                 assert!(started.window_to < seq);
+                self.holds(started.hold);
                 self.open_step(started.step, seq, true);
             }
             Body::ModelCompleted(completed) => self.close_step(completed.step, true),
-            Body::ToolStarted(started) => self.open_step(started.step, seq, false),
+            Body::ToolStarted(started) => {
+                self.open_step(started.step, seq, false);
+                // What is only told to the brain does nothing, and costs nothing.
+                if started.limit_ms > 0 {
+                    self.holds(started.hold);
+                }
+                // The digests of this world begin with what the gate says of the act.
+                let of_ours = event.actor == Actor::RUNTIME;
+                let approved = self
+                    .approved
+                    .take()
+                    .is_some_and(|(_, digest)| digest == started.digest);
+                self.admitted = of_ours || started.digest.starts_with("Allow") || approved;
+                self.pending = None;
+            }
+            Body::ApprovalRequested(requested) => {
+                assert_eq!((self.open, &self.pending, &self.approved), (None, &None, &None));
+                assert_eq!(requested.step, self.steps + 1);
+                self.pending = Some((requested.id.clone(), requested.digest.clone()));
+            }
+            Body::ApprovalDecided(decided) => {
+                let pending = self.pending.clone().expect("it was asked for");
+                assert_eq!(pending, (decided.id.clone(), decided.digest.clone()));
+                assert_eq!(event.actor.kind, ActorKind::Human);
+                assert!(!decided.evidence.is_empty());
+                if decided.decision == ApprovalDecision::Approve {
+                    self.approved = self.pending.take();
+                }
+            }
+            Body::ApprovalExpired(expired) => {
+                assert_eq!(self.pending.as_ref().map(|(id, _)| id), Some(&expired.id));
+            }
+            Body::ApprovalCanceled(canceled) => {
+                let asked = self.pending.take().or(self.approved.take());
+                assert_eq!(asked.map(|(id, _)| id), Some(canceled.id.clone()));
+            }
             Body::CommandRun(run) => self.close_step(run.step, false),
             Body::FileWritten(written) => self.close_step(written.step, false),
             Body::FileWasRead(read) => self.close_step(read.step, false),
@@ -95,7 +142,25 @@ impl Witness {
                     "rest with an open brain call"
                 );
             }
-            Body::Paused(_) | Body::Hibernated(_) => assert_eq!(self.open, None, "rest with an open step"),
+            Body::Hibernated(_) => {
+                assert_eq!(self.open, None, "rest with an open step");
+                assert!(self.services.is_empty(), "asleep with a service");
+            }
+            Body::Paused(paused) => {
+                assert_eq!(self.open, None, "rest with an open step");
+                let asked = !matches!(paused.reason, PauseReason::Stuck | PauseReason::Damaged);
+                assert!(
+                    !asked || self.services.is_empty(),
+                    "paused on demand with a service"
+                );
+            }
+            Body::ServiceStarted(started) => {
+                assert!(self.services.insert(started.step), "a service starts once");
+                assert!(self.services.len() <= SERVICES_LIMIT);
+            }
+            Body::ServiceEnded(ended) => {
+                assert!(self.services.remove(&ended.step), "a service ends once");
+            }
             Body::Completed(completed) => {
                 self.end();
                 let spent = completed.outcome == RunOutcome::DeadlineExceeded;
@@ -119,6 +184,18 @@ impl Witness {
         self.ranged_to = to;
     }
 
+    /// B-CREDIT-2: no hold, no start; and no hold is used twice.
+    fn holds(&mut self, hold: Option<HoldNamed>) {
+        assert_eq!(
+            hold.is_some(),
+            self.charged,
+            "a step starts with a hold where work is charged"
+        );
+        if let Some(hold) = hold {
+            assert!(self.holds.insert(hold.seq), "a hold is used twice");
+        }
+    }
+
     fn open_step(&mut self, step: u64, seq: Seq, think: bool) {
         assert!(self.turn, "a step outside a turn");
         assert_eq!(self.open, None, "two steps at once");
@@ -133,6 +210,7 @@ impl Witness {
     }
 
     fn end(&mut self) {
+        assert!(self.services.is_empty(), "the session ends before its services");
         assert!(
             !self.turn && self.open.is_none(),
             "the session ends within a turn"
@@ -148,19 +226,31 @@ impl Witness {
             self.open.map(|(step, seq, _)| (step, seq))
         );
         assert_eq!(state.phase.is_terminal(), self.ended);
+        let services: BTreeSet<u64> = state.services.iter().map(|service| service.step).collect();
+        assert_eq!(services, self.services);
         let inbox: Vec<u64> = state.inbox.iter().map(|unread| unread.seq.0).collect();
         assert_eq!(inbox, self.unread.iter().copied().collect::<Vec<_>>());
         for work in owed {
             match &work.effect {
                 Effect::Think { step, .. } => assert_eq!(self.open, Some((*step, work.id.seq, true))),
                 Effect::Act { step, .. } | Effect::CancelStep { step } => {
+                    assert!(self.admitted, "an act that was not admitted");
                     assert_eq!(self.open, Some((*step, work.id.seq, false)));
                 }
                 Effect::Checkpoint { at, .. } => {
                     assert_eq!(work.id.seq, *at);
                     assert!(*at <= self.head && !self.open.is_some_and(|(_, _, think)| !think));
                 }
-                Effect::Slot | Effect::Prepare { .. } | Effect::Stop { .. } => {
+                Effect::WatchService { step } | Effect::EndService { step } => {
+                    assert!(self.services.contains(step), "a service that never started");
+                }
+                Effect::Admit { candidate, .. } => {
+                    assert_eq!((self.open, candidate.step), (None, self.steps + 1));
+                }
+                Effect::Hold(purse) => {
+                    assert_eq!((self.open, purse.step), (None, self.steps + 1));
+                }
+                Effect::Slot { .. } | Effect::Prepare { .. } | Effect::Stop { .. } => {
                     assert!(work.id.seq <= self.head)
                 }
             }

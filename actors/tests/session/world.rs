@@ -1,8 +1,11 @@
 //! A session without a runtime: commands go in, records come out, and every property is checked on the way.
 
-use longhaul_actors::session::{Command, Event, Reply, Session, State};
+use longhaul_actors::ports::{Judgement, Ruling};
+use longhaul_actors::session::{
+    Admission, Command, Event, Reply, Session, State, Tool, ToolCall, approval_id, call_digest,
+};
 use longhaul_actors::{Entity, Moment, Owed, Placed, Recovery, RecoveryCause};
-use longhaul_journal::{MAX_FRAME_PAYLOAD, MAX_FRAME_RECORDS, Record, Seq, Standing};
+use longhaul_journal::{MAX_FRAME_PAYLOAD, MAX_FRAME_RECORDS, Record, Seq, Standing, StreamId};
 
 use crate::witness::Witness;
 
@@ -59,6 +62,33 @@ impl World {
         if let Some(command) = Session::recovered(&self.state, &recovery) {
             self.send(command).expect("a recovery is never refused");
         }
+    }
+
+    /// The command as the effects send it: with the gate's word on the act that comes next, if there is one.
+    pub(crate) fn with_admission(&self, mut command: Command, ruling: Ruling) -> Command {
+        let (step, calls, next) = match &mut command {
+            Command::Thought {
+                step,
+                result: Ok(answer),
+                next,
+                ..
+            } => (*step, answer.calls.clone(), next),
+            Command::Acted { step, next, .. } => {
+                let plan = self.state.turn.iter().flat_map(|turn| &turn.plan);
+                let calls = plan.map(|planned| ToolCall {
+                    tool: planned.tool.clone(),
+                    args: serde_json::from_str(&planned.args).expect("a plan holds JSON"),
+                });
+                (*step, calls.collect(), next)
+            }
+            _ => return command,
+        };
+        if next.is_none() {
+            let mut steps = (step + 1..).zip(&calls);
+            let first = steps.find(|(_, call)| Tool::parse(call).is_ok());
+            *next = first.map(|(step, call)| judged(step, call, ruling, ""));
+        }
+        command
     }
 
     pub(crate) fn owed(&self) -> Vec<Owed<<Session as Entity>::Effect>> {
@@ -126,6 +156,25 @@ impl World {
         }
         state
     }
+}
+
+/// The gate's word on a call, its digest being what the witness knows it by; `script` stands for what it runs.
+pub(crate) fn judged(step: u64, call: &ToolCall, ruling: Ruling, script: &str) -> Box<Admission> {
+    let digest = format!("{ruling:?} {} {script}", call_digest(call));
+    let judgement = Judgement {
+        ruling,
+        category: "publish".into(),
+        rule: "git.push".into(),
+        risk: "high".into(),
+        ..Judgement::allow(digest.clone())
+    };
+    Box::new(Admission {
+        step,
+        call: call_digest(call),
+        judgement,
+        approval: approval_id(StreamId::MARKER, step, &digest),
+        hold: None,
+    })
 }
 
 fn fold(state: &mut State, record: &Record, event: &Event) {

@@ -14,16 +14,27 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
 
 use crate::dir::STDIN;
+use crate::egress::Proxy;
 use crate::files::{FileError, Workspace};
-use crate::isolate::{self, Job, Step};
+use crate::isolate::{self, Doorkeeper, Fault, Job, Step};
+use crate::limits::{Group, Rlimits};
 use crate::spec::{CommandLine, STEP_VARIABLE, Spec, Verdict};
 use crate::sys::{self, Fork};
-use crate::walls::{INSIDE_HOME, INSIDE_TMP, Walls};
+use crate::walls::{INSIDE_HOME, INSIDE_TMP, Network, Walls};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The steps between fork and exec, as the child names them in its one message to the shim.
-const STEPS: [&str; 6] = ["session", "death_signal", "stdio", "cwd", "descriptors", "exec"];
+const STEPS: [&str; 8] = [
+    "session",
+    "death_signal",
+    "cgroup",
+    "stdio",
+    "cwd",
+    "descriptors",
+    "rlimits",
+    "exec",
+];
 
 /// A command that has begun to execute.
 pub(crate) struct Started {
@@ -31,26 +42,28 @@ pub(crate) struct Started {
     pub(crate) pid: Pid,
     /// Of an isolated command: where init says how it ended.
     pub(crate) told: Option<OwnedFd>,
-    /// Of an isolated command with a way out: the listener inside its network.
-    #[allow(dead_code, reason = "the proxy takes it")]
-    pub(crate) listener: Option<OwnedFd>,
+    /// Of an isolated command with a way out: who serves it.
+    pub(crate) proxy: Option<Proxy>,
+    /// Of an isolated service: who lets later commands in.
+    pub(crate) doorkeeper: Option<Doorkeeper>,
     /// Read ends, non-blocking.
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
 }
 
-/// Starts the command of `spec`, with its standard input from the command directory `dir`.
+/// Starts the command of `spec` in its control group, if it has one, with its standard input from the command directory
+/// `dir`.
 ///
 /// # Errors
 /// The verdict: nothing of the command has executed.
-pub(crate) fn start(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
+pub(crate) fn start(spec: &Spec, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
     match &spec.walls {
-        None => start_bare(spec, dir),
-        Some(walls) => start_isolated(spec, walls, dir),
+        None => start_bare(spec, dir, group),
+        Some(walls) => start_isolated(spec, walls, dir, group),
     }
 }
 
-fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path) -> Result<Started, Verdict> {
+fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
     let stdin = copy_of_stdin(dir).map_err(|error| sandbox_error("stdin", &error))?;
     private_folder(&spec.home, walls)?;
     no_core_dump()?;
@@ -66,17 +79,43 @@ fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path) -> Result<Started, Ver
         stdin,
         stdout: stdout_end,
         stderr: stderr_end,
+        rlimits: Rlimits::of(&spec.limits, group.is_some(), true),
         program: Some(program),
     };
-    let started = isolate::start(walls, job, &mut |_| Ok(())).map_err(|fault| match fault.step {
-        Step::Exec => exec_failed(&name, &io::Error::from_raw_os_error(fault.errno)),
-        step => setup_failed(step.name(), fault.errno),
-    })?;
+    let mut proxy = None;
+    let mut serve = |listener| {
+        proxy = Some(Proxy::start(listener, dir).map_err(Fault::of(Step::Proxy))?);
+        Ok(())
+    };
+    let mut adopt = |init| {
+        group
+            .map_or(Ok(()), |group| group.take(init))
+            .map_err(Fault::of(Step::Cgroup))
+    };
+    let started = isolate::start(walls, job, &mut adopt, &mut serve);
+    let started = match started {
+        Ok(started) => started,
+        Err(fault) => {
+            if let Some(proxy) = proxy {
+                proxy.end();
+            }
+            return Err(match fault.step {
+                Step::Exec => exec_failed(&name, &io::Error::from_raw_os_error(fault.errno)),
+                step => setup_failed(step.name(), fault.errno),
+            });
+        }
+    };
+    // Only a service is there for as long as later commands may come. Without a doorkeeper they are refused by name.
+    let is_service = spec.wall_ms.is_none();
+    let doorkeeper = is_service
+        .then(|| Doorkeeper::open(dir, started.door).ok())
+        .flatten();
     never_block(&[&stdout, &stderr])?;
     Ok(Started {
         pid: started.init,
         told: Some(started.status),
-        listener: started.listener,
+        proxy,
+        doorkeeper,
         stdout,
         stderr,
     })
@@ -106,7 +145,7 @@ fn never_block(ends: &[&OwnedFd]) -> Result<(), Verdict> {
     })
 }
 
-fn start_bare(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
+fn start_bare(spec: &Spec, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
     let refused = |step: &'static str| move |error: FileError| setup_failed(step, error.errno());
     let workspace = Workspace::open(&spec.workspace).map_err(refused("workspace"))?;
     let cwd = workspace.directory(&spec.cwd).map_err(refused("cwd"))?;
@@ -127,6 +166,8 @@ fn start_bare(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
         stdout: stdout_end,
         stderr: stderr_end,
         failure: failure_end,
+        group,
+        rlimits: Rlimits::of(&spec.limits, group.is_some(), false),
         program: Program::of(spec),
     };
 
@@ -155,7 +196,8 @@ fn start_bare(spec: &Spec, dir: &Path) -> Result<Started, Verdict> {
     Ok(Started {
         pid,
         told: None,
-        listener: None,
+        proxy: None,
+        doorkeeper: None,
         stdout,
         stderr,
     })
@@ -283,6 +325,20 @@ fn environment(spec: &Spec) -> Vec<(Vec<u8>, Vec<u8>)> {
     set(b"HOME", home.as_os_str().as_bytes());
     set(b"TMPDIR", tmp.as_os_str().as_bytes());
     set(b"LANG", b"C.UTF-8");
+    if let Some(walls) = spec
+        .walls
+        .as_ref()
+        .filter(|walls| walls.network == Network::Proxy)
+    {
+        let proxy = format!("http://{}", walls.proxy);
+        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+            set(name.as_bytes(), proxy.as_bytes());
+        }
+        // Services are reached directly.
+        for name in ["no_proxy", "NO_PROXY"] {
+            set(name.as_bytes(), b"localhost,127.0.0.1,::1");
+        }
+    }
     for (name, value) in &spec.env {
         set(name.as_bytes(), value.as_bytes());
     }
@@ -298,16 +354,18 @@ fn c_string(bytes: &[u8]) -> CString {
 }
 
 /// What the child holds between fork and exec.
-struct Child {
+struct Child<'a> {
     cwd: OwnedFd,
     stdin: File,
     stdout: OwnedFd,
     stderr: OwnedFd,
     failure: OwnedFd,
+    group: Option<&'a Group>,
+    rlimits: Rlimits,
     program: Program,
 }
 
-impl Child {
+impl Child<'_> {
     fn become_the_command(&self, shim: u32) -> ! {
         let (step, error) = self.steps(shim);
         let index = STEPS.iter().position(|name| *name == step).unwrap_or(0);
@@ -322,9 +380,12 @@ impl Child {
         let steps = [
             ("session", Self::own_session as fn(&Self, u32) -> io::Result<()>),
             ("death_signal", Self::die_with_the_shim),
+            // As the shim's own user still, and before anything of the command can be charged to somebody else.
+            ("cgroup", |child, _| child.group.map_or(Ok(()), Group::enter)),
             ("stdio", Self::three_descriptors),
             ("cwd", |child, _| Ok(process::fchdir(&child.cwd)?)),
             ("descriptors", |_, _| sys::close_all_from_3_on_exec()),
+            ("rlimits", |child, _| child.rlimits.apply()),
         ];
         for (name, step) in steps {
             if let Err(error) = step(self, shim) {

@@ -44,9 +44,12 @@
 
 mod capture;
 mod dir;
+mod disk;
+pub mod egress;
 mod files;
 mod isolate;
 mod launcher;
+mod limits;
 mod procs;
 mod sabotage;
 mod shim;
@@ -59,6 +62,7 @@ mod walls;
 pub use dir::{State, UnknownCause, read_spec, state};
 pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Workspace, Written};
 pub use isolate::{IsolationReport, Layer, Refusal, probe, session_uid};
+pub use limits::{DiskLimit, Groups, Limits, LimitsBy, Usage, probe as probe_groups};
 pub use shim::{main_if_shim, run};
 pub use spec::{
     Claim, CommandLine, ExitRecord, Isolation, MAX_TAIL_BYTES, PROTOCOL, STEP_VARIABLE, Spec, StreamRecord,

@@ -19,8 +19,11 @@ use rustix::process::{self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::capture::Capture;
 use crate::dir::{self, Lock, REFUSAL, STDERR, STDOUT};
-use crate::isolate::{self, Ended};
+use crate::disk::DiskWatch;
+use crate::egress::{self, Proxy};
+use crate::isolate::{self, Doorkeeper, Ended};
 use crate::launcher::{self, Started};
+use crate::limits::{DiskLimit, Group, Usage};
 use crate::procs;
 use crate::spec::{Claim, ExitRecord, PROTOCOL, Spec, StreamRecord, Verdict};
 use crate::sys::{self, Children, Fork};
@@ -40,16 +43,20 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 const SURVIVORS_LISTED: usize = 64;
 
-/// Becomes the shim if the program was called as `PROGRAM shim DIR`, and then never returns.
+/// Becomes the shim if the program was called as `PROGRAM shim DIR`, or the proxy of a command if it was called as
+/// `PROGRAM egress DIR` by a shim, and then never returns.
 ///
 /// Must come first in `main`: before any thread is started and before any descriptor is opened that matters.
 pub fn main_if_shim() {
     crate::isolate::main_if_probe();
     let mut args = std::env::args_os().skip(1);
-    if let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next())
-        && verb == OsStr::new("shim")
-    {
-        run(&PathBuf::from(dir));
+    if let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next()) {
+        let dir = PathBuf::from(dir);
+        if verb == OsStr::new("shim") {
+            run(&dir);
+        } else if verb == OsStr::new(egress::VERB) {
+            egress::run(&dir);
+        }
     }
 }
 
@@ -138,6 +145,8 @@ fn claim_and_run(dir: &Path, report: Report) -> io::Result<i32> {
 /// The right to execute the command, proved by the claim on disk.
 struct Claimed {
     spec: Spec,
+    /// Name of its control group.
+    group: String,
     signals: OwnedFd,
     _lock: Lock,
 }
@@ -170,16 +179,24 @@ fn claim(dir: &Path) -> io::Result<Option<Claimed>> {
     spec.check().map_err(io::Error::other)?;
     dir::reserve_exit(dir, &lock)?;
     let me = procs::myself()?;
+    // A name that no other command has, of this or any other runtime: two directories may know the same session.
+    let group = format!(
+        "longhaul-{}-{}-{}.{}",
+        spec.session, spec.step, me.pid, me.start_time
+    );
+    let groups = spec.groups.as_ref().map(|groups| groups.dirs(&group));
     let claim = Claim {
         protocol: PROTOCOL,
         boot_id: procs::boot_id()?,
         pid: me.pid,
         start_time: me.start_time,
         tag: spec.tag(),
+        groups: groups.unwrap_or_default(),
     };
     let claimed = dir::place_claim(dir, &claim, &lock)?;
     Ok(claimed.then_some(Claimed {
         spec,
+        group,
         signals,
         _lock: lock,
     }))
@@ -192,52 +209,76 @@ impl Claimed {
             let file = dir::create_output(dir, name)?;
             io::Result::Ok(Capture::new(file, self.spec.head_bytes, self.spec.tail_bytes))
         };
-        let (verdict, mut streams, survivors) = match (capture(STDOUT), capture(STDERR)) {
-            (Ok(stdout), Ok(stderr)) => match launcher::start(&self.spec, dir) {
-                Ok(started) => {
-                    Watch::new(&self.spec, began, &self.signals, started, [stdout, stderr]).see_through()
-                }
-                Err(verdict) => (verdict, vec![stdout, stderr], Vec::new()),
-            },
-            (Err(error), _) | (_, Err(error)) => {
-                let errno = error.raw_os_error().unwrap_or(libc::EIO);
-                (
-                    Verdict::SandboxError {
-                        step: "output_files".to_owned(),
-                        errno,
-                    },
-                    Vec::new(),
-                    Vec::new(),
-                )
-            }
+        let failed = |step: &str, error: &io::Error| Verdict::SandboxError {
+            step: step.to_owned(),
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
+        };
+        let mut ended = match (capture(STDOUT), capture(STDERR)) {
+            (Ok(stdout), Ok(stderr)) => self.see_through(dir, began, [stdout, stderr]),
+            (Err(error), _) | (_, Err(error)) => End::before_it_began(failed("output_files", &error)),
         };
         let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut records = streams.iter_mut().map(Capture::finish);
+        let mut records = ended.streams.iter_mut().map(Capture::finish);
         let stdout = records.next().unwrap_or_default();
         let stderr = records.next().unwrap_or_default();
         drop(records);
-        let record = self.record(verdict, [stdout, stderr], wall_ms, survivors);
-        self.write_down(dir, record, &streams)
+        let record = self.record(&ended, [stdout, stderr], wall_ms);
+        self.write_down(dir, record, &ended.streams)
     }
 
-    fn record(
-        &self,
-        verdict: Verdict,
-        streams: [StreamRecord; 2],
-        wall_ms: u64,
-        survivors: Vec<u32>,
-    ) -> ExitRecord {
+    /// Runs the command from the making of its control group to the removal of it.
+    fn see_through(&self, dir: &Path, began: Instant, streams: [Capture; 2]) -> End {
+        let failed = |step: &str, error: &io::Error| Verdict::SandboxError {
+            step: step.to_owned(),
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
+        };
+        let spec = &self.spec;
+        let groups = spec.groups.as_ref();
+        let group = groups.map(|groups| Group::create(groups, &self.group, &spec.limits));
+        let mut group = match group.transpose() {
+            Ok(group) => group,
+            Err(error) => return End::before_it_began(failed("cgroup", &error)),
+        };
+        let disk = DiskWatch::new(&spec.limits, &spec.workspace, &[&spec.home, &spec.tmp]);
+        let mut ended = match disk {
+            Ok(disk) => match launcher::start(spec, dir, group.as_ref()) {
+                Ok(started) => {
+                    let bounds = Bounds {
+                        group: group.as_ref(),
+                        disk,
+                    };
+                    Watch::new(spec, began, &self.signals, started, streams, bounds).see_through()
+                }
+                Err(verdict) => End {
+                    streams: streams.into(),
+                    ..End::before_it_began(verdict)
+                },
+            },
+            Err(error) => End::before_it_began(failed("disk", &error)),
+        };
+        if let Some(group) = &mut group {
+            // Before the record: afterwards nobody would look for it any more.
+            let left = group.remove();
+            ended.survivors.extend(left);
+            ended.survivors.sort_unstable();
+            ended.survivors.dedup();
+            ended.survivors.truncate(SURVIVORS_LISTED);
+        }
+        ended
+    }
+
+    fn record(&self, ended: &End, streams: [StreamRecord; 2], wall_ms: u64) -> ExitRecord {
         let [stdout, stderr] = streams;
-        let isolation = self.spec.isolation();
         ExitRecord {
             protocol: PROTOCOL,
-            verdict,
-            isolation,
+            verdict: ended.verdict.clone(),
+            isolation: self.spec.isolation(),
             stdout,
             stderr,
             wall_ms,
+            usage: ended.usage,
             workspace_synced: true,
-            survivors,
+            survivors: ended.survivors.clone(),
         }
     }
 
@@ -277,12 +318,39 @@ fn retry(give_up: Instant, mut attempt: impl FnMut() -> io::Result<()>) -> io::R
     }
 }
 
+/// How a command came to its end, before anything is written down.
+struct End {
+    verdict: Verdict,
+    streams: Vec<Capture>,
+    usage: Option<Usage>,
+    survivors: Vec<u32>,
+}
+
+impl End {
+    fn before_it_began(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            streams: Vec::new(),
+            usage: None,
+            survivors: Vec::new(),
+        }
+    }
+}
+
 /// Why the shim itself ends the command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stop {
     Timeout,
+    Silent,
     OutputLimit,
+    DiskFull(DiskLimit),
     Canceled,
+}
+
+/// What holds a running command to its limits, beside time and output.
+struct Bounds<'a> {
+    group: Option<&'a Group>,
+    disk: Option<DiskWatch>,
 }
 
 /// A running command and everything that may end it.
@@ -292,11 +360,16 @@ struct Watch<'a> {
     main: Pid,
     /// Of an isolated command: where its init has said how it ended.
     told: Option<OwnedFd>,
+    proxy: Option<Proxy>,
+    doorkeeper: Option<Doorkeeper>,
     /// Open read ends with what has come through them.
     pipes: [Option<OwnedFd>; 2],
     streams: [Capture; 2],
     buffer: Vec<u8>,
     wall: Option<Instant>,
+    /// When it last said something.
+    heard: Instant,
+    bounds: Bounds<'a>,
     stop: Option<(Stop, Instant)>,
 }
 
@@ -307,46 +380,83 @@ impl<'a> Watch<'a> {
         signals: &'a OwnedFd,
         started: Started,
         streams: [Capture; 2],
+        bounds: Bounds<'a>,
     ) -> Self {
         Self {
             spec,
             signals,
             main: started.pid,
             told: started.told,
+            proxy: started.proxy,
+            doorkeeper: started.doorkeeper,
             pipes: [Some(started.stdout), Some(started.stderr)],
             streams,
             buffer: vec![0; 64 << 10],
             wall: spec
                 .wall_ms
                 .and_then(|ms| began.checked_add(Duration::from_millis(ms))),
+            heard: Instant::now(),
+            bounds,
             stop: None,
         }
     }
 
     /// Watches until the command is over, kills what is left of it, and says how it ended.
-    fn see_through(mut self) -> (Verdict, Vec<Capture>, Vec<u32>) {
+    fn see_through(mut self) -> End {
         let status = self.watch();
         let survivors = self.kill_the_tree();
         self.drain();
-        let verdict = match (self.stop, status) {
+        let usage = self.usage();
+        let verdict = self.verdict(status, &usage);
+        End {
+            verdict,
+            streams: self.streams.into(),
+            usage: Some(usage),
+            survivors,
+        }
+    }
+
+    /// What was used, from the group or, without one, from what was reaped.
+    fn usage(&self) -> Usage {
+        let (cpu_ms, mem_peak) = sys::usage_of_the_reaped();
+        match self.bounds.group.map(Group::usage) {
+            Some(usage) if usage.cpu_ms > 0 => usage,
+            Some(usage) => Usage { cpu_ms, ..usage },
+            None => Usage {
+                cpu_ms,
+                mem_peak,
+                ..Usage::default()
+            },
+        }
+    }
+
+    /// How it ended: what the shim did goes first, then what the kernel counted, then the wait status.
+    fn verdict(&self, status: Option<WaitIdStatus>, usage: &Usage) -> Verdict {
+        match (self.stop, status) {
             (Some((Stop::Timeout, _)), _) => Verdict::Timeout {
                 limit_ms: self.spec.wall_ms.unwrap_or_default(),
+                idle: false,
+            },
+            (Some((Stop::Silent, _)), _) => Verdict::Timeout {
+                limit_ms: self.spec.idle_ms.unwrap_or_default(),
+                idle: true,
             },
             (Some((Stop::OutputLimit, _)), _) => Verdict::OutputLimit {
                 limit_bytes: self.spec.kill_bytes,
             },
+            (Some((Stop::DiskFull(limit), _)), _) => Verdict::DiskFull { limit },
             (Some((Stop::Canceled, _)), _) => Verdict::Canceled,
-            (None, Some(status)) => self.own_end(&status),
+            (None, Some(status)) => self.own_end(&status, usage),
             (None, None) => Verdict::SandboxError {
                 step: "wait".to_owned(),
                 errno: libc::ECHILD,
             },
-        };
-        (verdict, self.streams.into(), survivors)
+        }
     }
 
     /// How it ended when nobody ended it.
-    fn own_end(&self, status: &WaitIdStatus) -> Verdict {
+    fn own_end(&self, status: &WaitIdStatus, usage: &Usage) -> Verdict {
+        let limits = &self.spec.limits;
         let direct = (status.exit_status(), status.terminating_signal());
         let ended = match (&self.told, direct) {
             (Some(told), (_, signal)) => match (isolate::ended(told), signal) {
@@ -361,6 +471,12 @@ impl<'a> Watch<'a> {
         match ended {
             Ended::Exited(code) => Verdict::Exited { code },
             Ended::Signaled(libc::SIGSYS) if self.told.is_some() => Verdict::SandboxViolation,
+            Ended::Signaled(libc::SIGKILL) if usage.oom_kills > 0 => Verdict::OomKilled {
+                limit_bytes: limits.memory_bytes,
+            },
+            Ended::Signaled(libc::SIGXFSZ) if limits.disk_bytes > 0 => Verdict::DiskFull {
+                limit: DiskLimit::FileSize,
+            },
             Ended::Signaled(signal) => Verdict::Signaled { signal },
             Ended::Untold => Verdict::SandboxError {
                 step: "wait".to_owned(),
@@ -380,6 +496,9 @@ impl<'a> Watch<'a> {
             match self.stop {
                 Some((_, killed_at)) if now >= killed_at => return None,
                 None if self.wall.is_some_and(|wall| now >= wall) => self.stop_politely(Stop::Timeout, now),
+                None if self.silent_at().is_some_and(|silent| now >= silent) => {
+                    self.stop_politely(Stop::Silent, now);
+                }
                 _ => {}
             }
             if self.streams[0].total() + self.streams[1].total() > self.spec.kill_bytes {
@@ -387,12 +506,32 @@ impl<'a> Watch<'a> {
                 self.stop = self.stop.or(Some((Stop::OutputLimit, now)));
                 return None;
             }
-            let deadline = self.stop.map_or(self.wall, |(_, killed_at)| Some(killed_at));
+            if let Some(limit) = self.bounds.disk.as_mut().and_then(|disk| disk.check(now)) {
+                // No grace here either.
+                self.stop = self.stop.or(Some((Stop::DiskFull(limit), now)));
+                return None;
+            }
+            let deadline = self.next_look();
             self.sleep_and_read(deadline.map(|deadline| deadline.saturating_duration_since(now)));
             if self.take_signals() && self.stop.is_none() {
                 self.stop_politely(Stop::Canceled, Instant::now());
             }
         }
+    }
+
+    /// The next moment at which something may be due without anybody making a sound.
+    fn next_look(&self) -> Option<Instant> {
+        let disk = self.bounds.disk.as_ref().map(DiskWatch::due);
+        let of_time = match self.stop {
+            Some((_, killed_at)) => [Some(killed_at), None],
+            None => [self.wall, self.silent_at()],
+        };
+        of_time.into_iter().flatten().chain(disk).min()
+    }
+
+    fn silent_at(&self) -> Option<Instant> {
+        let patience = Duration::from_millis(self.spec.idle_ms?);
+        self.heard.checked_add(patience)
     }
 
     fn main_status(&self) -> Option<WaitIdStatus> {
@@ -412,6 +551,7 @@ impl<'a> Watch<'a> {
     fn sleep_and_read(&mut self, patience: Option<Duration>) {
         let ready = {
             let mut fds = vec![PollFd::new(self.signals, PollFlags::IN)];
+            let bell = self.doorkeeper.as_ref().map(Doorkeeper::bell);
             let open: Vec<usize> = (0..2).filter(|i| self.pipes[*i].is_some()).collect();
             fds.extend(
                 self.pipes
@@ -419,11 +559,20 @@ impl<'a> Watch<'a> {
                     .flatten()
                     .map(|pipe| PollFd::new(pipe, PollFlags::IN)),
             );
+            let pipes_end = fds.len();
+            fds.extend(bell.as_ref().map(|bell| PollFd::new(bell, PollFlags::IN)));
             // Interrupted or failed: the caller looks at everything anyway.
             let _ = poll(&mut fds, patience.map(timespec).as_ref());
-            let ready = |(i, fd): (usize, &PollFd<'_>)| (!fd.revents().is_empty()).then_some(i);
+            let ready = |(i, fd): (usize, &PollFd<'_>)| is_ready(fd).then_some(i);
+            if let Some(doorkeeper) = self
+                .doorkeeper
+                .as_ref()
+                .filter(|_| fds[pipes_end..].iter().any(is_ready))
+            {
+                doorkeeper.answer();
+            }
             open.into_iter()
-                .zip(&fds[1..])
+                .zip(&fds[1..pipes_end])
                 .filter_map(ready)
                 .collect::<Vec<usize>>()
         };
@@ -436,7 +585,10 @@ impl<'a> Watch<'a> {
         let Some(pipe) = &self.pipes[index] else { return };
         match rustix::io::read(pipe.as_fd(), &mut self.buffer[..]) {
             Ok(0) => self.pipes[index] = None,
-            Ok(n) => self.streams[index].push(&self.buffer[..n]),
+            Ok(n) => {
+                self.heard = Instant::now();
+                self.streams[index].push(&self.buffer[..n]);
+            }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             Err(_) => self.pipes[index] = None,
         }
@@ -484,7 +636,14 @@ impl<'a> Watch<'a> {
     /// Whoever leaves the group or the session, or loses its parent, still descends from the shim, its reaper.
     fn kill_the_tree(&mut self) -> Vec<u32> {
         let give_up = Instant::now() + KILL_PATIENCE;
+        if let Some(proxy) = self.proxy.take() {
+            // It has written down whatever it denied before the command heard of it.
+            proxy.end();
+        }
         let _ = process::kill_process_group(self.main, Signal::KILL);
+        if let Some(group) = self.bounds.group {
+            group.kill();
+        }
         if self.main_status().is_some() {
             // The usual end: reaping the main process leaves no child at all, and there is nothing to search for.
             reap(raw(self.main));
@@ -533,6 +692,10 @@ impl<'a> Watch<'a> {
             while let Ok(128) = rustix::io::read(self.signals, &mut info) {}
         }
     }
+}
+
+fn is_ready(fd: &PollFd<'_>) -> bool {
+    !fd.revents().is_empty()
 }
 
 fn raw(pid: Pid) -> u32 {

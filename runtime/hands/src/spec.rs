@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::Egress;
+use crate::limits::{DiskLimit, Groups, Limits, Usage};
 use crate::walls::Walls;
 
 /// The version of the files in a command directory.
@@ -82,6 +84,18 @@ pub struct Spec {
     pub tail_bytes: u64,
     /// The command is killed once both streams together have sent more than this.
     pub kill_bytes: u64,
+    /// The command is stopped when it has said nothing on either stream for this long; none to let it be silent.
+    #[serde(default)]
+    pub idle_ms: Option<u64>,
+    /// What it may use, with all that it starts.
+    #[serde(default = "Limits::none")]
+    pub limits: Limits,
+    /// Where its control group is made. None: each process is limited by itself.
+    #[serde(default)]
+    pub groups: Option<Groups>,
+    /// The one way out of a sandbox without network; none without it. Without walls nothing can hold a command to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
     /// The walls of an isolated command; without any it runs as the runtime's own user does.
     #[serde(default)]
     pub walls: Option<Walls>,
@@ -107,6 +121,10 @@ impl Spec {
             head_bytes: 8 << 20,
             tail_bytes: 256 << 10,
             kill_bytes: 256 << 20,
+            idle_ms: None,
+            limits: Limits::default(),
+            groups: None,
+            egress: None,
             walls: None,
         }
     }
@@ -210,6 +228,9 @@ pub struct Claim {
     pub start_time: u64,
     /// `SESSION/STEP`, by which left-over processes are found when the shim is gone.
     pub tag: String,
+    /// The folders of its control group, made after the claim and gone before the exit record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<PathBuf>,
 }
 
 /// How a command ended, from evidence only: wait status, the shim's own acts, errno. Never from output text.
@@ -231,6 +252,20 @@ pub enum Verdict {
     Timeout {
         /// The limit it ran into.
         limit_ms: u64,
+        /// Whether it was the time without any output that ran out, and not the time in all.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        idle: bool,
+    },
+    /// The kernel killed it because its memory was used up: it died of SIGKILL, not by the shim, and the kernel counted
+    /// a kill for want of memory.
+    OomKilled {
+        /// The limit of its memory.
+        limit_bytes: u64,
+    },
+    /// It took more of the disk than it may, and was killed.
+    DiskFull {
+        /// The bound that it passed.
+        limit: DiskLimit,
     },
     /// It wrote more than it may and was killed.
     OutputLimit {
@@ -290,6 +325,9 @@ pub struct ExitRecord {
     pub stderr: StreamRecord,
     /// How long it ran, on a monotonic clock.
     pub wall_ms: u64,
+    /// What it used; none of a command that never began, or of an older shim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Whether what it wrote in the workspace was on disk before this record was.
     pub workspace_synced: bool,
     /// Processes of the command that were still there after SIGKILL (the first 64).
@@ -300,12 +338,16 @@ pub struct ExitRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::LimitsBy;
 
     #[test]
     fn an_exit_record_has_these_bytes_for_ever() {
         let record = ExitRecord {
             protocol: PROTOCOL,
-            verdict: Verdict::Timeout { limit_ms: 1500 },
+            verdict: Verdict::Timeout {
+                limit_ms: 1500,
+                idle: false,
+            },
             isolation: Isolation::Process,
             stdout: StreamRecord {
                 total: 9,
@@ -316,12 +358,29 @@ mod tests {
             },
             stderr: StreamRecord::default(),
             wall_ms: 1501,
+            usage: None,
             workspace_synced: true,
             survivors: vec![],
         };
         let golden = r#"{"protocol":1,"verdict":{"kind":"timeout","limit_ms":1500},"isolation":"process","stdout":{"total":9,"head":4,"tail":2,"truncated":true},"stderr":{"total":0,"head":0,"tail":0,"truncated":false},"wall_ms":1501,"workspace_synced":true}"#;
         assert_eq!(serde_json::to_string(&record).unwrap(), golden);
         assert_eq!(serde_json::from_str::<ExitRecord>(golden).unwrap(), record);
+        let bounded = ExitRecord {
+            verdict: Verdict::DiskFull {
+                limit: DiskLimit::Files,
+            },
+            usage: Some(Usage {
+                by: LimitsBy::Hybrid,
+                cpu_ms: 12,
+                mem_peak: 4096,
+                oom_kills: 1,
+                pids_limit_hits: 0,
+            }),
+            ..record
+        };
+        let golden = r#"{"protocol":1,"verdict":{"kind":"disk_full","limit":"files"},"isolation":"process","stdout":{"total":9,"head":4,"tail":2,"truncated":true},"stderr":{"total":0,"head":0,"tail":0,"truncated":false},"wall_ms":1501,"usage":{"by":"hybrid","cpu_ms":12,"mem_peak":4096,"oom_kills":1},"workspace_synced":true}"#;
+        assert_eq!(serde_json::to_string(&bounded).unwrap(), golden);
+        assert_eq!(serde_json::from_str::<ExitRecord>(golden).unwrap(), bounded);
     }
 
     #[test]

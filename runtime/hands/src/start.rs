@@ -16,6 +16,7 @@ use rustix::process::Signal;
 
 use crate::dir::{self, STDERR, STDOUT, State};
 use crate::procs::{self, Sent};
+use crate::sabotage;
 use crate::shim;
 use crate::spec::Spec;
 
@@ -91,6 +92,7 @@ pub fn launch(shim_exe: &Path, dir: &Path, spec: &Spec) -> Result<Launched, Laun
         .arg("shim")
         .arg(&dir)
         .env_clear()
+        .envs(sabotage::passed_on())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

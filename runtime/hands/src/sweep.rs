@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::dir::{self, State, UnknownCause};
+use crate::limits;
 use crate::procs::{self, Process};
 use crate::start::{cancel, wait};
 
@@ -35,19 +36,23 @@ pub struct Recovery {
 pub fn recover(dirs: &[PathBuf]) -> io::Result<Recovery> {
     let mut states = Vec::with_capacity(dirs.len());
     let mut orphaned = HashSet::new();
+    let mut groups = Vec::new();
     for dir in dirs {
         let state = dir::state(dir)?;
         // Of another boot nothing can be left.
         if matches!(state, State::Unknown(UnknownCause::ShimDied | UnknownCause::Torn)) {
             orphaned.extend(tag(dir));
+            groups.extend(groups_left(dir)?);
         }
         states.push((dir.clone(), state));
     }
-    let survivors = if orphaned.is_empty() {
-        Vec::new()
-    } else {
-        kill_until_none(|| procs::marked(|mark| orphaned.contains(mark)))?
-    };
+    // The groups first: what has wiped its mark is still in one.
+    let mut survivors = limits::reclaim(&groups);
+    if !orphaned.is_empty() {
+        survivors.extend(kill_until_none(|| procs::marked(|mark| orphaned.contains(mark)))?);
+    }
+    survivors.sort_unstable();
+    survivors.dedup();
     Ok(Recovery { states, survivors })
 }
 
@@ -68,7 +73,7 @@ pub fn kill_all(session: &str, dirs: &[PathBuf], patience: Duration) -> io::Resu
         wait(dir, deadline, None)?;
     }
     let prefix = format!("{session}/");
-    kill_until_none(|| {
+    let mut survivors = kill_until_none(|| {
         let mut targets = procs::marked(|mark| mark.starts_with(&prefix))?;
         let shims: Vec<Process> = dirs
             .iter()
@@ -84,7 +89,27 @@ pub fn kill_all(session: &str, dirs: &[PathBuf], patience: Duration) -> io::Resu
             targets.extend(shims);
         }
         Ok(targets)
-    })
+    })?;
+    // No shim is alive any more that would remove what it made.
+    let groups: Vec<Vec<PathBuf>> = dirs
+        .iter()
+        .map(|dir| groups_left(dir))
+        .collect::<io::Result<_>>()?;
+    survivors.extend(limits::reclaim(&groups.concat()));
+    survivors.sort_unstable();
+    survivors.dedup();
+    Ok(survivors)
+}
+
+/// The control group that a shim of this boot claimed and has left behind; nothing while that shim lives.
+fn groups_left(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let Some(claim) = dir::claim(dir)? else {
+        return Ok(Vec::new());
+    };
+    if claim.groups.is_empty() || claim.boot_id != procs::boot_id()? || dir::shim(dir)?.is_some() {
+        return Ok(Vec::new());
+    }
+    Ok(claim.groups)
 }
 
 /// Sends SIGKILL to all that `find` returns until it returns none, twice in a row: one look may miss a process that

@@ -1,5 +1,6 @@
 //! What the walls around a command are to be: plain data of the spec, no I/O.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,8 +11,8 @@ pub const INSIDE_WORKSPACE: &str = "/workspace";
 pub const INSIDE_HOME: &str = "/home/agent";
 /// The temporary folder as an isolated command sees it. It is empty when a command begins and gone when it ends.
 pub const INSIDE_TMP: &str = "/tmp";
-/// Where a command finds the way out, if it has one: a CONNECT proxy, on the loopback device of its own network.
-pub const INSIDE_PROXY: &str = "127.0.0.1:3128";
+/// Where a command finds the way out, if it has one and a network of its own: a CONNECT proxy, on the loopback device.
+pub const INSIDE_PROXY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 3128);
 
 /// The walls of an isolated command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,10 @@ pub struct Walls {
     pub host_uid: Option<u32>,
     /// Its network.
     pub network: Network,
+    /// Where the way out is inside, if there is one. Commands that share a network need places of their own.
+    pub proxy: SocketAddrV4,
+    /// The command directory of a running service whose network it shares, instead of having one of its own.
+    pub beside: Option<PathBuf>,
     /// Its `/proc`.
     pub proc: ProcMount,
     /// Room in `/tmp`, and as much again in `/dev/shm`, bytes.
@@ -39,6 +44,8 @@ impl Default for Walls {
         Self {
             host_uid: None,
             network: Network::None,
+            proxy: INSIDE_PROXY,
+            beside: None,
             proc: ProcMount::Private,
             tmp_bytes: 512 << 20,
             read_only: Vec::new(),
@@ -56,7 +63,7 @@ pub enum Network {
     /// A loopback device of its own, and nothing else.
     #[default]
     None,
-    /// The same, with a listener at [`INSIDE_PROXY`] that is handed out of the sandbox.
+    /// The same, with a listener at [`Walls::proxy`] that is handed out of the sandbox.
     Proxy,
 }
 
@@ -73,6 +80,15 @@ pub enum ProcMount {
 }
 
 impl Walls {
+    /// Has this command share the network of the service that runs in the command directory `dir`, with its own way out.
+    pub fn stand_beside(&mut self, dir: &Path, step: u64) {
+        self.beside = Some(dir.to_owned());
+        // All of 127.0.0.0/8 is the loopback device: a place of its own for each step, none of them that of the service.
+        let [.., top, high, low] = step.to_be_bytes();
+        let place = Ipv4Addr::new(127, 128 | (top & 0x7f), high, low);
+        self.proxy = SocketAddrV4::new(place, INSIDE_PROXY.port());
+    }
+
     /// Checks what can be checked without touching the machine.
     ///
     /// # Errors
@@ -80,6 +96,12 @@ impl Walls {
     pub fn check(&self) -> Result<(), String> {
         if self.host_uid == Some(0) {
             return Err("host_uid is 0; an isolated command is never root".to_owned());
+        }
+        if !self.proxy.ip().is_loopback() {
+            return Err(format!("proxy {} must be on the loopback device", self.proxy));
+        }
+        if let Some(dir) = self.beside.as_ref().filter(|dir| !dir.is_absolute()) {
+            return Err(format!("beside {} must be an absolute path", dir.display()));
         }
         for path in &self.read_only {
             let plain = path.is_absolute()

@@ -8,6 +8,13 @@ use longhaul_hands::{
     Isolation, LaunchError, Launched, State, Stop, Stream, Verdict, cancel, follow, launch, state, wait,
 };
 
+fn wall_timeout(limit_ms: u64) -> Verdict {
+    Verdict::Timeout {
+        limit_ms,
+        idle: false,
+    }
+}
+
 /// B-HANDS-1
 #[test]
 fn a_command_gives_its_exit_code_and_its_two_outputs_apart() {
@@ -187,7 +194,7 @@ fn a_timeout_kills_the_whole_tree_whatever_it_ignores() {
     let (dir, mut spec) = rig.shell(tree);
     (spec.wall_ms, spec.grace_ms) = (Some(400), 100);
     let (record, output) = run(&(dir, spec));
-    assert_eq!(record.verdict, Verdict::Timeout { limit_ms: 400 });
+    assert_eq!(record.verdict, wall_timeout(400));
     assert_eq!(
         text(&output.stdout.head),
         "planted\n",
@@ -204,7 +211,7 @@ fn a_polite_command_uses_its_grace() {
     let (record, output) = run(&(dir, spec));
     assert_eq!(
         (record.verdict, text(&output.stdout.head)),
-        (Verdict::Timeout { limit_ms: 300 }, "bye\n")
+        (wall_timeout(300), "bye\n")
     );
 }
 

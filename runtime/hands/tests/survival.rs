@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{Rig, ended, exited, kill_9, run, shim_exe, shims_of, start, text, until};
+use common::{Rig, ended, exited, groups, groups_left, kill_9, run, shim_exe, shims_of, start, text, until};
 use longhaul_hands::{
     Claim, Launched, PROTOCOL, Spec, State, UnknownCause, Verdict, kill_all, launch, recover, state, wait,
 };
@@ -110,20 +110,49 @@ fn twenty_starters_have_one_effect() {
 /// B-CRASH-1, B-CRASH-3; hands test C2: whatever the instant, a verdict once seen stays, and nothing runs twice.
 #[test]
 fn a_shim_killed_at_any_instant_loses_nothing_and_doubles_nothing() {
+    kill_shims(40, false);
+}
+
+/// The same behind walls: where init dies with the shim, and everything with init.
+#[test]
+fn a_shim_killed_at_any_instant_takes_its_sandbox_with_it() {
+    kill_shims(40, true);
+}
+
+/// B-CRASH-1, B-CRASH-3; hands test C2, at length.
+#[test]
+#[ignore = "deep: takes a minute"]
+fn five_hundred_killed_shims_lose_nothing_and_double_nothing() {
+    kill_shims(500, false);
+    kill_shims(500, true);
+}
+
+fn kill_shims(rounds: u64, walled: bool) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let rounds = number("LONGHAUL_SHIM_KILLS").unwrap_or(40);
+    let rounds = number("LONGHAUL_SHIM_KILLS").unwrap_or(rounds);
     let seed = number("LONGHAUL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("LONGHAUL_SEED={seed} LONGHAUL_SHIM_KILLS={rounds}");
     let mut random = seed | 1;
     let (mut not_started, mut finished, mut unknown) = (0, 0, 0);
     let rig = Rig::new();
+    let sleep = if walled { "31536025" } else { "31536009" };
     for round in 0..rounds {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         let effects = format!("effects-{round}");
-        let line = format!("echo run >> {effects}; setsid sleep 31536009 & sleep 0.005; echo done");
-        let (dir, spec) = rig.shell(&line);
+        // In a control group even what wipes its mark is found again; without one it would not be.
+        let wiped = if walled || groups().is_some() {
+            "env -i"
+        } else {
+            ""
+        };
+        let line = format!("echo run >> {effects}; {wiped} setsid sleep {sleep} & sleep 0.005; echo done");
+        let (dir, spec) = if walled {
+            rig.walled(rig.shell(&line))
+        } else {
+            rig.shell(&line)
+        };
         std::thread::scope(|scope| {
             // The answer is worth nothing here: its shim is being killed.
             scope.spawn(|| drop(launch(shim_exe(), &dir, &spec)));
@@ -140,6 +169,7 @@ fn a_shim_killed_at_any_instant_loses_nothing_and_doubles_nothing() {
         assert_eq!(recovery.states, [(dir.clone(), seen.clone())], "{context}");
         assert_eq!(recovery.survivors, [] as [u32; 0], "{context}");
         assert_eq!(rig.marked(), [] as [u32; 0], "{context}");
+        assert_eq!(groups_left(&dir), [] as [PathBuf; 0], "{context}");
         match seen {
             State::NotStarted => {
                 not_started += 1;
@@ -178,6 +208,10 @@ fn a_shim_killed_at_any_instant_loses_nothing_and_doubles_nothing() {
             other => panic!("{context}: {other:?}"),
         }
     }
+    let left = || common::processes("cmdline", |word| word == sleep.as_bytes());
+    until("no process is left", || left().is_empty());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(rig.path().to_str().unwrap()), "{mounts}");
     println!("not started {not_started}, finished {finished}, unknown {unknown}");
     assert!(
         unknown > 0,
@@ -205,6 +239,7 @@ fn a_claim_whose_shim_is_another_process_or_a_zombie_never_reads_running() {
             pid,
             start_time,
             tag: "none/0".into(),
+            groups: vec![],
         };
         std::fs::write(dir.join("claim.json"), serde_json::to_vec(&claim).unwrap()).unwrap();
     };

@@ -58,6 +58,8 @@ codes! {
     JournalDamaged      "journal_damaged"      500 8 "The journal is damaged",
     Internal            "internal"             500 1 "longhaul itself failed",
     OutcomeUnknown      "outcome_unknown"      503 5 "It may or may not have happened",
+    SandboxRefused      "sandbox_refused"      403 3 "Commands without walls are not consented to",
+    SandboxUnavailable  "sandbox_unavailable"  503 1 "This machine cannot wall commands in",
     StorageUnavailable  "storage_unavailable"  503 5 "Nothing can be written at the moment",
     ShimNotFound        "shim_not_found"       503 1 "The program that runs commands was not found",
     NotServing          "not_serving"          503 5 "Nobody serves this data directory",

@@ -47,7 +47,10 @@ impl Stage {
             workspace: WorkspaceSpec::default(),
             limits: Limits::default(),
             metadata: None,
+            network: Vec::new(),
+            forbidden: Vec::new(),
             fingerprint: String::new(),
+            terms: None,
         };
         stage.write([started.into()]);
         stage.hear(goal, SendMode::Steer);
@@ -137,6 +140,7 @@ impl Stage {
         let started = ModelStarted {
             step: call.step,
             window_to: self.head,
+            hold: None,
         };
         self.write([started.into()]);
         call
@@ -150,6 +154,7 @@ impl Stage {
             calls: Vec::new(),
             end: None,
             failure: None,
+            gone: false,
             usage: Usage::default(),
         };
         let answer = match result {
@@ -195,6 +200,7 @@ impl Stage {
             digest: String::new(),
             class: RecoveryClass::Reattach,
             limit_ms: 1,
+            hold: None,
         };
         self.write([started.into()]);
         self.write([outcome(self.step)]);

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use longhaul_actors::session::SendMode;
+use longhaul_actors::session::{Sandbox, SendMode};
 use longhaul_journal::Level;
 
 use super::demo;
 use super::ui::Ui;
 use crate::api::{Code, Problem};
+use crate::sandbox::{ProcMount, SandboxOptions};
 
 /// Durable agent sessions: every step is on disk before it counts, so a session survives crashes, is watched and
 /// steered while it runs, and can be replayed.
@@ -50,7 +51,8 @@ Exit codes:
   4  conflict             130  interrupted
 
 Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), LONGHAUL_URL (where runUrl begins, \
-default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, default 24), NO_COLOR.";
+default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, default 24), LONGHAUL_SANDBOX (as \
+--sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), NO_COLOR.";
 
 const AFTER_RUN: &str = "\
 Examples:
@@ -193,6 +195,8 @@ pub(super) struct Run {
     pub(super) in_place: bool,
     #[command(flatten)]
     pub(super) shown: Shown,
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
 }
 
 #[derive(Debug, Args)]
@@ -217,6 +221,8 @@ pub(super) struct Attach {
     pub(super) from: Option<u64>,
     #[command(flatten)]
     pub(super) shown: Shown,
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -247,7 +253,89 @@ enum LevelArg {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Serve {}
+pub(super) struct Serve {
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+    /// Let sessions that ask for it run commands without walls
+    #[arg(long)]
+    pub(super) allow_process_sandbox: bool,
+}
+
+/// How commands are walled in.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Isolation")]
+pub(super) struct WallArgs {
+    /// What stands between commands and this machine [default: isolated]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        env = "LONGHAUL_SANDBOX",
+        hide_env_values = true
+    )]
+    pub(super) sandbox: Option<SandboxArg>,
+    /// The /proc of isolated commands: `none` where a container allows no other
+    #[arg(long, value_enum, value_name = "KIND", default_value_t)]
+    pub(super) sandbox_proc: ProcArg,
+    /// Refuse a machine without this layer instead of going on with the others
+    #[arg(long, value_enum, value_name = "LAYER")]
+    pub(super) require: Vec<RequireArg>,
+    /// A folder of this machine that isolated commands see as well, read-only (a toolchain in a home); may be repeated
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "LONGHAUL_SANDBOX_READ_ONLY",
+        hide_env_values = true,
+        value_delimiter = ':'
+    )]
+    pub(super) sandbox_read_only: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SandboxArg {
+    /// Namespaces, a root of their own, no rights, filtered system calls
+    Isolated,
+    /// Nothing: they run as you, and can do what you can
+    Process,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProcArg {
+    /// One of their own
+    #[default]
+    Private,
+    /// An empty folder
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum RequireArg {
+    /// The kernel's own rules about files (Linux 5.13)
+    Landlock,
+}
+
+impl WallArgs {
+    /// What a session that is started with these words asks for.
+    pub(super) fn wish(&self) -> Option<Sandbox> {
+        self.sandbox.map(|sandbox| match sandbox {
+            SandboxArg::Isolated => Sandbox::Isolated,
+            SandboxArg::Process => Sandbox::Process,
+        })
+    }
+
+    /// How a runtime that is opened with these words walls commands in.
+    pub(super) fn options(&self) -> SandboxOptions {
+        let mut options = SandboxOptions::default();
+        options.default = self.wish().unwrap_or_default();
+        options.proc = match self.sandbox_proc {
+            ProcArg::Private => ProcMount::Private,
+            ProcArg::None => ProcMount::None,
+        };
+        options.require_landlock = self.require.contains(&RequireArg::Landlock);
+        options.read_only.clone_from(&self.sandbox_read_only);
+        options
+    }
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Ls {
@@ -443,7 +531,10 @@ pub(super) struct Verify {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Doctor {}
+pub(super) struct Doctor {
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {

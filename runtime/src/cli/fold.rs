@@ -129,7 +129,10 @@ pub(super) mod tests {
             workspace: WorkspaceSpec::default(),
             limits: longhaul_actors::session::Limits::default(),
             metadata: None,
+            network: Vec::new(),
+            forbidden: Vec::new(),
             fingerprint: "f".into(),
+            terms: None,
         }))
     }
 
@@ -203,6 +206,7 @@ pub(super) mod tests {
             pause(),
             Command::Resume {
                 by: Actor::human("local"),
+                budget: None,
             },
         ]);
         let lost = frames.remove(1);

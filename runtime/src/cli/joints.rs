@@ -45,6 +45,11 @@ pub(super) fn blob(data: &Path, sha256: &str) -> Result<Vec<u8>, Problem> {
     }
 }
 
+/// The program that would run commands, as it would be called.
+pub(super) fn shim_as_run() -> Result<PathBuf, Problem> {
+    crate::shim::find_shim(None)
+}
+
 /// The program that would run commands.
 pub(super) fn shim() -> Result<PathBuf, Problem> {
     let found = crate::shim::find_shim(None)?;

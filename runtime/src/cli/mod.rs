@@ -36,6 +36,7 @@ mod wishes;
 use std::process::ExitCode;
 
 use crate::api::{Code, Problem};
+use crate::sandbox::SandboxOptions;
 use args::{AutonomousVerb, Cli, Verb};
 use reach::Place;
 use ui::{Failure, Ui};
@@ -83,7 +84,20 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
     if let Verb::Completions(args) = cli.verb {
         return completions::completions(args, ui);
     }
-    let place = Place::find(cli.data)?;
+    let mut place = Place::find(cli.data)?;
+    place.wall_in(match &cli.verb {
+        Verb::Run(args) => args.walls.options(),
+        Verb::Autonomous(args) => match &args.verb {
+            AutonomousVerb::Run(args) => args.walls.options(),
+        },
+        Verb::Attach(args) => args.walls.options(),
+        Verb::Serve(args) => {
+            let mut walls = args.walls.options();
+            walls.allow_process = args.allow_process_sandbox;
+            walls
+        }
+        _ => SandboxOptions::default(),
+    });
     match cli.verb {
         Verb::Run(args) => run::run(*args, &place, ui).await,
         Verb::Autonomous(autonomous) => match autonomous.verb {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use longhaul_actors::session::Sandbox;
 use longhaul_journal::StreamId;
 
 use super::joints;
@@ -12,12 +13,14 @@ use super::shelf::Shelf;
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
+use crate::sandbox::{self, SandboxOptions};
 use crate::{Control, Mode, Runtime};
 
 /// The data directory that this command line is about.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     data: PathBuf,
+    sandbox: SandboxOptions,
 }
 
 impl Place {
@@ -35,7 +38,28 @@ impl Place {
                 format!("cannot use {}: {error}", data.display()),
             )
         })?;
-        Ok(Self { data })
+        Ok(Self {
+            data,
+            sandbox: SandboxOptions::default(),
+        })
+    }
+
+    /// How a runtime of our own walls in the commands it runs.
+    pub(super) fn wall_in(&mut self, sandbox: SandboxOptions) {
+        self.sandbox = sandbox;
+    }
+
+    /// Whether this machine can wall commands in as they are to be.
+    ///
+    /// # Errors
+    /// `sandbox_unavailable`: what is missing, and the ways on.
+    pub(super) fn check_the_walls(&self) -> Result<(), Problem> {
+        if self.sandbox.default == Sandbox::Process {
+            return Ok(());
+        }
+        sandbox::look(&self.sandbox, &joints::shim_as_run()?)
+            .map(|_| ())
+            .map_err(|refusal| sandbox::unavailable(&refusal))
     }
 
     /// Its path, absolute.
@@ -102,6 +126,7 @@ impl Place {
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
         let mut options = settings::options(mode)?;
+        options.sandbox = self.sandbox.clone();
         // A dormant runtime is gone in a moment and answers nobody.
         options.socket = (mode != Mode::Dormant)
             .then(|| joints::socket_of(&self.data))

@@ -14,6 +14,8 @@ use crate::{Mode, Runtime};
 pub(super) async fn serve(_args: Serve, place: &Place, ui: &Ui) -> Outcome {
     // Before anything is opened, so that no signal finds the process half ready and unwilling to stop in good order.
     let mut stops = Stops::new()?;
+    // Whoever serves finds out now, and not with the first session.
+    place.check_the_walls()?;
     let runtime = place.open(Mode::Serve).await?;
     let socket = match ControlSocket::bind(place.data(), runtime.control()).await {
         Ok(socket) => socket,

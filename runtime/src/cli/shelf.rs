@@ -450,6 +450,7 @@ mod tests {
             pause(),
             longhaul_actors::session::Command::Resume {
                 by: longhaul_actors::session::Actor::human("local"),
+                budget: None,
             },
         ]);
         frames.remove(1);

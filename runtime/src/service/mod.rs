@@ -17,7 +17,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::ports::{Clock, Hands};
-use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
+use longhaul_actors::session::{
+    Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
+};
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
 
@@ -28,6 +30,7 @@ use crate::api::{
 use crate::brains;
 use crate::control::{Answer, Control};
 use crate::folds::Folds;
+use crate::sandbox::Sandboxing;
 
 pub(crate) use self::address::address;
 pub(crate) use self::address::keyed;
@@ -51,6 +54,7 @@ pub(crate) struct Service {
     pub(crate) sessions: Registry<Session>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
+    pub(crate) sandbox: Arc<Sandboxing>,
     /// Active milliseconds of a run that goes on until it is done.
     pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
@@ -124,8 +128,9 @@ impl Service {
         let Some(brain) = request.brain else {
             return Err(brains::no_brain());
         };
-        let brain = self
-            .blocking(move |journal| brains::pin(&brain, journal.blobs()))
+        let (walls, wish) = (Arc::clone(&self.sandbox), request.workspace.sandbox);
+        let (sandbox, brain) = self
+            .blocking(move |journal| Ok((walls.agree(wish)?, brains::pin(&brain, journal.blobs())?)))
             .await?;
         Ok(longhaul_actors::session::Start {
             by: Actor::human(OWNER),
@@ -133,9 +138,15 @@ impl Service {
             goal: request.goal,
             mode,
             brain,
-            workspace: request.workspace,
+            workspace: WorkspaceSpec {
+                sandbox: Some(sandbox),
+                ..request.workspace
+            },
             limits,
+            network: Vec::new(),
             metadata: request.metadata,
+            terms: None,
+            forbidden: Vec::new(),
             fingerprint,
         })
     }
@@ -280,6 +291,7 @@ impl Control for Service {
             id,
             Command::Resume {
                 by: Actor::human(OWNER),
+                budget: None,
             },
         )
         .boxed()

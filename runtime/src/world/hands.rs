@@ -11,8 +11,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Act, Hands, Kept, Report, SetupError};
 use longhaul_actors::session::{
-    Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read, Tool,
-    ToolOutcome, Verdict, WorkspaceSpec, Write,
+    Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read,
+    Sandbox, Tool, ToolOutcome, Verdict, WorkspaceSpec, Write,
 };
 use longhaul_hands as shim;
 use longhaul_journal::{Blobs, Journal, Seq, StreamId};
@@ -25,6 +25,7 @@ use super::gate::{Gates, Pass};
 use super::output::{Captured, keep};
 use super::workspace::{Prepared, failed, prepare};
 use super::{SessionFolder, durable};
+use crate::sandbox::{Sandboxing, Walled};
 
 /// Largest file that is read for a brain or edited, bytes.
 const FILE_LIMIT: u64 = 8 << 20;
@@ -32,6 +33,8 @@ const FILE_LIMIT: u64 = 8 << 20;
 const ARTIFACT_LIMIT: u64 = 256 << 20;
 /// Most names a listing gives.
 const LIST_LIMIT: usize = 1_000;
+/// What git executes on the user's behalf when it works in that repository; a session in place cannot change it.
+const GIT_OF_THE_USER: [&str; 2] = [".git/config", ".git/hooks"];
 /// How long a shim is given to write its record down when everything is stopped.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
 /// How long to wait before looking again at a shim that is about to claim its command.
@@ -43,17 +46,24 @@ pub(crate) struct LocalHands {
     data: PathBuf,
     shim: PathBuf,
     journal: Arc<dyn Journal>,
+    sandbox: Arc<Sandboxing>,
     gates: Gates,
     pub(super) looks: Looks,
 }
 
 impl LocalHands {
     /// Hands whose evidence lies in this data directory and whose commands run under this program.
-    pub(crate) fn new(data: PathBuf, shim: PathBuf, journal: Arc<dyn Journal>) -> Self {
+    pub(crate) fn new(
+        data: PathBuf,
+        shim: PathBuf,
+        journal: Arc<dyn Journal>,
+        sandbox: Arc<Sandboxing>,
+    ) -> Self {
         Self {
             data,
             shim,
             journal,
+            sandbox,
             gates: Gates::default(),
             looks: Looks::default(),
         }
@@ -71,17 +81,15 @@ impl Hands for LocalHands {
         spec: WorkspaceSpec,
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
         let folder = self.folder(session);
-        let journal = Arc::clone(&self.journal);
+        let (journal, sandbox) = (Arc::clone(&self.journal), Arc::clone(&self.sandbox));
         async move {
             let prepared = blocking(move || {
-                let prepared = prepare(&folder, &spec);
+                let prepared = make_ready(&folder, &spec, &sandbox);
                 Ok(prepared.map_err(|error| with_report(error, &spec, journal.blobs())))
             });
-            let prepared = prepared.await;
-            prepared.map_err(|error| failed("workspace_unwritable", error))??;
-            Ok(Isolation {
-                mode: "process".into(),
-            })
+            prepared
+                .await
+                .map_err(|error| failed("workspace_unwritable", error))?
         }
         .boxed()
     }
@@ -104,7 +112,7 @@ impl Hands for LocalHands {
                     stdout: Output::default(),
                     stderr: Output::default(),
                     active_ms: 0,
-                    isolation: "process".into(),
+                    isolation: hands.isolation_of(act.session),
                 }),
             }
         }
@@ -161,6 +169,26 @@ impl Hands for LocalHands {
     }
 }
 
+/// The walls are agreed on first: without them nothing of the session is made.
+fn make_ready(
+    folder: &SessionFolder,
+    spec: &WorkspaceSpec,
+    sandbox: &Sandboxing,
+) -> Result<Isolation, SetupError> {
+    // What was made ready once stays as it is walled in.
+    let before = Prepared::load(folder)?.map(|prepared| match prepared.sandbox {
+        Walled::Process => Sandbox::Process,
+        Walled::Isolated { .. } => Sandbox::Isolated,
+    });
+    let wish = before.or(spec.sandbox);
+    let isolation = sandbox.ready(wish)?;
+    let agreed = sandbox
+        .agree(wish)
+        .map_err(|problem| failed(problem.code.name(), problem.detail))?;
+    prepare(folder, spec, agreed)?;
+    Ok(isolation)
+}
+
 /// Keeps what is known of a failed set-up where it outlives the session. Without it the error stands for itself.
 fn with_report(mut error: SetupError, spec: &WorkspaceSpec, blobs: &dyn Blobs) -> SetupError {
     let text = format!(
@@ -211,6 +239,15 @@ struct EditIntent {
 }
 
 impl LocalHands {
+    /// How a session is walled in, for the record of a command that never was.
+    fn isolation_of(&self, session: StreamId) -> String {
+        let prepared = Prepared::load(&self.folder(session)).ok().flatten();
+        prepared
+            .map_or(Walled::Process, |prepared| prepared.sandbox)
+            .name()
+            .to_owned()
+    }
+
     async fn act(&self, act: &Act, pass: &Arc<Pass>) -> Result<ToolOutcome, Trouble> {
         let tool = Tool::parse(&act.call).map_err(|error| refused(error.code, error))?;
         let folder = self.folder(act.session);
@@ -219,9 +256,9 @@ impl LocalHands {
             prepared.ok_or_else(|| refused("workspace_missing", "the workspace was never made ready"))?;
         match tool {
             Tool::Exec(exec) => {
-                let ended = self
-                    .run(act, pass, &folder, spec_of(&exec, act, &folder, &prepared))
-                    .await?;
+                let mut spec = spec_of(&exec, act, &folder, &prepared);
+                spec.walls = self.walls(&prepared)?;
+                let ended = self.run(act, pass, &folder, spec).await?;
                 self.execution(ended).await.map(ToolOutcome::Command)
             }
             Tool::Patch(_) => self.patch(act, pass, &folder, &prepared).await,
@@ -234,6 +271,21 @@ impl LocalHands {
                     .map_err(|error| Trouble::Unknown(format!("the file tool panicked: {error}")))?
             }
         }
+    }
+
+    /// The walls of a session's commands. Consent is asked for each time: it is the runtime's, and may have changed.
+    fn walls(&self, prepared: &Prepared) -> Result<Option<shim::Walls>, Trouble> {
+        let walls = self
+            .sandbox
+            .walls(prepared.sandbox)
+            .map_err(|detail| refused("sandbox_refused", detail))?;
+        Ok(walls.map(|mut walls| {
+            if prepared.in_place {
+                // The user's own git reads these, outside the walls.
+                walls.protected = GIT_OF_THE_USER.iter().map(PathBuf::from).collect();
+            }
+            walls
+        }))
     }
 
     fn file_tool(&self, workspace: &Path, step: &Path, tool: Tool) -> Result<ToolOutcome, Trouble> {
@@ -279,7 +331,9 @@ impl LocalHands {
                 let contents = files.read(Path::new(&path), ARTIFACT_LIMIT)?;
                 self.artifact(kind, path, &contents.bytes, active_ms())
             }
-            Tool::Exec(_) | Tool::Patch(_) => Err(refused("internal", "a command is no file tool")),
+            Tool::Exec(_) | Tool::Patch(_) | Tool::Service(_) => {
+                Err(refused("internal", "a command is no file tool"))
+            }
         }
     }
 
@@ -330,6 +384,7 @@ impl LocalHands {
             &prepared.workspace,
             &folder.private(),
         );
+        spec.walls = self.walls(prepared)?;
         spec.wall_ms = Some(act.limit_ms);
         spec.head_bytes = ARTIFACT_LIMIT;
         spec.kill_bytes = ARTIFACT_LIMIT;
@@ -454,7 +509,12 @@ impl LocalHands {
                 stdout: kept(&output.stdout, &record.stdout)?,
                 stderr: kept(&output.stderr, &record.stderr)?,
                 active_ms: record.wall_ms,
-                isolation: "process".into(),
+                isolation: match record.isolation {
+                    shim::Isolation::Process => Sandbox::Process,
+                    _ => Sandbox::Isolated,
+                }
+                .name()
+                .into(),
             })
         })
         .await
@@ -498,6 +558,7 @@ fn verdict(record: &shim::ExitRecord) -> Verdict {
         shim::Verdict::ExecFailed { message, .. } => Verdict::ExecFailed {
             detail: message.clone(),
         },
+        shim::Verdict::SandboxViolation => Verdict::SandboxViolation,
         shim::Verdict::SandboxError { step, errno } => {
             let detail = format!("{step}: {}", io::Error::from_raw_os_error(*errno));
             Verdict::SandboxError { detail }

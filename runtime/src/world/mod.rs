@@ -8,6 +8,8 @@ mod folders;
 mod gate;
 mod hands;
 mod output;
+mod owner;
+mod repository;
 mod workspace;
 
 pub(crate) use checkpoints::Checkpoints;

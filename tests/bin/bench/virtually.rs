@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
-use longhaul_actors::ports::{Act, Brain, BrainCall, BrainFailure, Hands, SetupError};
+use longhaul_actors::ports::{
+    Act, AllowAll, Brain, BrainCall, BrainFailure, EndlessSlots, FreeOfCharge, Hands, SetupError,
+};
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, BrainSpec, Command, Isolation, Limits, Mode, Session, SessionWorld, Start,
     ToolCall, ToolOutcome, WorkspaceSpec,
@@ -92,7 +94,11 @@ impl Hands for Virtual {
         _session: StreamId,
         _spec: WorkspaceSpec,
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
-        ready(Ok(Isolation { mode: "none".into() })).boxed()
+        ready(Ok(Isolation {
+            mode: "none".into(),
+            ..Isolation::default()
+        }))
+        .boxed()
     }
 
     fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome> {
@@ -136,6 +142,9 @@ impl Host {
                 journal: shared,
                 brain: Arc::clone(world) as Arc<dyn Brain>,
                 hands: Arc::clone(world) as Arc<dyn Hands>,
+                gate: Arc::new(AllowAll),
+                credit: Arc::new(FreeOfCharge),
+                slots: Arc::new(EndlessSlots),
                 clock,
             }),
         };
@@ -189,6 +198,9 @@ fn start(number: u64) -> Start {
             ..Limits::default()
         },
         metadata: None,
+        network: Vec::new(),
+        forbidden: Vec::new(),
         fingerprint: number.to_string(),
+        terms: None,
     }
 }

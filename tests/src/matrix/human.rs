@@ -99,7 +99,10 @@ pub fn next_wish(log: &Log) -> Option<Command> {
             if !log.has_message(&text) {
                 return Some(send(&text, SendMode::Queue));
             }
-            return Some(Command::Resume { by: human() });
+            return Some(Command::Resume {
+                by: human(),
+                budget: None,
+            });
         }
     }
     None
@@ -133,6 +136,9 @@ fn start() -> Start {
         workspace: WorkspaceSpec::default(),
         limits: Limits::default(),
         metadata: None,
+        network: Vec::new(),
+        forbidden: Vec::new(),
         fingerprint: "the one request".into(),
+        terms: None,
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_actors::ports::Clock;
+use longhaul_actors::ports::{AllowAll, Clock, EndlessSlots, FreeOfCharge};
 use longhaul_actors::session::{Session, SessionWorld, State};
 use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
 use longhaul_journal::{
@@ -90,6 +90,9 @@ async fn run(directory: &Path, world: World) -> Life {
                 journal: Arc::clone(&journal),
                 brain: Arc::new(ScriptedBrain::new(Script::of_the_matrix(), outside.clone())),
                 hands: Arc::new(VirtualHands::new(outside.clone(), Arc::clone(&journal))),
+                gate: Arc::new(AllowAll),
+                credit: Arc::new(FreeOfCharge),
+                slots: Arc::new(EndlessSlots),
                 clock,
             }),
         },

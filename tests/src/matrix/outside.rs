@@ -333,7 +333,11 @@ impl Hands for VirtualHands {
         _spec: WorkspaceSpec,
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
         let mode = "virtual".into();
-        futures_util::future::ready(Ok(Isolation { mode })).boxed()
+        futures_util::future::ready(Ok(Isolation {
+            mode,
+            ..Isolation::default()
+        }))
+        .boxed()
     }
 
     fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome> {

@@ -4,7 +4,10 @@
 //! without decoding `data`.
 
 mod files;
+mod gate;
 mod life;
+mod network;
+mod services;
 mod talk;
 mod work;
 
@@ -12,7 +15,10 @@ use longhaul_journal::{Level, NewRecord, Record, Seq};
 use serde::{Deserialize, Serialize};
 
 pub use files::*;
+pub use gate::*;
 pub use life::*;
+pub use network::*;
+pub use services::*;
 pub use talk::*;
 pub use work::*;
 
@@ -176,6 +182,15 @@ bodies! {
     "tool.failed"              1 Internal ToolFailed,
     "tool.outcome_unknown"     1 User     ToolOutcomeUnknown,
     "artifact.created"         1 User     ArtifactCreated,
+    "service.started"          1 Progress ServiceStarted,
+    "service.stop_requested"   1 Internal ServiceStopRequested,
+    "service.ended"            1 Progress ServiceEnded,
+    "egress.denied"            1 Internal EgressDenied,
+    "policy.denied"            1 User     PolicyDenied,
+    "approval.requested"       1 User     ApprovalRequested,
+    "approval.decided"         1 User     ApprovalDecided,
+    "approval.expired"         1 User     ApprovalExpired,
+    "approval.canceled"        1 User     ApprovalCanceled,
     "sandbox.starting"         1 Internal SandboxStarting,
     "sandbox.ready"            1 Internal SandboxReady,
     "sandbox.setup_failed"     1 User     SandboxSetupFailed,

@@ -3,6 +3,7 @@
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
+use crate::account::Credits;
 use crate::session::tool::{Execution, FileRead, FileWrite};
 
 /// What recovery may do with an act that may have begun.
@@ -37,6 +38,21 @@ pub struct ToolStarted {
     /// Active milliseconds it may take.
     #[serde(rename = "limitMs")]
     pub limit_ms: u64,
+    /// The credit that is held for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldNamed>,
+}
+
+/// The credit that is held for a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldNamed {
+    /// Seq of `credits.held` in the stream of the account.
+    pub seq: Seq,
+    /// How much, micro-credits.
+    pub amount_micro: Credits,
+    /// What the session had cost before, micro-credits.
+    pub spent_micro: Credits,
 }
 
 /// `command.run`: a command ended.
@@ -135,10 +151,21 @@ pub struct SandboxStarting {
 }
 
 /// How far the hands are walled in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Isolation {
-    /// `process`: own process group, scrubbed environment, no wall.
+    /// `isolated`, or `process`: own process group, scrubbed environment, no wall.
     pub mode: String,
+    /// What stands between a command and the machine: `namespaces`, `root`, `user`, `capabilities`, `seccomp`,
+    /// `landlock`, `proc`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
+    /// Version of Landlock in the kernel, 0 for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landlock_abi: Option<u32>,
+    /// The network of a command: `none` is a loopback device of its own, `host` that of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 /// `sandbox.ready`
@@ -146,6 +173,10 @@ pub struct Isolation {
 pub struct SandboxReady {
     /// What it got.
     pub isolation: Isolation,
+    /// What its commands may reach: `none`, `listed` (the names of `session.started`), or `host` (whatever this machine
+    /// may, since nothing walls them in).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub network: String,
 }
 
 /// `sandbox.setup_failed`

@@ -31,11 +31,13 @@ pub(crate) enum Step {
     ReadOnlyRoot,
     Loopback,
     Listener,
+    Proxy,
     Hostname,
     Fork,
     Session,
     Stdio,
     Cwd,
+    Rlimits,
     Capabilities,
     NoNewPrivileges,
     Landlock,
@@ -45,7 +47,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 36] = [
+    const ALL: [(Self, &'static str); 38] = [
         (Self::Pipe, "pipe"),
         (Self::Namespaces, "namespaces"),
         (Self::Handshake, "handshake"),
@@ -71,11 +73,13 @@ impl Step {
         (Self::ReadOnlyRoot, "read_only_root"),
         (Self::Loopback, "loopback"),
         (Self::Listener, "listener"),
+        (Self::Proxy, "proxy"),
         (Self::Hostname, "hostname"),
         (Self::Fork, "fork"),
         (Self::Session, "session"),
         (Self::Stdio, "stdio"),
         (Self::Cwd, "cwd"),
+        (Self::Rlimits, "rlimits"),
         (Self::Capabilities, "capabilities"),
         (Self::NoNewPrivileges, "no_new_privileges"),
         (Self::Landlock, "landlock"),

@@ -28,8 +28,9 @@ use super::fault::{Fault, Step};
 use super::{drop, file_rules, namespaces, root, seccomp};
 use crate::files::Workspace;
 use crate::launcher::Program;
+use crate::limits::Rlimits;
 use crate::sys::{self, Fork};
-use crate::walls::{INSIDE_PROXY, INSIDE_WORKSPACE, Network, Walls};
+use crate::walls::{INSIDE_WORKSPACE, Network, Walls};
 
 /// Words on the socket between init and the shim.
 pub(crate) const READY: u8 = b'r';
@@ -49,6 +50,8 @@ pub(crate) struct Job<'a> {
     pub(crate) stdin: File,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
+    /// What each of its processes may use by itself.
+    pub(crate) rlimits: Rlimits,
     /// None: build everything, and then end as if it had been executed.
     pub(crate) program: Option<Program>,
 }
@@ -126,7 +129,11 @@ fn build(walls: &Walls, job: &Job<'_>, link: BorrowedFd<'_>) -> Result<(), Fault
     namespaces::furnish()?;
     match walls.network {
         Network::None => Ok(()),
-        Network::Proxy => hand_out_listener(link).map_err(Fault::of(Step::Listener)),
+        Network::Proxy => {
+            hand_out_listener(walls, link).map_err(Fault::of(Step::Listener))?;
+            // The command begins when somebody serves it.
+            await_word(link, GO).map_err(Fault::of(Step::Handshake))
+        }
     }
 }
 
@@ -162,8 +169,8 @@ pub(crate) fn await_word(link: BorrowedFd<'_>, expected: u8) -> Result<(), rusti
 }
 
 /// Listens inside, and gives the listener to the shim, outside.
-fn hand_out_listener(link: BorrowedFd<'_>) -> io::Result<()> {
-    let listener = std::net::TcpListener::bind(INSIDE_PROXY)?;
+fn hand_out_listener(walls: &Walls, link: BorrowedFd<'_>) -> io::Result<()> {
+    let listener = std::net::TcpListener::bind(walls.proxy)?;
     let descriptors = [listener.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -200,6 +207,7 @@ fn become_the_command(walls: &Walls, job: &Job<'_>) -> Fault {
         process::setsid().map_err(Fault::of(Step::Session))?;
         three_descriptors(job).map_err(Fault::of(Step::Stdio))?;
         go_to_the_folder(job.cwd)?;
+        job.rlimits.apply().map_err(Fault::of(Step::Rlimits))?;
         drop::all_rights()?;
         file_rules::restrict(walls.require_landlock)?;
         // When it executes, and not before: one of them tells the shim what fails until then.

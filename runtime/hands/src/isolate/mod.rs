@@ -10,6 +10,7 @@
 //! | what a failed step is called, and how it is told to the shim | `fault` |
 //! | new namespaces, ids, loopback | `namespaces` |
 //! | what the command sees as `/` | `root`, `etc` |
+//! | the network of a service, shared by later commands | `beside` |
 //! | PID 1 | `init` |
 //! | capabilities | `drop` |
 //! | system calls | `seccomp` |
@@ -17,6 +18,7 @@
 //! | what this machine can do, and what it lacks | `report` |
 //! | which user a session is | `uid` |
 
+mod beside;
 mod drop;
 mod etc;
 mod fault;
@@ -36,6 +38,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{self, Pid, WaitId, WaitIdOptions};
 
+pub(crate) use beside::{Door, Doorkeeper};
 pub(crate) use fault::{Fault, Step};
 pub(crate) use init::{Ended, Job, ended};
 pub(crate) use report::main_if_probe;
@@ -52,13 +55,14 @@ pub(crate) struct Isolated {
     pub(crate) init: Pid,
     /// Over this socket init says how the command ended; see [`ended`].
     pub(crate) status: OwnedFd,
-    /// With [`Network::Proxy`](crate::Network::Proxy): the listener inside.
-    pub(crate) listener: Option<OwnedFd>,
+    /// Where later commands may join its network.
+    pub(crate) door: Door,
 }
 
 /// Builds a sandbox and starts `job` in it.
 ///
-/// `adopt` is called with the pid of init before anything of the sandbox exists: to put it into control groups.
+/// `adopt` is called with the pid of init before anything of the sandbox exists: to put it into control groups. `serve`
+/// gets the listener inside, with [`Network::Proxy`](crate::Network::Proxy), before the job executes.
 ///
 /// # Errors
 /// The step that failed: nothing of the job has executed.
@@ -66,6 +70,7 @@ pub(crate) fn start(
     walls: &Walls,
     job: Job<'_>,
     adopt: &mut dyn FnMut(Pid) -> Result<(), Fault>,
+    serve: &mut dyn FnMut(OwnedFd) -> Result<(), Fault>,
 ) -> Result<Isolated, Fault> {
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
@@ -75,7 +80,11 @@ pub(crate) fn start(
     )
     .map_err(Fault::of(Step::Pipe))?;
     let (failure, failure_end) = pipe_with(PipeFlags::CLOEXEC).map_err(Fault::of(Step::Pipe))?;
-    let pid = match namespaces::fork().map_err(Fault::of(Step::Namespaces))? {
+    let forked = match &walls.beside {
+        None => namespaces::fork(),
+        Some(dir) => Door::ask(dir).and_then(|door| door.fork_inside()),
+    };
+    let pid = match forked.map_err(Fault::of(Step::Namespaces))? {
         Fork::Child => {
             // First of all: as long as this end is open here, the death of the shim would not be noticed.
             std::mem::drop(ours);
@@ -88,7 +97,7 @@ pub(crate) fn start(
             .expect("clone gives a positive pid"),
     };
     std::mem::drop((theirs, failure_end, job));
-    let led = lead(walls, pid, ours.as_fd(), adopt);
+    let led = lead(walls, pid, ours.as_fd(), adopt, serve);
     if led.is_err() {
         let _ = process::kill_process(pid, process::Signal::KILL);
     }
@@ -99,10 +108,10 @@ pub(crate) fn start(
         (None, Ok(_)) => Ok(()),
     };
     match (told, led) {
-        (Ok(()), Ok(listener)) => Ok(Isolated {
+        (Ok(()), Ok(door)) => Ok(Isolated {
             init: pid,
             status: ours,
-            listener,
+            door,
         }),
         (Err(fault), _) | (Ok(()), Err(fault)) => {
             let _ = process::kill_process(pid, process::Signal::KILL);
@@ -112,25 +121,32 @@ pub(crate) fn start(
     }
 }
 
-/// The shim's part while init builds: gives it its ids, and takes the listener.
+/// The shim's part while init builds: gives it its ids, remembers its network, and takes the listener.
 fn lead(
     walls: &Walls,
     init: Pid,
     link: rustix::fd::BorrowedFd<'_>,
     adopt: &mut dyn FnMut(Pid) -> Result<(), Fault>,
-) -> Result<Option<OwnedFd>, Fault> {
+    serve: &mut dyn FnMut(OwnedFd) -> Result<(), Fault>,
+) -> Result<Door, Fault> {
     init::await_word(link, init::READY).map_err(Fault::of(Step::Handshake))?;
     adopt(init)?;
-    namespaces::map_ids(init, walls)?;
+    if walls.beside.is_none() {
+        namespaces::map_ids(init, walls)?;
+    }
+    // Later nobody may look at init any more.
+    let door = Door::of(init).map_err(Fault::of(Step::Namespaces))?;
     init::say(link, init::MAPPED).map_err(Fault::of(Step::Handshake))?;
     init::await_word(link, init::READY).map_err(Fault::of(Step::Handshake))?;
     init::say(link, init::GO).map_err(Fault::of(Step::Handshake))?;
     match walls.network {
-        crate::Network::None => Ok(None),
-        crate::Network::Proxy => init::take_listener(link)
-            .map(Some)
-            .map_err(Fault::of(Step::Listener)),
+        crate::Network::None => {}
+        crate::Network::Proxy => {
+            serve(init::take_listener(link).map_err(Fault::of(Step::Listener))?)?;
+            init::say(link, init::GO).map_err(Fault::of(Step::Handshake))?;
+        }
     }
+    Ok(door)
 }
 
 /// Reads until the command executes, or the first fault is told. Nothing at all means that it executes.

@@ -15,6 +15,9 @@ pub(crate) mod namespaces {
     pub(crate) const NET: u64 = libc::CLONE_NEWNET as u64;
 }
 
+/// The child becomes a child of the caller's own parent.
+pub(crate) const SIBLING: u64 = libc::CLONE_PARENT as u64;
+
 /// Flag of `mount_setattr`: nothing below can be written through this mount.
 pub(crate) const MOUNT_RDONLY: u64 = 0x1;
 pub(crate) const MOUNT_NOSUID: u64 = 0x2;
@@ -37,7 +40,11 @@ pub(crate) fn fork_into(namespaces: u64) -> io::Result<Fork> {
     }
     let args = Args {
         flags: namespaces,
-        exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
+        exit_signal: if namespaces & SIBLING == 0 {
+            u64::from(libc::SIGCHLD.unsigned_abs())
+        } else {
+            0 // A sibling signals as the caller itself does.
+        },
         ..Args::default()
     };
     // SAFETY: without CLONE_VM this is a fork: the child goes on with a copy of everything, on a copy of this stack.

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use longhaul_hands::{
-    Collected, CommandLine, ExitRecord, Launched, Spec, State, Verdict, Walls, collect, kill_all, launch,
-    session_uid, wait,
+    Claim, Collected, CommandLine, ExitRecord, Groups, Launched, Spec, State, Verdict, Walls, collect,
+    kill_all, launch, probe, probe_groups, session_uid, wait,
 };
 
 /// A session with a name that no other test has, so that killing by mark cannot reach across.
@@ -18,6 +18,7 @@ pub struct Rig {
     folder: tempfile::TempDir,
     pub session: String,
     steps: AtomicU64,
+    is_walled: bool,
 }
 
 impl Rig {
@@ -34,6 +35,28 @@ impl Rig {
             folder,
             session,
             steps: AtomicU64::new(1),
+            // The same tests once more, behind walls.
+            is_walled: std::env::var("LONGHAUL_SANDBOX").as_deref() == Ok("isolated"),
+        }
+    }
+
+    /// A rig whose commands run behind walls; none, with a line that says why, on a machine that cannot build them. With
+    /// `SANDBOX_REQUIRE=all` such a machine fails the test instead.
+    pub fn isolated() -> Option<Self> {
+        let mut rig = Self::new();
+        rig.is_walled = true;
+        match probe(shim_exe(), &rig.walls()) {
+            Ok(report) => {
+                let all = report.landlock_abi > 0;
+                assert!(all || std::env::var_os("SANDBOX_REQUIRE").is_none(), "{report:?}");
+                Some(rig)
+            }
+            Err(refusal) if std::env::var_os("SANDBOX_REQUIRE").is_some() => panic!("{refusal:?}"),
+            Err(refusal) => {
+                let test = std::thread::current().name().unwrap_or_default().to_owned();
+                eprintln!("skipped {test}: this machine cannot build the walls: {refusal}");
+                None
+            }
         }
     }
 
@@ -60,13 +83,15 @@ impl Rig {
 
     fn command(&self, command: CommandLine) -> (PathBuf, Spec) {
         let step = self.steps.fetch_add(1, Ordering::Relaxed);
-        let spec = Spec::new(
+        let mut spec = Spec::new(
             &self.session,
             step,
             command,
             &self.ws(),
             &self.path().join("private"),
         );
+        spec.groups = groups();
+        spec.walls = self.is_walled.then(|| self.walls());
         (self.path().join(format!("step-{step}")), spec)
     }
 
@@ -101,6 +126,13 @@ impl Rig {
     }
 }
 
+/// What a command behind walls said, standard output before standard error, however it ended.
+pub fn said(command: &(PathBuf, Spec)) -> String {
+    let (_, output) = run(command);
+    let both = [output.stdout.head, output.stderr.head].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
 impl Drop for Rig {
     fn drop(&mut self) {
         // A test that fails must not leave its commands to the machine.
@@ -109,6 +141,32 @@ impl Drop for Rig {
             .collect();
         let _ = kill_all(&self.session, &dirs, Duration::ZERO);
     }
+}
+
+/// Where control groups can be made, if anywhere. Where all layers are required, root must have them.
+pub fn groups() -> Option<Groups> {
+    static FOUND: std::sync::LazyLock<Result<Groups, String>> = std::sync::LazyLock::new(probe_groups);
+    let required = std::env::var_os("SANDBOX_REQUIRE").is_some_and(|word| word == "all");
+    match &*FOUND {
+        Ok(groups) => Some(groups.clone()),
+        Err(missing) if required && rustix::process::geteuid().is_root() => {
+            panic!("control groups are required: {missing}")
+        }
+        Err(_) => None,
+    }
+}
+
+/// The folders of a command's control group, as its claim names them.
+pub fn groups_of(dir: &Path) -> Vec<PathBuf> {
+    let claim = std::fs::read(dir.join("claim.json")).unwrap_or_default();
+    serde_json::from_slice::<Claim>(&claim).map_or_else(|_| Vec::new(), |claim| claim.groups)
+}
+
+/// Those of them that are still there.
+pub fn groups_left(dir: &Path) -> Vec<PathBuf> {
+    let mut left = groups_of(dir);
+    left.retain(|group| group.exists());
+    left
 }
 
 /// Makes a folder and all that is in it somebody's.
@@ -168,7 +226,7 @@ pub fn shims_of(dir: &Path) -> Vec<u32> {
 }
 
 /// Living processes with an entry in a NUL-separated file of `/proc` that satisfies `wanted`.
-fn processes(file: &str, wanted: impl Fn(&[u8]) -> bool) -> Vec<u32> {
+pub fn processes(file: &str, wanted: impl Fn(&[u8]) -> bool) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry

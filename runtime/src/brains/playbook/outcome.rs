@@ -84,6 +84,9 @@ impl Outcome {
                         Self::Failed(format!("it could not be started: {detail}"))
                     }
                     Verdict::DiskFull => Self::Failed("the disk was full".into()),
+                    Verdict::SandboxViolation => {
+                        Self::Failed("it was killed for a forbidden system call".into())
+                    }
                     Verdict::SandboxError { detail } => Self::Failed(format!("the sandbox failed: {detail}")),
                 }
             }

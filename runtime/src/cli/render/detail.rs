@@ -2,7 +2,7 @@
 
 use longhaul_actors::session::{
     AgentMessage, AgentQuestion, AnswerEnd, ArtifactCreated, CheckpointCreated, CheckpointSkipped,
-    CommandRun, Completed, Failed, FileWasRead, FileWritten, Forked, JournalGap, ModelCompleted,
+    CommandRun, Completed, Failed, FileWasRead, FileWritten, Forked, Isolation, JournalGap, ModelCompleted,
     ModelStarted, PauseRequested, Paused, Resumed, RuntimeCrashed, RuntimeRestarted, SandboxReady,
     SandboxReleased, SandboxSetupFailed, SandboxStarting, SendMode, SessionStarted, StopRequested,
     StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, ToolStarted, TurnCause,
@@ -176,6 +176,25 @@ fn of_step(record: &RecordView) -> Option<String> {
     }
 }
 
+/// `isolated (namespaces root user capabilities seccomp landlock:7 proc), network none`.
+fn isolation(it: &Isolation) -> String {
+    let layers = it.layers.iter().map(|layer| match it.landlock_abi {
+        Some(abi) if layer == "landlock" => format!("landlock:{abi}"),
+        _ => layer.clone(),
+    });
+    let layers = layers.collect::<Vec<_>>().join(" ");
+    let layers = if layers.is_empty() {
+        layers
+    } else {
+        format!(" ({layers})")
+    };
+    let network = it
+        .network
+        .as_ref()
+        .map_or(String::new(), |network| format!(", network {network}"));
+    format!("isolation {}{layers}{network}", it.mode)
+}
+
 fn of_runtime(record: &RecordView) -> Option<String> {
     let data = &record.stored.data;
     match record.type_name.as_str() {
@@ -183,9 +202,7 @@ fn of_runtime(record: &RecordView) -> Option<String> {
             0 | 1 => String::new(),
             generation => format!("number {generation}"),
         }),
-        "sandbox.ready" => say(data, |it: SandboxReady| {
-            format!("isolation {}", it.isolation.mode)
-        }),
+        "sandbox.ready" => say(data, |it: SandboxReady| isolation(&it.isolation)),
         "sandbox.setup_failed" => say(data, |it: SandboxSetupFailed| colon(&it.code, &it.detail)),
         "sandbox.released" => say(data, |it: SandboxReleased| {
             let freed = format!("freed {}", size(it.freed_bytes));
@@ -242,6 +259,7 @@ fn verdict(verdict: &Verdict) -> String {
         Verdict::Canceled => "canceled".into(),
         Verdict::ExecFailed { detail } => format!("not started ({detail})"),
         Verdict::DiskFull => "disk full".into(),
+        Verdict::SandboxViolation => "killed for a forbidden system call".into(),
         Verdict::SandboxError { detail } => format!("sandbox failed ({detail})"),
     }
 }

@@ -80,7 +80,7 @@ impl Service {
         if let Files::Checkpoint(at) = files {
             let (from, to) = (self.folder(stream), self.folder(target));
             self.blocking(move |_| {
-                copy_workspace(&from, at, &to, (stream, target)).map_err(|error| {
+                copy_workspace(&from, at, &to).map_err(|error| {
                     let detail = format!("the files of the fork could not be made: {error}");
                     Problem::new(Code::StorageUnavailable, detail)
                 })

@@ -12,6 +12,8 @@ pub(super) struct History {
     states: Vec<Option<u32>>,
     /// Step of the act under way.
     open: Option<u64>,
+    /// Services that go on beside the steps, and may write at any time.
+    services: BTreeSet<u64>,
     state: u32,
     made: bool,
 }
@@ -26,12 +28,19 @@ impl History {
             }
             Body::ToolStarted(started) if may_change_files(&started.tool) => {
                 // It begins once this record is on disk, so that the files are still what they were.
-                self.states.push(Some(self.state));
+                self.states.push(self.services.is_empty().then_some(self.state));
                 self.open = Some(started.step);
                 return;
             }
             // Its workspace is made anew where it is now.
             Body::Adopted(_) => self.state += 1,
+            Body::ServiceStarted(started) => {
+                self.services.insert(started.step);
+            }
+            Body::ServiceEnded(ended) => {
+                self.services.remove(&ended.step);
+                self.state += 1;
+            }
             body => {
                 if self.open.is_some() && self.open == ended(body) {
                     self.open = None;
@@ -39,7 +48,11 @@ impl History {
                 }
             }
         }
-        self.states.push(self.open.is_none().then_some(self.state));
+        self.states.push(self.is_still().then_some(self.state));
+    }
+
+    fn is_still(&self) -> bool {
+        self.open.is_none() && self.services.is_empty()
     }
 
     /// Which state the files are in after this record.
@@ -55,7 +68,7 @@ impl History {
 
     /// Which state the files are in now; none while an act may be changing them, whatever the last record says of before.
     pub(super) fn present(&self) -> Option<u32> {
-        self.open.is_none().then(|| self.at(self.head())).flatten()
+        self.is_still().then(|| self.at(self.head())).flatten()
     }
 
     /// The checkpoint that holds the files after this record, of those there are.
@@ -113,7 +126,7 @@ pub(super) fn nearest(ranges: &[(u64, u64)], seq: Seq) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use longhaul_actors::session::{
-        Actor, FileWasRead, Isolation, RecoveryClass, SandboxReady, ToolCompleted, ToolStarted,
+        Actor, FileWasRead, RecoveryClass, SandboxReady, ToolCompleted, ToolStarted,
     };
 
     use super::*;
@@ -133,10 +146,10 @@ mod tests {
     }
 
     fn ready() -> Body {
-        let isolation = Isolation {
-            mode: "process".into(),
-        };
-        SandboxReady { isolation }.into()
+        let ready = serde_json::json!({ "isolation": { "mode": "process" } });
+        serde_json::from_value::<SandboxReady>(ready)
+            .expect("the rest has defaults")
+            .into()
     }
 
     fn begins(step: u64, tool: &str) -> Body {
@@ -147,6 +160,7 @@ mod tests {
             digest: String::new(),
             class: RecoveryClass::Once,
             limit_ms: 1,
+            hold: None,
         }
         .into()
     }
