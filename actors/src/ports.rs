@@ -9,7 +9,7 @@ use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
 use crate::account;
 use crate::entity::DecodeError;
 use crate::session::{
-    Answer, Around, BrainSpec, Candidate, Event, Isolation, Script, ServiceEnd, Setting, ToolCall,
+    Answer, Around, BrainSpec, Candidate, Event, Isolation, Resources, Script, ServiceEnd, Setting, ToolCall,
     ToolOutcome, WorkspaceSpec, call_digest,
 };
 
@@ -202,6 +202,8 @@ pub struct Act {
     pub call: ToolCall,
     /// Active milliseconds it may take at most.
     pub limit_ms: u64,
+    /// What it may use.
+    pub resources: Resources,
     /// What stands around it.
     pub around: Around,
     /// Whether this step may have been begun before a crash: look at the evidence first.

@@ -95,7 +95,7 @@ pub mod files;
 #[doc(hidden)]
 pub mod sabotage;
 
-pub use backup::{BackupReport, backup};
+pub use backup::{BackupReport, backup, backup_on};
 pub use blobs::{BlobError, BlobId, BlobRef, Blobs};
 pub use codec::Flaw;
 pub use damage::{Damage, Lost};

@@ -35,6 +35,9 @@ mod folds;
 #[cfg(feature = "server")]
 pub mod http;
 mod janitor;
+mod limiting;
+#[cfg(feature = "server")]
+mod lineage;
 mod runtime;
 pub mod sandbox;
 mod service;
@@ -42,6 +45,7 @@ mod shim;
 mod world;
 
 pub use control::{Answer, Control};
+pub use limiting::{LimitOptions, LimitsMode};
 pub use longhaul_actors as actors;
 pub use longhaul_journal as journal;
 pub use runtime::{Mode, Options, Runtime};

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{AllowAll, Brain, Clock, EndlessSlots, FreeOfCharge, Hands};
+use longhaul_actors::ports::{Brain, Clock, EndlessSlots, FreeOfCharge, Hands};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
@@ -21,11 +22,15 @@ use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
 use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
 use crate::folds::Folds;
-use crate::janitor;
+use crate::janitor::{self, Releases};
+use crate::limiting::{LimitOptions, Limiting};
 use crate::sandbox::{SandboxOptions, Sandboxing};
 use crate::service::Service;
 use crate::shim::find_shim;
-use crate::world::LocalHands;
+use crate::world::{LocalHands, PolicyGate, load_policy};
+
+/// How long the folders of a session that has ended stay, unless told otherwise.
+const A_WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Which sessions a runtime works for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,13 +54,20 @@ pub struct Options {
     pub shim: Option<PathBuf>,
     /// Bounds of sessions that bring none of their own.
     pub limits: Limits,
+    /// How commands are held to what they may use.
+    pub limiting: LimitOptions,
     /// How commands are walled in: isolated, unless told otherwise.
     pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
     pub until_done_ms: Option<u64>,
+    /// How long after the end of a session its folders stay: a week when absent, for ever when it is [`Duration::MAX`]. They
+    /// go then as far as what is in them is kept elsewhere; only a runtime that serves, and `gc`, remove them.
+    pub keep_workspaces: Option<Duration>,
     /// Keep no files at the end of a turn; a session can then be forked only from where somebody asked for a checkpoint, or
     /// from where it is.
     pub no_checkpoints: bool,
+    /// The policy file by which acts are judged: `policy.toml` of the data directory when absent.
+    pub policy: Option<PathBuf>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
 }
@@ -86,7 +98,9 @@ struct Parts {
     clock: Arc<dyn Clock>,
     system: System,
     sessions: Registry<Session>,
-    janitor: JoinHandle<()>,
+    janitors: Vec<JoinHandle<()>>,
+    #[cfg(test)]
+    releases: Releases,
     /// Closes the registries of entities that the embedder brought.
     guests: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
@@ -95,30 +109,40 @@ impl Runtime {
     /// Opens the data directory, making it if it is not there, and begins to work.
     ///
     /// # Errors
-    /// `data_dir_in_use` (who holds it), `newer_format` (both versions), `shim_not_found`, `storage_unavailable`.
+    /// `data_dir_in_use` (who holds it), `newer_format` (both versions), `shim_not_found`, `storage_unavailable`;
+    /// `invalid_request` when the policy has an error (file and line).
     pub async fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, Problem> {
         let directory = std::path::absolute(directory.as_ref())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let shim = find_shim(options.shim.as_deref())?;
+        let limiting = Arc::new(Limiting::new(options.limiting));
         let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
+        // A runtime that does no work judges nothing, and is not to be kept from answering by an error in a policy.
+        let policy = match options.mode {
+            Mode::Dormant => None,
+            Mode::Serve | Mode::Only(_) => Some(load_policy(&directory, options.policy.as_deref())?),
+        };
         let socket = options.socket.as_ref().map(|path| path.display().to_string());
         let journal = Arc::new(open_journal(directory.clone(), socket).await?);
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(
+        let hands = LocalHands::new(
             directory.clone(),
             shim,
             Arc::clone(&shared),
             Arc::clone(&sandbox),
-        ));
-        let world: Arc<dyn World<Session>> = match options.mode {
-            Mode::Dormant => Arc::new(AtRest(Arc::clone(&hands))),
-            Mode::Serve | Mode::Only(_) => Arc::new(SessionWorld {
+            Arc::clone(&limiting),
+        );
+        let looks = hands.looks.clone();
+        let hands: Arc<dyn Hands> = Arc::new(hands);
+        let world: Arc<dyn World<Session>> = match policy {
+            None => Arc::new(AtRest(Arc::clone(&hands))),
+            Some(policy) => Arc::new(SessionWorld {
                 journal: Arc::clone(&shared),
                 brain: Arc::clone(&brains) as Arc<dyn Brain>,
                 hands: Arc::clone(&hands),
-                gate: Arc::new(AllowAll),
+                gate: Arc::new(PolicyGate::new(directory.clone(), policy)),
                 credit: Arc::new(FreeOfCharge),
                 slots: Arc::new(EndlessSlots),
                 clock: Arc::clone(&clock),
@@ -145,16 +169,38 @@ impl Runtime {
             brains as Arc<dyn Brain>,
             Arc::clone(&hands),
         ));
+        let folds = Arc::new(Folds::new(snapshots));
+        let keep = options.keep_workspaces.unwrap_or(A_WEEK);
+        let releases = Releases {
+            data: directory.clone(),
+            journal: Arc::clone(&shared),
+            folds: Arc::clone(&folds),
+            sessions: sessions.clone(),
+            hands: Arc::clone(&hands),
+            looks,
+            clock: Arc::clone(&clock),
+            keep_ms: (keep < Duration::MAX).then(|| u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)),
+        };
+        let mut janitors = vec![janitor];
+        if options.mode == Mode::Serve {
+            janitors.push(tokio::spawn(releases.clone().go_on()));
+        }
+        #[cfg(test)]
+        let releases_for_tests = releases.clone();
         let control = Arc::new(Service {
+            releases,
             journal: shared,
+            local: Arc::clone(&journal),
+            is_alone: options.mode == Mode::Dormant,
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,
             hands,
             checkpoints: !options.no_checkpoints,
             sandbox,
+            limiting,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
-            folds: Arc::new(Folds::new(snapshots)),
+            folds,
             clock: Arc::clone(&clock),
             runtime: tokio::runtime::Handle::current(),
         });
@@ -166,7 +212,9 @@ impl Runtime {
             clock,
             system,
             sessions,
-            janitor,
+            janitors,
+            #[cfg(test)]
+            releases: releases_for_tests,
             guests: Mutex::default(),
         };
         Ok(Self {
@@ -229,6 +277,11 @@ impl Runtime {
         self.parts.sessions.live()
     }
 
+    #[cfg(test)]
+    pub(crate) fn releases(&self) -> Releases {
+        self.parts.releases.clone()
+    }
+
     /// Writes down that it stops in good order, waits for what is being written, and lets go of the directory. Commands
     /// that still run go on without it, and are found again.
     pub async fn close(self) {
@@ -236,7 +289,7 @@ impl Runtime {
         futures_util::future::join_all(guests).await;
         self.parts.sessions.close().await;
         self.parts.system.close().await;
-        self.parts.janitor.abort();
+        self.parts.janitors.iter().for_each(JoinHandle::abort);
         let journal = Arc::clone(&self.parts.journal);
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         if let Err(error) = closed {

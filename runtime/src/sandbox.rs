@@ -189,6 +189,7 @@ pub(crate) fn shown(report: &IsolationReport) -> Isolation {
         layers: report.layers.iter().map(|layer| layer_name(*layer)).collect(),
         landlock_abi: Some(report.landlock_abi),
         network: Some("none".into()),
+        limits: None,
     }
 }
 

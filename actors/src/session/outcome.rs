@@ -547,7 +547,12 @@ pub(super) fn alarm(mut draft: Draft) -> Decision<Event, Reply> {
             let since = draft.state.phase_since;
             restarted(&mut draft, since);
         }
-        Phase::AwaitingApproval | Phase::Paused { .. } => approval::expire(&mut draft),
+        Phase::AwaitingApproval | Phase::Paused { .. } => {
+            if service::due(&draft.state).is_some_and(|due| now_ms >= due) {
+                service::settle_before(&mut draft, ServiceCause::Idle);
+            }
+            approval::expire(&mut draft);
+        }
         _ => {}
     }
     granted(draft)

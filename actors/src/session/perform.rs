@@ -94,6 +94,7 @@ impl World<Session> for SessionWorld {
                 step,
                 call,
                 limit_ms,
+                resources,
                 around,
                 next,
             } => {
@@ -102,6 +103,7 @@ impl World<Session> for SessionWorld {
                     step,
                     call,
                     limit_ms,
+                    resources,
                     around,
                     recovered: context.recovered,
                 };

@@ -286,7 +286,11 @@ pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
 pub(super) fn due(state: &State) -> Option<u64> {
     let waits = state.services.iter().any(|service| service.ending.is_none());
     let at = state.phase_since_ms.saturating_add(state.limits().idle_ms);
-    (waits && matches!(state.phase, Phase::Idle | Phase::AwaitingInput)).then_some(at)
+    let idles = matches!(
+        state.phase,
+        Phase::Idle | Phase::AwaitingInput | Phase::AwaitingApproval
+    );
+    (waits && idles).then_some(at)
 }
 
 // ---- deciding ----

@@ -47,7 +47,10 @@ pub(super) fn due(state: &State) -> Option<u64> {
         Phase::Idle if checkpoint::owed(state).is_some() => None,
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
-        Phase::AwaitingApproval | Phase::Paused { .. } => approval::due(state),
+        Phase::AwaitingApproval | Phase::Paused { .. } => {
+            let ends = [service::due(state), approval::due(state)];
+            ends.into_iter().flatten().min()
+        }
         _ => None,
     }
 }
@@ -166,6 +169,7 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
                 step,
                 call,
                 limit_ms: *limit_ms,
+                resources: state.limits().resources,
                 around,
                 next: next.map(Box::new),
             };

@@ -450,6 +450,7 @@ pub(crate) fn exited_after(active_ms: u64, said: &str) -> ToolOutcome {
         stderr: Output::default(),
         active_ms,
         isolation: "process".into(),
+        used: None,
     })
 }
 

@@ -146,6 +146,7 @@ impl FileError {
             Self::OldTextNotUnique { .. } => "old_text_not_unique",
             Self::Changed { .. } => "file_changed",
             Self::NoOpenat2 => "openat2_unavailable",
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => "disk_full",
             Self::Io { .. } => "file_io",
         }
     }

@@ -25,6 +25,7 @@ use crate::isolate::{self, Doorkeeper, Ended};
 use crate::launcher::{self, Started};
 use crate::limits::{DiskLimit, Group, Usage};
 use crate::procs;
+use crate::sabotage;
 use crate::spec::{Claim, ExitRecord, PROTOCOL, Spec, StreamRecord, Verdict};
 use crate::sys::{self, Children, Fork};
 
@@ -471,9 +472,11 @@ impl<'a> Watch<'a> {
         match ended {
             Ended::Exited(code) => Verdict::Exited { code },
             Ended::Signaled(libc::SIGSYS) if self.told.is_some() => Verdict::SandboxViolation,
-            Ended::Signaled(libc::SIGKILL) if usage.oom_kills > 0 => Verdict::OomKilled {
-                limit_bytes: limits.memory_bytes,
-            },
+            Ended::Signaled(libc::SIGKILL) if usage.oom_kills > 0 && !sabotage::is_on("overlook-the-oom") => {
+                Verdict::OomKilled {
+                    limit_bytes: limits.memory_bytes,
+                }
+            }
             Ended::Signaled(libc::SIGXFSZ) if limits.disk_bytes > 0 => Verdict::DiskFull {
                 limit: DiskLimit::FileSize,
             },

@@ -1,6 +1,6 @@
 //! Sessions as they are shown, and the requests that act on them.
 
-use longhaul_actors::session::{Limits, Mode, SendMode, Usage, WorkspaceSpec};
+use longhaul_actors::session::{Limits, Mode, ResourcesWish, SendMode, Usage, WorkspaceSpec};
 use longhaul_journal::StreamId;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,9 @@ pub struct Start {
     // Left out where it is absent: the fingerprint of a request must not change with the version that takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
+    /// What one of its commands may use; what is absent is as in `limits`, or as configured.
+    #[serde(skip_serializing_if = "ResourcesWish::is_empty")]
+    pub resources: ResourcesWish,
     /// Opaque JSON text of at most 16 KB, returned byte-equal.
     pub metadata: Option<String>,
 }
@@ -198,6 +201,9 @@ pub struct SessionView {
     /// The step under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepView>,
+    /// What waits for a human's decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<WaitingView>,
     /// Messages that no turn has taken.
     pub unread: usize,
     /// Whether it can only be read.
@@ -225,6 +231,19 @@ pub struct SessionView {
     /// Opaque JSON text it was started with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+}
+
+/// A request for approval that waits for a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingView {
+    /// Its id.
+    pub id: String,
+    /// The record that asks.
+    pub seq: u64,
+    /// When it counts as denied if nobody decides, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
 }
 
 /// A step under way.

@@ -225,6 +225,7 @@ pub(crate) fn command(verdict: Verdict, stdout: &str) -> impl FnOnce(u64) -> Bod
         stderr: output(""),
         active_ms: 1,
         isolation: "process".into(),
+        used: None,
     };
     |step| CommandRun { step, execution }.into()
 }

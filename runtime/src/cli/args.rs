@@ -9,6 +9,7 @@ use longhaul_actors::session::{Sandbox, SendMode};
 use longhaul_journal::Level;
 
 use super::demo;
+use super::limits::{LimitingArgs, ResourceArgs};
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::sandbox::{ProcMount, SandboxOptions};
@@ -28,6 +29,17 @@ pub(super) struct Cli {
         help_heading = EVERYWHERE
     )]
     pub(super) data: Option<PathBuf>,
+
+    /// The policy file by which acts are judged here [default: policy.toml in the data directory, if it is there]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LONGHAUL_POLICY",
+        hide_env_values = true,
+        global = true,
+        help_heading = EVERYWHERE
+    )]
+    pub(super) policy: Option<PathBuf>,
 
     /// One JSON object per line instead of text, problems too
     #[arg(long, global = true, help_heading = EVERYWHERE)]
@@ -50,9 +62,10 @@ Exit codes:
   3  not authorised         8  damaged journal
   4  conflict             130  interrupted
 
-Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), LONGHAUL_URL (where runUrl begins, \
-default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, default 24), LONGHAUL_SANDBOX (as \
---sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), NO_COLOR.";
+Environment: LONGHAUL_DATA (data directory), LONGHAUL_POLICY (policy file), LONGHAUL_LOG (log filter, default warn), \
+LONGHAUL_URL (where runUrl begins, default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, \
+default 24), LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
+NO_COLOR.";
 
 const AFTER_RUN: &str = "\
 Examples:
@@ -80,6 +93,11 @@ the seqs that can be forked are named.
 Examples:
   longhaul fork ID --at 17
   longhaul fork ID --at 17 --say \"do it without the new dependency\"; longhaul attach NEW";
+
+const AFTER_APPROVALS: &str = "\
+An approval covers exactly the act that is shown, once: its arguments, folder, environment, standard input, and what stands \
+in the scripts it runs. Where any of that changes, it is asked for again. Every decision needs grounds, which are kept. \
+A process that acts for an agent cannot decide (self_approval).";
 
 const AFTER_ADOPT: &str = "\
 Adopt a session only where it is to live from now on: nobody can see from here whether another copy still runs. What was \
@@ -129,6 +147,9 @@ pub(super) enum Verb {
     Fork(Fork),
     /// Keep the files of a session as they are, to fork it from here later
     Checkpoint(Which),
+    /// Decide what agents may do that is not theirs to decide
+    #[command(after_help = AFTER_APPROVALS)]
+    Approvals(Approvals),
     /// Write a session to one file, for another place
     Export(Export),
     /// Take in a session from a file; it is only read here until it is adopted
@@ -141,9 +162,9 @@ pub(super) enum Verb {
     Backup(Backup),
     /// Show what takes room
     Du(Du),
-    /// Remove the files of a session that has ended; its log stays
+    /// Remove the files of a session that has ended, or the session itself
     Rm(Rm),
-    /// Remove what no record names any more
+    /// Free what no record names any more, and the logs of removed sessions
     Gc(Gc),
     /// Compute the state of a session from its log
     Replay(Replay),
@@ -197,6 +218,10 @@ pub(super) struct Run {
     pub(super) shown: Shown,
     #[command(flatten)]
     pub(super) walls: WallArgs,
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -223,6 +248,8 @@ pub(super) struct Attach {
     pub(super) shown: Shown,
     #[command(flatten)]
     pub(super) walls: WallArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -254,6 +281,18 @@ enum LevelArg {
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
+    /// How long the folders of a session stay after its end, in days, or `forever` [default: 7]
+    #[arg(
+        long,
+        value_name = "DAYS",
+        env = "LONGHAUL_KEEP_WORKSPACES",
+        hide_env_values = true
+    )]
+    pub(super) keep_workspaces: Option<String>,
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
     #[command(flatten)]
     pub(super) walls: WallArgs,
     /// Let sessions that ask for it run commands without walls
@@ -312,6 +351,8 @@ pub(super) enum ProcArg {
 pub(super) enum RequireArg {
     /// The kernel's own rules about files (Linux 5.13)
     Landlock,
+    /// A control group for each command; the same as --limits=cgroup
+    Cgroup,
 }
 
 impl WallArgs {
@@ -321,6 +362,11 @@ impl WallArgs {
             SandboxArg::Isolated => Sandbox::Isolated,
             SandboxArg::Process => Sandbox::Process,
         })
+    }
+
+    /// Whether commands must have control groups.
+    pub(super) fn requires_cgroup(&self) -> bool {
+        self.require.contains(&RequireArg::Cgroup)
     }
 
     /// How a runtime that is opened with these words walls commands in.
@@ -351,6 +397,55 @@ pub(super) struct Ls {
 pub(super) struct Which {
     /// Which session
     pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approvals {
+    #[command(subcommand)]
+    pub(super) verb: ApprovalsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ApprovalsVerb {
+    /// List what waits for a decision
+    Ls(ListApprovals),
+    /// Show one request: the whole act, and why it asks
+    Show(WhichApproval),
+    /// Let the act be done, once
+    Approve(Approve),
+    /// Refuse the act; the agent is told why, and goes on
+    Deny(Deny),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListApprovals {
+    /// Every request of this session, decided or not
+    #[arg(long, value_name = "ID")]
+    pub(super) session: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WhichApproval {
+    /// Which request
+    pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approve {
+    /// Which request, by its whole id
+    pub(super) id: String,
+    /// On what grounds, at most 4 KiB
+    #[arg(long, value_name = "TEXT")]
+    pub(super) evidence: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Deny {
+    /// Which request, by its whole id
+    pub(super) id: String,
+    /// Why, at most 4 KiB; the agent is told
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: String,
 }
 
 #[derive(Debug, Args)]
@@ -463,6 +558,9 @@ pub(super) struct Du {
 pub(super) struct Rm {
     /// Which session
     pub(super) id: String,
+    /// Remove its log as well: the session is gone, and its id is never given again
+    #[arg(long)]
+    pub(super) log: bool,
     /// Do not ask
     #[arg(long, short)]
     pub(super) yes: bool,
@@ -473,6 +571,9 @@ pub(super) struct Gc {
     /// Keep what is younger than this, named or not
     #[arg(long, value_name = "HOURS", default_value_t = 24)]
     pub(super) grace_hours: u64,
+    /// Write segments anew in which at least this share belongs to removed sessions
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(super) at_least_percent: u8,
 }
 
 #[derive(Debug, Args)]

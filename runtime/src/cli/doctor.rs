@@ -85,6 +85,7 @@ pub(super) async fn doctor(args: Doctor, place: &Place, ui: &Ui) -> Outcome {
         pidfd_works(),
     ]);
     findings.push(isolation(&args.walls.options()));
+    findings.push(limits());
     for finding in &findings {
         if ui.is_json() {
             ui.object(finding)?;
@@ -101,6 +102,27 @@ pub(super) async fn doctor(args: Doctor, place: &Place, ui: &Ui) -> Outcome {
         }
     }
     Ok(exit_code(&findings))
+}
+
+/// Who holds commands to what they may use.
+fn limits() -> Finding {
+    match longhaul_hands::probe_groups() {
+        Ok(groups) => {
+            let cpu = if groups.bounds_cpu() {
+                ", processor time"
+            } else {
+                ""
+            };
+            let by = groups.by().as_str();
+            let detail = format!("{by}: a control group bounds memory, processes{cpu} of each command");
+            Finding::new("limits", Status::Ok, detail)
+        }
+        Err(lacks) => {
+            let detail =
+                format!("rlimit: each process is bounded by itself, and nobody bounds the sum; {lacks}");
+            Finding::new("limits", Status::Note, detail)
+        }
+    }
 }
 
 fn exit_code(findings: &[Finding]) -> u8 {

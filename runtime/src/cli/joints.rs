@@ -74,6 +74,9 @@ pub(super) fn keyed(key: &str) -> StreamId {
     crate::service::keyed(key)
 }
 
+/// The one request for approval that begins so.
+pub(super) use crate::service::{meant, no_such};
+
 /// A session as it is shown, from its fold.
 pub(super) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView {
     crate::service::view(data, stream, state)

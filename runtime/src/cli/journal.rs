@@ -272,6 +272,9 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
             repaired.resumes_after
         ));
     }
+    if report.removed > 0 {
+        lines.push(format!("{} removed", report.removed));
+    }
     for lost in &report.lost {
         lines.push(format!("damaged bytes that belong to no stream: {lost:?}"));
     }
@@ -328,7 +331,7 @@ fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value
     });
     json!({
         "ok": report.is_sound(), "streams": report.streams, "frames": report.frames, "records": report.records,
-        "damaged": damaged, "repaired": repaired, "lost": report.lost.len(), "unconfirmedFrames": report.unconfirmed_frames,
+        "damaged": damaged, "repaired": repaired, "removed": report.removed, "lost": report.lost.len(), "unconfirmedFrames": report.unconfirmed_frames,
         "tornBytes": report.torn_bytes, "heads": heads, "expected": expected,
     })
 }

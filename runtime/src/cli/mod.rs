@@ -14,6 +14,7 @@ mod reach;
 mod render;
 mod ui;
 
+mod approvals;
 mod attend;
 mod completions;
 mod demo;
@@ -21,6 +22,7 @@ mod doctor;
 mod fold;
 mod guests;
 mod journal;
+mod limits;
 mod moving;
 mod patch;
 mod replay;
@@ -34,6 +36,8 @@ mod tail;
 mod wishes;
 
 use std::process::ExitCode;
+
+use longhaul_actors::session::ResourcesWish;
 
 use crate::api::{Code, Problem};
 use crate::sandbox::SandboxOptions;
@@ -84,7 +88,21 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
     if let Verb::Completions(args) = cli.verb {
         return completions::completions(args, ui);
     }
-    let mut place = Place::find(cli.data)?;
+    let mut place = Place::find(cli.data, cli.policy)?;
+    match &cli.verb {
+        Verb::Run(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
+        Verb::Autonomous(args) => match &args.verb {
+            AutonomousVerb::Run(args) => {
+                place.hold(args.limiting.options(&args.walls), ResourcesWish::default())
+            }
+        },
+        Verb::Attach(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
+        Verb::Serve(args) => {
+            place.keep_workspaces(args.keep_workspaces.clone());
+            place.hold(args.limiting.options(&args.walls), args.resources.wish());
+        }
+        _ => {}
+    }
     place.wall_in(match &cli.verb {
         Verb::Run(args) => args.walls.options(),
         Verb::Autonomous(args) => match &args.verb {
@@ -116,6 +134,7 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Archive(args) => wishes::archive(args, &place, ui).await,
         Verb::Fork(args) => wishes::fork(args, &place, ui).await,
         Verb::Checkpoint(args) => wishes::checkpoint(args, &place, ui).await,
+        Verb::Approvals(approvals) => approvals::approvals(approvals.verb, &place, ui).await,
         Verb::Du(args) => room::du(&args, &place, ui),
         Verb::Rm(args) => room::rm(args, &place, ui).await,
         Verb::Gc(args) => room::gc(args, &place, ui).await,

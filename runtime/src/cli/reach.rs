@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longhaul_actors::session::Sandbox;
+use longhaul_actors::session::{ResourcesWish, Sandbox};
 use longhaul_journal::StreamId;
 
 use super::joints;
@@ -13,6 +13,7 @@ use super::shelf::Shelf;
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
+use crate::limiting::{LimitOptions, Limiting};
 use crate::sandbox::{self, SandboxOptions};
 use crate::{Control, Mode, Runtime};
 
@@ -20,12 +21,16 @@ use crate::{Control, Mode, Runtime};
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     data: PathBuf,
+    limiting: LimitOptions,
+    resources: ResourcesWish,
     sandbox: SandboxOptions,
+    policy: Option<PathBuf>,
+    keep_workspaces: Option<String>,
 }
 
 impl Place {
     /// The one that was named (by flag or by `LONGHAUL_DATA`), else the one of this user.
-    pub(super) fn find(named: Option<PathBuf>) -> Result<Self, Problem> {
+    pub(super) fn find(named: Option<PathBuf>, policy: Option<PathBuf>) -> Result<Self, Problem> {
         let data = named
             .or_else(|| of_user(|name| std::env::var_os(name)))
             .ok_or_else(|| {
@@ -40,8 +45,22 @@ impl Place {
         })?;
         Ok(Self {
             data,
+            limiting: LimitOptions::default(),
+            resources: ResourcesWish::default(),
+            policy,
+            keep_workspaces: None,
             sandbox: SandboxOptions::default(),
         })
+    }
+
+    /// How a runtime of our own holds commands to what they may use, and what that is for sessions that do not say.
+    pub(super) fn hold(&mut self, limiting: LimitOptions, resources: ResourcesWish) {
+        (self.limiting, self.resources) = (limiting, resources);
+    }
+
+    /// How long a runtime of our own keeps the folders of sessions that have ended.
+    pub(super) fn keep_workspaces(&mut self, days: Option<String>) {
+        self.keep_workspaces = days;
     }
 
     /// How a runtime of our own walls in the commands it runs.
@@ -49,11 +68,12 @@ impl Place {
         self.sandbox = sandbox;
     }
 
-    /// Whether this machine can wall commands in as they are to be.
+    /// Whether this machine can wall commands in and hold them to their limits as they are to be.
     ///
     /// # Errors
     /// `sandbox_unavailable`: what is missing, and the ways on.
     pub(super) fn check_the_walls(&self) -> Result<(), Problem> {
+        Limiting::new(self.limiting.clone()).agree(self.sandbox.default)?;
         if self.sandbox.default == Sandbox::Process {
             return Ok(());
         }
@@ -125,8 +145,11 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        let mut options = settings::options(mode)?;
+        let mut options = settings::options(mode, self.keep_workspaces.as_deref())?;
         options.sandbox = self.sandbox.clone();
+        options.limiting = self.limiting.clone();
+        options.limits.resources = self.resources.over(options.limits.resources);
+        options.policy.clone_from(&self.policy);
         // A dormant runtime is gone in a moment and answers nobody.
         options.socket = (mode != Mode::Dormant)
             .then(|| joints::socket_of(&self.data))

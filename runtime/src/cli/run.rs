@@ -106,6 +106,7 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
         idempotency_key: args.key.is_none().then(|| uuid::Uuid::now_v7().to_string()),
         key: args.key,
         workspace: workspace(args.in_place, args.walls.wish(), here),
+        resources: args.resources.wish(),
         ..Start::default()
     })
 }

@@ -4,10 +4,12 @@
 //! actor, and each is on disk before it is answered.
 
 mod address;
+mod approvals;
 mod fork;
 mod mend;
 mod problems;
 mod records;
+mod room;
 mod view;
 
 use std::path::PathBuf;
@@ -21,22 +23,28 @@ use longhaul_actors::session::{
     Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
 };
 use longhaul_actors::{RecoverError, Registry};
-use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
+use longhaul_journal::{BlobError, BlobId, Journal, LocalJournal, REMOVED, Seq, StreamId};
 
 use crate::api::{
-    self, Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
+    self, Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected, Decide,
+    EventsPage, EventsQuery, Imported, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
     RunDuration, Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
 use crate::folds::Folds;
+use crate::janitor::Releases;
+use crate::limiting::Limiting;
 use crate::sandbox::Sandboxing;
 
 pub(crate) use self::address::address;
 pub(crate) use self::address::keyed;
 use self::address::resolve;
+#[cfg(feature = "cli")]
+pub(crate) use self::approvals::{meant, no_such};
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
+pub(crate) use self::room::bytes_below;
 pub(crate) use self::view::view;
 use self::view::{quarantined, shown};
 
@@ -51,14 +59,20 @@ const LIST_MOST: usize = 100;
 /// Answers in process.
 pub(crate) struct Service {
     pub(crate) journal: Arc<dyn Journal>,
+    /// The same: for what concerns the directory as a whole.
+    pub(crate) local: Arc<LocalJournal>,
+    /// Whether nobody but the caller can be writing meanwhile.
+    pub(crate) is_alone: bool,
     pub(crate) sessions: Registry<Session>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
     pub(crate) sandbox: Arc<Sandboxing>,
+    pub(crate) limiting: Arc<Limiting>,
     /// Active milliseconds of a run that goes on until it is done.
     pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
     pub(crate) hands: Arc<dyn Hands>,
+    pub(crate) releases: Releases,
     /// Whether files are kept at the end of each turn.
     pub(crate) checkpoints: bool,
     pub(crate) clock: Arc<dyn Clock>,
@@ -105,6 +119,11 @@ impl Service {
     async fn begin(&self, request: Start) -> Result<Started, Problem> {
         let start = self.checked(request.clone()).await?;
         let stream = address(&request);
+        self.blocking(move |journal| match journal.head(stream).map_err(read_problem)? {
+            Some(head) if head.kind == REMOVED => Err(address::removed(stream)),
+            _ => Ok(()),
+        })
+        .await?;
         let command = Command::Start(Box::new(start));
         let Reply { repeated, .. } = self.sessions.send(stream, command).await.map_err(send_problem)?;
         let folded = self.folded(stream).await?;
@@ -129,9 +148,20 @@ impl Service {
             return Err(brains::no_brain());
         };
         let (walls, wish) = (Arc::clone(&self.sandbox), request.workspace.sandbox);
+        let limiting = Arc::clone(&self.limiting);
         let (sandbox, brain) = self
-            .blocking(move |journal| Ok((walls.agree(wish)?, brains::pin(&brain, journal.blobs())?)))
+            .blocking(move |journal| {
+                let sandbox = walls.agree(wish)?;
+                limiting.agree(sandbox)?;
+                Ok((sandbox, brains::pin(&brain, journal.blobs())?))
+            })
             .await?;
+        let reading = longhaul_policy::goal::read(&request.goal);
+        let forbidden = reading
+            .forbidden
+            .iter()
+            .map(|category| category.name().to_owned())
+            .collect();
         Ok(longhaul_actors::session::Start {
             by: Actor::human(OWNER),
             key: request.key,
@@ -146,7 +176,7 @@ impl Service {
             network: Vec::new(),
             metadata: request.metadata,
             terms: None,
-            forbidden: Vec::new(),
+            forbidden,
             fingerprint,
         })
     }
@@ -154,6 +184,7 @@ impl Service {
     /// How the session ends, and its bounds: a duration makes it a bounded run of that much active time (B-RUN-1).
     fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
         let mut limits = request.limits.unwrap_or(self.limits);
+        limits.resources = request.resources.over(limits.resources);
         limits.checkpoints |= self.checkpoints;
         let Some(word) = &request.duration else {
             return Ok((request.mode, limits));
@@ -332,6 +363,30 @@ impl Control for Service {
 
     fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
         self.take_on(id).boxed()
+    }
+
+    fn approvals(&self, query: ApprovalsQuery) -> Answer<'_, ApprovalsPage> {
+        self.requests(query).boxed()
+    }
+
+    fn approval<'a>(&'a self, id: &'a str) -> Answer<'a, ApprovalView> {
+        self.request(id).boxed()
+    }
+
+    fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
+        self.decided(id, request).boxed()
+    }
+
+    fn remove<'a>(&'a self, id: &'a str, request: Remove) -> Answer<'a, Removed> {
+        self.let_go(id, request).boxed()
+    }
+
+    fn collect(&self, request: Collect) -> Answer<'_, Collected> {
+        self.free(request).boxed()
+    }
+
+    fn import(&self, portable: Vec<u8>) -> Answer<'_, Imported> {
+        self.take_in(portable).boxed()
     }
 
     fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {

@@ -7,7 +7,7 @@ use longhaul_actors::{Quarantine, fold_to};
 use longhaul_journal::{Journal, Seq, StreamId};
 
 use super::OWNER;
-use crate::api::{ForkedFrom, SessionView, StepView, rfc3339, session_id};
+use crate::api::{ForkedFrom, SessionView, StepView, WaitingView, rfc3339, session_id};
 use crate::world::SessionFolder;
 
 /// A session as it is shown.
@@ -35,6 +35,7 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
             },
             seq: open.seq.0,
         }),
+        approval: waiting(state),
         unread: state.inbox.len(),
         archived: state.archived,
         isolation: state.isolation.clone(),
@@ -55,6 +56,15 @@ pub(crate) fn shown(data: &Path, journal: &dyn Journal, stream: StreamId, state:
         shown.state = "inert".into();
     }
     shown
+}
+
+fn waiting(state: &State) -> Option<WaitingView> {
+    let asked = state.approval.as_ref().filter(|asked| asked.answer.is_none())?;
+    Some(WaitingView {
+        id: asked.id.clone(),
+        seq: asked.seq.0,
+        expires_at: asked.expires_at_ms.map(rfc3339),
+    })
 }
 
 fn workspace(data: &Path, stream: StreamId) -> Option<String> {

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Act, Hands, Kept, Report, SetupError};
 use longhaul_actors::session::{
     Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read,
-    Sandbox, Tool, ToolOutcome, Verdict, WorkspaceSpec, Write,
+    Sandbox, Tool, ToolOutcome, Used, Verdict, WorkspaceSpec, Write,
 };
 use longhaul_hands as shim;
 use longhaul_journal::{Blobs, Journal, Seq, StreamId};
@@ -25,6 +25,7 @@ use super::gate::{Gates, Pass};
 use super::output::{Captured, keep};
 use super::workspace::{Prepared, failed, prepare};
 use super::{SessionFolder, durable};
+use crate::limiting::Limiting;
 use crate::sandbox::{Sandboxing, Walled};
 
 /// Largest file that is read for a brain or edited, bytes.
@@ -47,8 +48,9 @@ pub(crate) struct LocalHands {
     shim: PathBuf,
     journal: Arc<dyn Journal>,
     sandbox: Arc<Sandboxing>,
+    limiting: Arc<Limiting>,
     gates: Gates,
-    pub(super) looks: Looks,
+    pub(crate) looks: Looks,
 }
 
 impl LocalHands {
@@ -58,12 +60,14 @@ impl LocalHands {
         shim: PathBuf,
         journal: Arc<dyn Journal>,
         sandbox: Arc<Sandboxing>,
+        limiting: Arc<Limiting>,
     ) -> Self {
         Self {
             data,
             shim,
             journal,
             sandbox,
+            limiting,
             gates: Gates::default(),
             looks: Looks::default(),
         }
@@ -82,9 +86,10 @@ impl Hands for LocalHands {
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
         let folder = self.folder(session);
         let (journal, sandbox) = (Arc::clone(&self.journal), Arc::clone(&self.sandbox));
+        let limiting = Arc::clone(&self.limiting);
         async move {
             let prepared = blocking(move || {
-                let prepared = make_ready(&folder, &spec, &sandbox);
+                let prepared = make_ready(&folder, &spec, &sandbox, &limiting);
                 Ok(prepared.map_err(|error| with_report(error, &spec, journal.blobs())))
             });
             prepared
@@ -113,6 +118,7 @@ impl Hands for LocalHands {
                     stderr: Output::default(),
                     active_ms: 0,
                     isolation: hands.isolation_of(act.session),
+                    used: None,
                 }),
             }
         }
@@ -174,6 +180,7 @@ fn make_ready(
     folder: &SessionFolder,
     spec: &WorkspaceSpec,
     sandbox: &Sandboxing,
+    limiting: &Limiting,
 ) -> Result<Isolation, SetupError> {
     // What was made ready once stays as it is walled in.
     let before = Prepared::load(folder)?.map(|prepared| match prepared.sandbox {
@@ -185,8 +192,12 @@ fn make_ready(
     let agreed = sandbox
         .agree(wish)
         .map_err(|problem| failed(problem.code.name(), problem.detail))?;
+    let limits = limiting.ready(agreed)?;
     prepare(folder, spec, agreed)?;
-    Ok(isolation)
+    Ok(Isolation {
+        limits: Some(limits),
+        ..isolation
+    })
 }
 
 /// Keeps what is known of a failed set-up where it outlives the session. Without it the error stands for itself.
@@ -258,6 +269,7 @@ impl LocalHands {
             Tool::Exec(exec) => {
                 let mut spec = spec_of(&exec, act, &folder, &prepared);
                 spec.walls = self.walls(&prepared)?;
+                let spec = self.bounded(spec, act, &folder).await?;
                 let ended = self.run(act, pass, &folder, spec).await?;
                 self.execution(ended).await.map(ToolOutcome::Command)
             }
@@ -386,14 +398,21 @@ impl LocalHands {
         );
         spec.walls = self.walls(prepared)?;
         spec.wall_ms = Some(act.limit_ms);
+        let mut spec = self.bounded(spec, act, folder).await?;
         spec.head_bytes = ARTIFACT_LIMIT;
         spec.kill_bytes = ARTIFACT_LIMIT;
         let Ended { record, output } = self.run(act, pass, folder, spec).await?;
         let active_ms = record.wall_ms;
         if record.verdict != (shim::Verdict::Exited { code: 0 }) {
             let complaint = String::from_utf8_lossy(&output.stderr.head).trim().to_owned();
+            let code = match &record.verdict {
+                shim::Verdict::OomKilled { .. } => "oom_killed",
+                shim::Verdict::DiskFull { .. } => "disk_full",
+                shim::Verdict::OutputLimit { .. } => "output_limit",
+                _ => "patch_failed",
+            };
             return Err(refused(
-                "patch_failed",
+                code,
                 format!("git ended with {:?}: {complaint}", record.verdict),
             ));
         }
@@ -414,6 +433,22 @@ impl LocalHands {
         });
         kept.await
             .map_err(|error| refused("storage_unavailable", error))?
+    }
+
+    /// The command, held to what commands of its session may use.
+    async fn bounded(
+        &self,
+        mut spec: shim::Spec,
+        act: &Act,
+        folder: &SessionFolder,
+    ) -> Result<shim::Spec, Trouble> {
+        let in_place = spec.workspace != folder.workspace();
+        let (limiting, resources) = (Arc::clone(&self.limiting), act.resources);
+        let bounded = blocking(move || {
+            limiting.bound(&mut spec, &resources, in_place);
+            Ok(spec)
+        });
+        bounded.await.map_err(|error| refused("internal", error))
     }
 
     /// Sees a command through: starts it unless it was started before, waits for it, and collects what it left.
@@ -515,6 +550,7 @@ impl LocalHands {
                 }
                 .name()
                 .into(),
+                used: record.usage.map(used),
             })
         })
         .await
@@ -552,7 +588,11 @@ fn verdict(record: &shim::ExitRecord) -> Verdict {
     match &record.verdict {
         shim::Verdict::Exited { code } => Verdict::Exited { code: *code },
         shim::Verdict::Signaled { signal } => Verdict::Signaled { signal: *signal },
-        shim::Verdict::Timeout { .. } => Verdict::Timeout,
+        shim::Verdict::Timeout { idle, .. } => Verdict::Timeout { idle: *idle },
+        shim::Verdict::OomKilled { .. } => Verdict::OomKilled,
+        shim::Verdict::DiskFull { limit } => Verdict::DiskFull {
+            limit: limit.as_str().to_owned(),
+        },
         shim::Verdict::OutputLimit { .. } => Verdict::OutputLimit,
         shim::Verdict::Canceled => Verdict::Canceled,
         shim::Verdict::ExecFailed { message, .. } => Verdict::ExecFailed {
@@ -566,6 +606,16 @@ fn verdict(record: &shim::ExitRecord) -> Verdict {
         other => Verdict::SandboxError {
             detail: format!("this version does not know the verdict {other:?}"),
         },
+    }
+}
+
+fn used(usage: shim::Usage) -> Used {
+    Used {
+        by: usage.by.as_str().to_owned(),
+        cpu_ms: usage.cpu_ms,
+        mem_peak: usage.mem_peak,
+        oom_kills: usage.oom_kills,
+        pids_limit_hits: usage.pids_limit_hits,
     }
 }
 

@@ -2,17 +2,20 @@
 
 mod checkpoints;
 mod copy;
-mod durable;
+pub(crate) mod durable;
 mod files;
 mod folders;
 mod gate;
 mod hands;
 mod output;
 mod owner;
+mod policy;
 mod repository;
 mod workspace;
 
 pub(crate) use checkpoints::Checkpoints;
 pub(crate) use copy::copy_workspace;
+pub(crate) use files::Looks;
 pub(crate) use folders::SessionFolder;
 pub(crate) use hands::LocalHands;
+pub(crate) use policy::{PolicyGate, load as load_policy};

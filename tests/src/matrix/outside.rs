@@ -95,6 +95,7 @@ impl World {
                 stderr: Output::default(),
                 active_ms: 1,
                 isolation: "virtual".into(),
+                used: None,
             })
         });
     }

@@ -26,6 +26,8 @@ pub struct Story {
     pub artifacts: Vec<(String, String, String)>,
     /// Rests, and how they began.
     pub rests: Vec<String>,
+    /// What was asked of a human under which name, and what was said.
+    pub approvals: Vec<String>,
     /// The files outside.
     pub files: BTreeMap<String, String>,
 }
@@ -63,6 +65,14 @@ impl Story {
             }
             Body::PauseRequested(wish) => return self.rests.push(format!("asked, now: {}", wish.now)),
             Body::Paused(paused) => return self.rests.push(format!("{:?}", paused.reason)),
+            Body::ApprovalRequested(asked) => {
+                return self.approvals.push(format!("{} {}", asked.id, asked.action));
+            }
+            Body::ApprovalDecided(decided) => {
+                return self
+                    .approvals
+                    .push(format!("{} {:?}", decided.id, decided.decision));
+            }
             Body::Resumed(_) => return self.rests.push("resumed".into()),
             Body::ToolStarted(started) => return self.acts.push((started.brief.clone(), "open".into())),
             Body::CommandRun(run) => format!("{:?} {:?}", run.execution.verdict, run.execution.stdout.head),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Credits;
 use crate::session::money::Terms;
+use crate::session::resources::Resources;
 
 /// How a run ends: by its turns, or only by the brain, its budget or a human.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +82,7 @@ pub enum WorkspaceKind {
     InPlace,
 }
 
-/// Bounds of a session, all in active milliseconds or counts. Written down, so that replay meets the same ones.
+/// Bounds of a session, in active milliseconds or counts, and of its commands. Written down, so that replay meets the same ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
@@ -106,6 +107,8 @@ pub struct Limits {
     pub checkpoints: bool,
     /// A request for approval that nobody decides on for this long (wall clock) counts as denied; 0 waits for ever.
     pub approval_ms: u64,
+    /// What one command may use.
+    pub resources: Resources,
 }
 
 impl Default for Limits {
@@ -121,6 +124,7 @@ impl Default for Limits {
             stop_confirm_ms: 60_000,
             checkpoints: false,
             approval_ms: 0,
+            resources: Resources::default(),
         }
     }
 }

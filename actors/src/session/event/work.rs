@@ -4,6 +4,7 @@ use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Credits;
+use crate::session::resources::LimitsReport;
 use crate::session::tool::{Execution, FileRead, FileWrite};
 
 /// What recovery may do with an act that may have begun.
@@ -166,6 +167,9 @@ pub struct Isolation {
     /// The network of a command: `none` is a loopback device of its own, `host` that of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
+    /// How commands are held to what they may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsReport>,
 }
 
 /// `sandbox.ready`

@@ -160,7 +160,7 @@ fn network(about: &str) {
     let mut words = about.split(' ');
     let port = words.next().and_then(|word| word.parse().ok()).unwrap();
     let name = words.next().unwrap();
-    let mut reach = |what: &str, to: SocketAddr| {
+    let reach = |what: &str, to: SocketAddr| {
         let connected = TcpStream::connect_timeout(&to, Duration::from_secs(3));
         println!(
             "\nanswer {what} {}",
