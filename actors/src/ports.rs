@@ -265,6 +265,12 @@ pub trait Hands: Send + Sync + 'static {
         Box::pin(futures_util::future::pending())
     }
 
+    /// Asks a service to end, which its `watch` then sees.
+    fn end_service(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()> {
+        let _ = (session, step);
+        Box::pin(futures_util::future::ready(()))
+    }
+
     /// Ends every process of a session and returns the ids of those that are not confirmed gone.
     fn stop(&self, session: StreamId) -> BoxFuture<'static, Vec<u32>>;
 }

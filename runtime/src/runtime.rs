@@ -12,6 +12,7 @@ use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
     SystemOptions, World,
 };
+use longhaul_hands::egress::AllowList;
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
@@ -56,6 +57,12 @@ pub struct Options {
     pub limits: Limits,
     /// How commands are held to what they may use.
     pub limiting: LimitOptions,
+    /// The most that sessions may be let to reach, as names and presets; a start that asks for more is refused. None: what
+    /// each start asks for.
+    pub network_bound: Option<Vec<String>>,
+    /// Answers of a name server that is not there, for tests of the way out. Nothing sets it from outside the program.
+    #[doc(hidden)]
+    pub egress_fixture: Option<longhaul_hands::egress::Fixture>,
     /// How commands are walled in: isolated, unless told otherwise.
     pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
@@ -101,6 +108,7 @@ struct Parts {
     janitors: Vec<JoinHandle<()>>,
     #[cfg(test)]
     releases: Releases,
+    scrubber: Option<JoinHandle<()>>,
     /// Closes the registries of entities that the embedder brought.
     guests: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
@@ -116,6 +124,10 @@ impl Runtime {
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let shim = find_shim(options.shim.as_deref())?;
         let limiting = Arc::new(Limiting::new(options.limiting));
+        let network_bound = options.network_bound.map(AllowList::of).transpose();
+        let network_bound = network_bound.map_err(|error| {
+            Problem::new(Code::InvalidRequest, format!("the bound of the network: {error}"))
+        })?;
         let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
         // A runtime that does no work judges nothing, and is not to be kept from answering by an error in a policy.
         let policy = match options.mode {
@@ -135,7 +147,7 @@ impl Runtime {
             Arc::clone(&limiting),
         );
         let looks = hands.looks.clone();
-        let hands: Arc<dyn Hands> = Arc::new(hands);
+        let hands: Arc<dyn Hands> = Arc::new(hands.with_fixture(options.egress_fixture));
         let world: Arc<dyn World<Session>> = match policy {
             None => Arc::new(AtRest(Arc::clone(&hands))),
             Some(policy) => Arc::new(SessionWorld {
@@ -164,6 +176,8 @@ impl Runtime {
         let mut registry_options = RegistryOptions::of(hosting);
         registry_options.snapshots = Arc::clone(&snapshots);
         let sessions = Registry::open(&system, ports, registry_options);
+        let scrubber =
+            (options.mode == Mode::Serve).then(|| tokio::spawn(janitor::scrub(Arc::clone(&journal))));
         let janitor = tokio::spawn(janitor::release_what_rests(
             Arc::clone(&shared),
             brains as Arc<dyn Brain>,
@@ -197,6 +211,7 @@ impl Runtime {
             limits: options.limits,
             hands,
             checkpoints: !options.no_checkpoints,
+            network_bound,
             sandbox,
             limiting,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
@@ -215,6 +230,7 @@ impl Runtime {
             janitors,
             #[cfg(test)]
             releases: releases_for_tests,
+            scrubber,
             guests: Mutex::default(),
         };
         Ok(Self {
@@ -290,6 +306,7 @@ impl Runtime {
         self.parts.sessions.close().await;
         self.parts.system.close().await;
         self.parts.janitors.iter().for_each(JoinHandle::abort);
+        self.parts.scrubber.iter().for_each(JoinHandle::abort);
         let journal = Arc::clone(&self.parts.journal);
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         if let Err(error) = closed {

@@ -141,7 +141,7 @@ impl World<Session> for SessionWorld {
                 async move { service::outcome(step, world.hands.watch(session, step).await) }.boxed()
             }
             Effect::EndService { step } => async move {
-                world.hands.cancel(session, step).await;
+                world.hands.end_service(session, step).await;
                 // Its watch sees it end.
                 Command::Alarm
             }

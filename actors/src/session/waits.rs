@@ -48,8 +48,8 @@ pub(super) fn due(state: &State) -> Option<u64> {
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
         Phase::AwaitingApproval | Phase::Paused { .. } => {
-            let ends = [service::due(state), approval::due(state)];
-            ends.into_iter().flatten().min()
+            let dues = [approval::due(state), service::due(state)];
+            dues.into_iter().flatten().min()
         }
         _ => None,
     }
@@ -108,6 +108,9 @@ fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
 
 /// The admission of the step that comes next, named by the record that ended the one before.
 fn admission(state: &State) -> Vec<Owed<Effect>> {
+    if service::is_awaited(state) {
+        return Vec::new();
+    }
     let purse = money::purse(state).map(Box::new);
     if checkpoint::holds_acts(state) && money::next_act(state).is_some() {
         // It is admitted once the files are kept: what it runs is read then.

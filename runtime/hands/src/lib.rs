@@ -76,8 +76,8 @@ pub use spec::{
     Verdict,
 };
 pub use start::{
-    Collected, LaunchError, Launched, Output, Stop, Stream, cancel, collect, follow, launch, own_exe, wait,
-    watch,
+    Collected, LaunchError, Launched, Output, Stop, Stream, cancel, collect, follow, last_words, launch,
+    own_exe, wait, watch,
 };
 pub use sweep::{Recovery, kill_all, recover};
 pub use walls::{INSIDE_HOME, INSIDE_PROXY, INSIDE_TMP, INSIDE_WORKSPACE, Network, ProcMount, Walls};

@@ -208,7 +208,11 @@ impl Claimed {
         let began = Instant::now();
         let capture = |name| {
             let file = dir::create_output(dir, name)?;
-            io::Result::Ok(Capture::new(file, self.spec.head_bytes, self.spec.tail_bytes))
+            let mut capture = Capture::new(file, self.spec.head_bytes, self.spec.tail_bytes);
+            if self.spec.wall_ms.is_none() {
+                capture.read_along(&dir.join(name));
+            }
+            io::Result::Ok(capture)
         };
         let failed = |step: &str, error: &io::Error| Verdict::SandboxError {
             step: step.to_owned(),

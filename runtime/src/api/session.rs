@@ -45,6 +45,10 @@ pub struct Start {
     pub workspace: WorkspaceSpec,
     /// Its bounds; the configured ones when absent.
     pub limits: Option<Limits>,
+    /// What its commands may reach: names with or without a port, and the presets `git`, `npm`, `crates`, `pypi`. Nothing
+    /// unless told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<String>,
     /// How long it may work: `30m`, `1h`, `3h`, `5h` or `until-done`, in active time. Makes it a bounded run.
     // Left out where it is absent: the fingerprint of a request must not change with the version that takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -211,6 +215,12 @@ pub struct SessionView {
     /// How far its hands are walled in, once they are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<String>,
+    /// What its commands may reach, as `name:port`; absent: no network.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub network: Vec<String>,
+    /// Names of the services that run.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub services: Vec<String>,
     /// What it used.
     pub usage: Usage,
     /// Active milliseconds that the whole run may take, if it is bounded in time.

@@ -46,8 +46,8 @@ impl Stage {
             brain: spec,
             workspace: WorkspaceSpec::default(),
             limits: Limits::default(),
-            metadata: None,
             network: Vec::new(),
+            metadata: None,
             forbidden: Vec::new(),
             fingerprint: String::new(),
             terms: None,
@@ -153,8 +153,8 @@ impl Stage {
             step: self.step,
             calls: Vec::new(),
             end: None,
-            failure: None,
             gone: false,
+            failure: None,
             usage: Usage::default(),
         };
         let answer = match result {

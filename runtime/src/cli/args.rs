@@ -64,7 +64,8 @@ Exit codes:
 
 Environment: LONGHAUL_DATA (data directory), LONGHAUL_POLICY (policy file), LONGHAUL_LOG (log filter, default warn), \
 LONGHAUL_URL (where runUrl begins, default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, \
-default 24), LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
+default 24), LONGHAUL_APPROVAL_HOURS (after which a request for approval counts as denied, default never), \
+LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
 NO_COLOR.";
 
 const AFTER_RUN: &str = "\
@@ -112,6 +113,16 @@ const AFTER_REPAIR: &str = "\
 History is not edited: `journal.gap` is appended behind everything that was ever numbered, and says what is lost. Whatever \
 may have been done in the gap counts as unknown and is not done again. The session is paused (damaged); `longhaul resume ID` \
 lets it go on once you have looked.";
+
+const AFTER_POLICY: &str = "\
+Examples:
+  longhaul policy check -- git push origin main
+  longhaul policy check --command 'cd lib && npm publish | tee log'
+  longhaul policy check --tool GITHUB_CREATE_RELEASE --args '{\"tag\": \"v1\"}'
+  longhaul policy goal \"Tidy the docs. Do not deploy.\"
+
+Rules of your own stand in policy.toml in the data directory, in the form that `longhaul policy show` prints. Nothing is \
+run: scripts that a command names are read from the current directory, which counts as the workspace.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -170,6 +181,9 @@ pub(super) enum Verb {
     Replay(Replay),
     /// Look at the journal itself, whether or not it is in use
     Journal(Journal),
+    /// Ask what the gate says about an act or a goal
+    #[command(after_help = AFTER_POLICY)]
+    Policy(Policy),
     /// Check whether everything longhaul needs is there
     Doctor(Doctor),
     /// Tell the whole story with real processes, in well under a minute
@@ -214,6 +228,9 @@ pub(super) struct Run {
     /// Work on the current folder itself, not on a copy
     #[arg(long)]
     pub(super) in_place: bool,
+    /// Let isolated commands reach this: name[:port], or git, npm, crates, pypi; may be repeated
+    #[arg(long, value_name = "NAME|PRESET", value_delimiter = ',')]
+    pub(super) allow_net: Vec<String>,
     #[command(flatten)]
     pub(super) shown: Shown,
     #[command(flatten)]
@@ -289,6 +306,9 @@ pub(super) struct Serve {
         hide_env_values = true
     )]
     pub(super) keep_workspaces: Option<String>,
+    /// The most that sessions may be let to reach; a start that asks for more is refused [default: no bound]
+    #[arg(long, value_name = "NAME|PRESET", num_args = 0.., value_delimiter = ',')]
+    pub(super) net_bound: Option<Vec<String>>,
     #[command(flatten)]
     pub(super) resources: ResourceArgs,
     #[command(flatten)]
@@ -610,7 +630,7 @@ pub(super) enum JournalVerb {
     Verify(Verify),
     /// Make a quarantined session writable again, behind what it lost
     #[command(after_help = AFTER_REPAIR)]
-    Repair(Which),
+    Repair(Repair),
     /// Count what is there
     Stats,
 }
@@ -625,10 +645,77 @@ pub(super) struct Inspect {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Repair {
+    /// Which session
+    #[arg(required_unless_present = "acknowledge_lost")]
+    pub(super) id: Option<String>,
+    /// Take note of damaged bytes that belong to no session, so that they are not reported any more
+    #[arg(long, conflicts_with = "id")]
+    pub(super) acknowledge_lost: bool,
+    /// Do not ask
+    #[arg(long, short, requires = "acknowledge_lost")]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Verify {
+    /// Check the frames only, not the bodies that lie beside them
+    #[arg(long)]
+    pub(super) frames_only: bool,
     /// Also prove that a session's chain passes through a hash noted elsewhere
     #[arg(long, value_name = "ID=HASH")]
     pub(super) head: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Policy {
+    #[command(subcommand)]
+    pub(super) verb: PolicyVerb,
+}
+
+/// Asking the gate.
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyVerb {
+    /// Whether an act is allowed, asks, or is denied
+    Check(PolicyCheck),
+    /// What a goal forbids and asks for
+    Goal {
+        /// The text of the goal
+        text: String,
+    },
+    /// Print the policy that comes with longhaul
+    Show,
+    /// Read a policy file, and try the cases in its [[test]] sections
+    Test {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("act").required(true).args(["argv", "command", "tool"]))]
+pub(super) struct PolicyCheck {
+    /// The act runs in isolated hands: what no rule knows is allowed
+    #[arg(long)]
+    pub(super) contained: bool,
+    /// A playbook of yours does it, not an agent
+    #[arg(long)]
+    pub(super) mine: bool,
+    /// A goal, whose prohibitions count
+    #[arg(long, value_name = "TEXT")]
+    pub(super) goal: Option<String>,
+    /// A line for a shell
+    #[arg(long, value_name = "LINE")]
+    pub(super) command: Option<String>,
+    /// A tool by its name
+    #[arg(long, value_name = "NAME")]
+    pub(super) tool: Option<String>,
+    /// Arguments of the tool, a JSON object
+    #[arg(long, value_name = "JSON", requires = "tool")]
+    pub(super) args: Option<String>,
+    /// A program and its arguments
+    #[arg(last = true, value_name = "ARGV")]
+    pub(super) argv: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,7 @@ mod journal;
 mod limits;
 mod moving;
 mod patch;
+mod policy;
 mod replay;
 mod room;
 mod run;
@@ -97,10 +98,7 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
             }
         },
         Verb::Attach(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
-        Verb::Serve(args) => {
-            place.keep_workspaces(args.keep_workspaces.clone());
-            place.hold(args.limiting.options(&args.walls), args.resources.wish());
-        }
+        Verb::Serve(args) => place.hold(args.limiting.options(&args.walls), args.resources.wish()),
         _ => {}
     }
     place.wall_in(match &cli.verb {
@@ -144,6 +142,7 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Backup(args) => moving::backup(&args, &place, ui),
         Verb::Replay(args) => replay::replay(&args, guests, &place, ui),
         Verb::Journal(args) => journal::journal(args, &place, ui).await,
+        Verb::Policy(args) => policy::policy(args, &place, ui),
         Verb::Doctor(args) => doctor::doctor(args, &place, ui).await,
         Verb::Demo(args) => demo::demo(args, &place, ui).await,
         Verb::Completions(_) => unreachable!("answered before a place was looked for"),

@@ -15,7 +15,7 @@ use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
 use crate::limiting::{LimitOptions, Limiting};
 use crate::sandbox::{self, SandboxOptions};
-use crate::{Control, Mode, Runtime};
+use crate::{Control, Mode, Options, Runtime};
 
 /// The data directory that this command line is about.
 #[derive(Clone, Debug)]
@@ -25,7 +25,6 @@ pub(super) struct Place {
     resources: ResourcesWish,
     sandbox: SandboxOptions,
     policy: Option<PathBuf>,
-    keep_workspaces: Option<String>,
 }
 
 impl Place {
@@ -48,7 +47,6 @@ impl Place {
             limiting: LimitOptions::default(),
             resources: ResourcesWish::default(),
             policy,
-            keep_workspaces: None,
             sandbox: SandboxOptions::default(),
         })
     }
@@ -56,11 +54,6 @@ impl Place {
     /// How a runtime of our own holds commands to what they may use, and what that is for sessions that do not say.
     pub(super) fn hold(&mut self, limiting: LimitOptions, resources: ResourcesWish) {
         (self.limiting, self.resources) = (limiting, resources);
-    }
-
-    /// How long a runtime of our own keeps the folders of sessions that have ended.
-    pub(super) fn keep_workspaces(&mut self, days: Option<String>) {
-        self.keep_workspaces = days;
     }
 
     /// How a runtime of our own walls in the commands it runs.
@@ -80,6 +73,11 @@ impl Place {
         sandbox::look(&self.sandbox, &joints::shim_as_run()?)
             .map(|_| ())
             .map_err(|refusal| sandbox::unavailable(&refusal))
+    }
+
+    /// The policy file that was named.
+    pub(super) fn policy(&self) -> Option<&Path> {
+        self.policy.as_deref()
     }
 
     /// Its path, absolute.
@@ -145,7 +143,12 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        let mut options = settings::options(mode, self.keep_workspaces.as_deref())?;
+        self.open_with(settings::options(mode)?).await
+    }
+
+    /// A runtime of our own with these options, at the socket of the directory.
+    pub(super) async fn open_with(&self, mut options: Options) -> Result<Runtime, Problem> {
+        let mode = options.mode;
         options.sandbox = self.sandbox.clone();
         options.limiting = self.limiting.clone();
         options.limits.resources = self.resources.over(options.limits.resources);

@@ -107,6 +107,7 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
         key: args.key,
         workspace: workspace(args.in_place, args.walls.wish(), here),
         resources: args.resources.wish(),
+        network: args.allow_net,
         ..Start::default()
     })
 }

@@ -12,20 +12,22 @@ const UNTIL_DONE_HOURS: &str = "LONGHAUL_UNTIL_DONE_HOURS";
 
 /// Days that the folders of a session stay after its end.
 const KEEP_WORKSPACES: &str = "LONGHAUL_KEEP_WORKSPACES";
+/// Hours after which a request for approval counts as denied.
+const APPROVAL_HOURS: &str = "LONGHAUL_APPROVAL_HOURS";
 
 /// How a runtime of this command line is opened.
 ///
 /// # Errors
 /// `invalid_request` naming the variable that cannot be understood.
-pub(super) fn options(mode: Mode, keep_workspaces: Option<&str>) -> Result<Options, Problem> {
-    let mut options = from(mode, |name| std::env::var(name).ok())?;
-    if let Some(days) = keep_workspaces {
-        options.keep_workspaces = Some(keep_for(days)?);
-    }
-    Ok(options)
+pub(super) fn options(mode: Mode) -> Result<Options, Problem> {
+    from(mode, |name| std::env::var(name).ok())
 }
 
-fn keep_for(days: &str) -> Result<Duration, Problem> {
+/// How long folders stay, from the words of whoever runs us.
+///
+/// # Errors
+/// `invalid_request` when they are none.
+pub(super) fn keep_for(days: &str) -> Result<Duration, Problem> {
     if days == "forever" {
         return Ok(Duration::MAX);
     }
@@ -42,12 +44,17 @@ fn from(mode: Mode, variable: impl Fn(&str) -> Option<String>) -> Result<Options
     if let Some(days) = variable(KEEP_WORKSPACES) {
         options.keep_workspaces = Some(keep_for(&days)?);
     }
-    if let Some(hours) = variable(UNTIL_DONE_HOURS) {
+    let hours = |name| {
+        let Some(hours) = variable(name) else {
+            return Ok(None);
+        };
         let whole = hours.parse::<u64>().ok().filter(|hours| *hours > 0);
         let ms = whole.and_then(|hours| hours.checked_mul(3_600_000));
-        let wrong = || wrong(UNTIL_DONE_HOURS, &hours, "a whole number of hours");
-        options.until_done_ms = Some(ms.ok_or_else(wrong)?);
-    }
+        ms.map(Some)
+            .ok_or_else(|| wrong(name, &hours, "a whole number of hours"))
+    };
+    options.until_done_ms = hours(UNTIL_DONE_HOURS)?;
+    options.limits.approval_ms = hours(APPROVAL_HOURS)?.unwrap_or(0);
     Ok(options)
 }
 

@@ -5,6 +5,8 @@
 mod kept;
 mod release;
 mod rest;
+mod scrub;
 
 pub(crate) use release::Releases;
 pub(crate) use rest::release_what_rests;
+pub(crate) use scrub::scrub;

@@ -23,6 +23,7 @@ use longhaul_actors::session::{
     Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
 };
 use longhaul_actors::{RecoverError, Registry};
+use longhaul_hands::egress::AllowList;
 use longhaul_journal::{BlobError, BlobId, Journal, LocalJournal, REMOVED, Seq, StreamId};
 
 use crate::api::{
@@ -66,6 +67,8 @@ pub(crate) struct Service {
     pub(crate) sessions: Registry<Session>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
+    /// The most that a session may be let to reach.
+    pub(crate) network_bound: Option<AllowList>,
     pub(crate) sandbox: Arc<Sandboxing>,
     pub(crate) limiting: Arc<Limiting>,
     /// Active milliseconds of a run that goes on until it is done.
@@ -147,6 +150,7 @@ impl Service {
         let Some(brain) = request.brain else {
             return Err(brains::no_brain());
         };
+        let network = self.network(&request.network)?;
         let (walls, wish) = (Arc::clone(&self.sandbox), request.workspace.sandbox);
         let limiting = Arc::clone(&self.limiting);
         let (sandbox, brain) = self
@@ -173,12 +177,29 @@ impl Service {
                 ..request.workspace
             },
             limits,
-            network: Vec::new(),
+            network,
             metadata: request.metadata,
             terms: None,
             forbidden,
             fingerprint,
         })
+    }
+
+    /// What these words stand for, within what this runtime lets sessions reach.
+    fn network(&self, words: &[String]) -> Result<Vec<String>, Problem> {
+        let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
+        let wanted = AllowList::of(words).map_err(|error| invalid(format!("network: {error}")))?;
+        if let Some(bound) = &self.network_bound
+            && let Some(beyond) = wanted.beyond(bound)
+        {
+            let detail =
+                format!("network: {beyond} is not among the places that this server lets sessions reach");
+            return Err(invalid(detail).next(
+                "ask whoever serves to allow it",
+                "longhaul serve --net-bound NAME",
+            ));
+        }
+        Ok(wanted.iter().map(ToString::to_string).collect())
     }
 
     /// How the session ends, and its bounds: a duration makes it a bounded run of that much active time (B-RUN-1).

@@ -39,6 +39,12 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
         unread: state.inbox.len(),
         archived: state.archived,
         isolation: state.isolation.clone(),
+        network: origin.map(|origin| origin.network.clone()).unwrap_or_default(),
+        services: state
+            .services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect(),
         usage: state.usage,
         run_limit_ms: Some(state.limits().run_ms).filter(|limit_ms| *limit_ms > 0),
         outcome: state.outcome.clone(),

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Act, Hands, Kept, Report, SetupError};
 use longhaul_actors::session::{
     Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read,
-    Sandbox, Tool, ToolOutcome, Used, Verdict, WorkspaceSpec, Write,
+    Sandbox, ServiceEnd, Tool, ToolOutcome, Used, Verdict, WorkspaceSpec, Write,
 };
 use longhaul_hands as shim;
 use longhaul_journal::{Blobs, Journal, Seq, StreamId};
@@ -23,6 +23,7 @@ use tokio::io::unix::AsyncFd;
 use super::files::Looks;
 use super::gate::{Gates, Pass};
 use super::output::{Captured, keep};
+use super::services::ask_to_end;
 use super::workspace::{Prepared, failed, prepare};
 use super::{SessionFolder, durable};
 use crate::limiting::Limiting;
@@ -39,7 +40,7 @@ const GIT_OF_THE_USER: [&str; 2] = [".git/config", ".git/hooks"];
 /// How long a shim is given to write its record down when everything is stopped.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
 /// How long to wait before looking again at a shim that is about to claim its command.
-const STARTING_PAUSE: Duration = Duration::from_millis(5);
+pub(super) const STARTING_PAUSE: Duration = Duration::from_millis(5);
 
 /// Hands that act on this machine.
 #[derive(Clone)]
@@ -51,6 +52,8 @@ pub(crate) struct LocalHands {
     limiting: Arc<Limiting>,
     gates: Gates,
     pub(crate) looks: Looks,
+    /// Answers of a name server that is not there, in tests.
+    pub(super) fixture: Option<shim::egress::Fixture>,
 }
 
 impl LocalHands {
@@ -70,7 +73,14 @@ impl LocalHands {
             limiting,
             gates: Gates::default(),
             looks: Looks::default(),
+            fixture: None,
         }
+    }
+
+    /// The same hands, for tests of the way out: these names have these addresses, and no others.
+    pub(crate) fn with_fixture(mut self, fixture: Option<shim::egress::Fixture>) -> Self {
+        self.fixture = fixture;
+        self
     }
 
     pub(super) fn folder(&self, session: StreamId) -> SessionFolder {
@@ -150,6 +160,21 @@ impl Hands for LocalHands {
         .boxed()
     }
 
+    fn watch(&self, session: StreamId, step: u64) -> BoxFuture<'static, ServiceEnd> {
+        let (hands, directory) = (self.clone(), self.folder(session).step(step));
+        async move { hands.end_of_service(directory).await }.boxed()
+    }
+
+    fn end_service(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()> {
+        let directory = self.folder(session).step(step);
+        async move {
+            if let Err(error) = ask_to_end(directory).await {
+                tracing::warn!(%session, step, %error, "a service could not be asked to stop");
+            }
+        }
+        .boxed()
+    }
+
     fn stop(&self, session: StreamId) -> BoxFuture<'static, Vec<u32>> {
         let steps = self.folder(session).steps();
         let gate = self.gates.of(session);
@@ -217,7 +242,7 @@ fn with_report(mut error: SetupError, spec: &WorkspaceSpec, blobs: &dyn Blobs) -
 }
 
 /// Why an act has no ordinary outcome.
-enum Trouble {
+pub(super) enum Trouble {
     /// It did not happen, or failed without doing anything: a stable code, and what to do next.
     Refused(String, String),
     /// Nobody can know whether it happened.
@@ -232,11 +257,11 @@ impl From<shim::FileError> for Trouble {
     }
 }
 
-fn refused(code: &str, detail: impl ToString) -> Trouble {
+pub(super) fn refused(code: &str, detail: impl ToString) -> Trouble {
     Trouble::Refused(code.to_owned(), detail.to_string())
 }
 
-fn evidence_unreadable(error: &io::Error) -> Trouble {
+pub(super) fn evidence_unreadable(error: &io::Error) -> Trouble {
     // Without the evidence nothing is begun: it may have been begun before.
     Trouble::Unknown(format!("the evidence of the step cannot be read: {error}"))
 }
@@ -269,11 +294,14 @@ impl LocalHands {
             Tool::Exec(exec) => {
                 let mut spec = spec_of(&exec, act, &folder, &prepared);
                 spec.walls = self.walls(&prepared)?;
-                let spec = self.bounded(spec, act, &folder).await?;
+                let mut spec = self.bounded(spec, act, &folder).await?;
+                self.surround(&mut spec, act, &folder).await;
                 let ended = self.run(act, pass, &folder, spec).await?;
-                self.execution(ended).await.map(ToolOutcome::Command)
+                let outcome = ToolOutcome::Command(self.execution(ended).await?);
+                Ok(self.with_denials(outcome, act, &folder).await)
             }
             Tool::Patch(_) => self.patch(act, pass, &folder, &prepared).await,
+            Tool::Service(call) => self.service(&call, act, pass, &folder, &prepared).await,
             file_tool => {
                 let (hands, step) = (self.clone(), folder.step(act.step));
                 let done = tokio::task::spawn_blocking(move || {
@@ -286,7 +314,7 @@ impl LocalHands {
     }
 
     /// The walls of a session's commands. Consent is asked for each time: it is the runtime's, and may have changed.
-    fn walls(&self, prepared: &Prepared) -> Result<Option<shim::Walls>, Trouble> {
+    pub(super) fn walls(&self, prepared: &Prepared) -> Result<Option<shim::Walls>, Trouble> {
         let walls = self
             .sandbox
             .walls(prepared.sandbox)
@@ -436,7 +464,7 @@ impl LocalHands {
     }
 
     /// The command, held to what commands of its session may use.
-    async fn bounded(
+    pub(super) async fn bounded(
         &self,
         mut spec: shim::Spec,
         act: &Act,
@@ -475,23 +503,7 @@ impl LocalHands {
                         output,
                     });
                 }
-                shim::State::NotStarted => {
-                    let (program, place, wish) = (self.shim.clone(), directory.clone(), spec.clone());
-                    let pass = Arc::clone(pass);
-                    let launched = tokio::task::spawn_blocking(move || {
-                        if let Some(parent) = place.parent() {
-                            std::fs::create_dir_all(parent)
-                                .map_err(|error| refused("storage_unavailable", error))?;
-                        }
-                        match pass.launch(|| shim::launch(&program, &place, &wish)) {
-                            Some(launched) => launched.map(|_| ()).map_err(launch_trouble),
-                            None => Err(Trouble::Ended),
-                        }
-                    });
-                    launched
-                        .await
-                        .map_err(|error| Trouble::Unknown(format!("the launcher panicked: {error}")))??;
-                }
+                shim::State::NotStarted => self.launch(&directory, pass, &spec).await?,
                 shim::State::Starting => tokio::time::sleep(STARTING_PAUSE).await,
                 shim::State::Running { .. } => {
                     let watched = directory.clone();
@@ -509,8 +521,36 @@ impl LocalHands {
         }
     }
 
+    /// Launches a command unless its step was ended before.
+    pub(super) async fn launch(
+        &self,
+        directory: &Path,
+        pass: &Arc<Pass>,
+        spec: &shim::Spec,
+    ) -> Result<(), Trouble> {
+        let (program, place, wish) = (self.shim.clone(), directory.to_owned(), spec.clone());
+        let pass = Arc::clone(pass);
+        let launched = tokio::task::spawn_blocking(move || {
+            if let Some(parent) = place.parent() {
+                std::fs::create_dir_all(parent).map_err(|error| refused("storage_unavailable", error))?;
+            }
+            match pass.launch(|| shim::launch(&program, &place, &wish)) {
+                Some(launched) => launched.map(|_| ()).map_err(launch_trouble),
+                None => Err(Trouble::Ended),
+            }
+        });
+        launched
+            .await
+            .map_err(|error| Trouble::Unknown(format!("the launcher panicked: {error}")))?
+    }
+
     /// Ends what a lost shim left running, so that an unknown outcome is at least a finished one.
-    async fn left_behind(&self, act: &Act, folder: &SessionFolder, cause: shim::UnknownCause) -> Trouble {
+    pub(super) async fn left_behind(
+        &self,
+        act: &Act,
+        folder: &SessionFolder,
+        cause: shim::UnknownCause,
+    ) -> Trouble {
         let directory = folder.step(act.step);
         let swept = blocking(move || shim::recover(&[directory])).await;
         match swept {
@@ -527,7 +567,7 @@ impl LocalHands {
         }
     }
 
-    async fn execution(&self, ended: Ended) -> Result<Execution, Trouble> {
+    pub(super) async fn execution(&self, ended: Ended) -> Result<Execution, Trouble> {
         let journal = Arc::clone(&self.journal);
         blocking(move || {
             let Ended { record, output } = ended;
@@ -559,16 +599,20 @@ impl LocalHands {
 }
 
 /// A command that ended, and what is left of it.
-struct Ended {
-    record: shim::ExitRecord,
-    output: shim::Collected,
+pub(super) struct Ended {
+    pub(super) record: shim::ExitRecord,
+    pub(super) output: shim::Collected,
+}
+
+pub(super) fn command_line(command: &CommandLine) -> shim::CommandLine {
+    match command {
+        CommandLine::Shell(line) => shim::CommandLine::Shell { line: line.clone() },
+        CommandLine::Argv(argv) => shim::CommandLine::Argv { argv: argv.clone() },
+    }
 }
 
 fn spec_of(exec: &Exec, act: &Act, folder: &SessionFolder, prepared: &Prepared) -> shim::Spec {
-    let command = match &exec.command {
-        CommandLine::Shell(line) => shim::CommandLine::Shell { line: line.clone() },
-        CommandLine::Argv(argv) => shim::CommandLine::Argv { argv: argv.clone() },
-    };
+    let command = command_line(&exec.command);
     let session = act.session.to_string();
     let mut spec = shim::Spec::new(
         &session,
@@ -707,7 +751,7 @@ fn step_directories(steps: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Resolves once the descriptor is readable; a shim's is when it has exited.
-async fn readable(descriptor: OwnedFd) -> io::Result<()> {
+pub(super) async fn readable(descriptor: OwnedFd) -> io::Result<()> {
     #[expect(
         deprecated,
         reason = "its unsafe successor guards against types that close their descriptor early; an OwnedFd does not"
@@ -716,12 +760,14 @@ async fn readable(descriptor: OwnedFd) -> io::Result<()> {
     watched.readable().await.map(|_| ())
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(io::Error::other)?
 }
 
-fn elapsed_ms(begun: Instant) -> u64 {
+pub(super) fn elapsed_ms(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,10 +7,12 @@ mod files;
 mod folders;
 mod gate;
 mod hands;
+mod network;
 mod output;
 mod owner;
 mod policy;
 mod repository;
+mod services;
 mod workspace;
 
 pub(crate) use checkpoints::Checkpoints;

@@ -191,6 +191,7 @@ fn start(number: u64) -> Start {
             args: Vec::new(),
         },
         workspace: WorkspaceSpec::default(),
+        network: Vec::new(),
         limits: Limits {
             turn_steps: u32::MAX,
             // It sleeps where it is; a hibernation would be one more record.
@@ -198,7 +199,6 @@ fn start(number: u64) -> Start {
             ..Limits::default()
         },
         metadata: None,
-        network: Vec::new(),
         forbidden: Vec::new(),
         fingerprint: number.to_string(),
         terms: None,

@@ -164,7 +164,8 @@ pub struct Isolation {
     /// Version of Landlock in the kernel, 0 for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landlock_abi: Option<u32>,
-    /// The network of a command: `none` is a loopback device of its own, `host` that of the machine.
+    /// The network of a command: `none` is a loopback device of its own, `listed` the same with a way out to the names of
+    /// `session.started`, `host` that of the machine, whatever the list says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
     /// How commands are held to what they may use.
@@ -177,10 +178,6 @@ pub struct Isolation {
 pub struct SandboxReady {
     /// What it got.
     pub isolation: Isolation,
-    /// What its commands may reach: `none`, `listed` (the names of `session.started`), or `host` (whatever this machine
-    /// may, since nothing walls them in).
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub network: String,
 }
 
 /// `sandbox.setup_failed`

@@ -3,11 +3,12 @@
 use longhaul_actors::session::{
     AgentMessage, AgentQuestion, AnswerEnd, ApprovalCanceled, ApprovalDecided, ApprovalDecision,
     ApprovalExpired, ApprovalRequested, ArtifactCreated, CheckpointCreated, CheckpointSkipped, CommandRun,
-    Completed, Failed, FileWasRead, FileWritten, Forked, Isolation, JournalGap, ModelCompleted, ModelStarted,
-    PauseRequested, Paused, PolicyDenied, Resumed, RuntimeCrashed, RuntimeRestarted, SandboxReady,
-    SandboxReleased, SandboxSetupFailed, SandboxStarting, SendMode, SessionStarted, StopRequested,
-    StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, ToolStarted, TurnCause,
-    TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage, Used, UserMessage, Verdict,
+    Completed, EgressDenied, Failed, FileWasRead, FileWritten, Forked, Isolation, JournalGap, ModelCompleted,
+    ModelStarted, PauseRequested, Paused, PolicyDenied, Resumed, RuntimeCrashed, RuntimeRestarted,
+    SandboxReady, SandboxReleased, SandboxSetupFailed, SandboxStarting, SendMode, ServiceEnded,
+    ServiceStarted, ServiceStopRequested, SessionStarted, StopRequested, StopUnconfirmed, StuckEvidence,
+    ToolCompleted, ToolFailed, ToolOutcomeUnknown, ToolStarted, TurnCause, TurnCompleted, TurnStarted,
+    TurnSteered, TurnStuck, Usage, Used, UserMessage, Verdict,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -112,6 +113,28 @@ fn of_step(record: &RecordView) -> Option<String> {
                 failure,
                 tokens(&it.usage),
             ])
+        }),
+        "service.started" => say(data, |it: ServiceStarted| {
+            format!("{}, step {}", it.name, it.step)
+        }),
+        "service.stop_requested" => say(data, |it: ServiceStopRequested| {
+            format!("{} ({})", it.name, word(&it.cause))
+        }),
+        "service.ended" => say(data, |it: ServiceEnded| {
+            let how = match (&it.end.execution, it.end.unknown) {
+                (Some(run), _) => verdict(&run.verdict),
+                (None, Some(why)) => format!("nobody knows how: {why}"),
+                (None, None) => String::new(),
+            };
+            join([format!("{} ({})", it.name, word(&it.cause)), how])
+        }),
+        "egress.denied" => say(data, |it: EgressDenied| {
+            let place = match (it.host.as_str(), it.port) {
+                ("", _) => String::new(),
+                (host, 0) => host.to_owned(),
+                (host, port) => format!("{host}:{port}"),
+            };
+            join([place, it.reason, count(it.times, "time")])
         }),
         "tool.started" => say(data, |it: ToolStarted| {
             format!("step {}, {}: {}", it.step, it.tool, it.brief)

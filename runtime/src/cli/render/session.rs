@@ -121,6 +121,8 @@ pub(crate) mod tests {
             isolation: Some("process".into()),
             run_limit_ms: None,
             forked_from: None,
+            network: Vec::new(),
+            services: Vec::new(),
             usage: Usage {
                 active_ms: 1250,
                 ..Usage::default()
