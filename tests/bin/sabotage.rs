@@ -95,6 +95,12 @@ const LIST: &[Entry] = &[
         "work::work_of_a_frame_that_was_not_written_is_never_begun",
     ),
     (
+        "approve-without-the-digest",
+        "actors",
+        "session",
+        "approval::an_act_that_has_changed_is_asked_for_again",
+    ),
+    (
         "launch-what-is-claimed",
         "runtime/hands",
         "survival",
