@@ -96,6 +96,7 @@ struct Parts {
     system: System,
     sessions: Registry<Session>,
     janitor: JoinHandle<()>,
+    scrubber: Option<JoinHandle<()>>,
     /// Closes the registries of entities that the embedder brought.
     guests: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
@@ -162,6 +163,8 @@ impl Runtime {
         let mut registry_options = RegistryOptions::of(hosting);
         registry_options.snapshots = Arc::clone(&snapshots);
         let sessions = Registry::open(&system, ports, registry_options);
+        let scrubber =
+            (options.mode == Mode::Serve).then(|| tokio::spawn(janitor::scrub(Arc::clone(&journal))));
         let janitor = tokio::spawn(janitor::release_what_rests(
             Arc::clone(&shared),
             brains as Arc<dyn Brain>,
@@ -191,6 +194,7 @@ impl Runtime {
             system,
             sessions,
             janitor,
+            scrubber,
             guests: Mutex::default(),
         };
         Ok(Self {
@@ -261,6 +265,7 @@ impl Runtime {
         self.parts.sessions.close().await;
         self.parts.system.close().await;
         self.parts.janitor.abort();
+        self.parts.scrubber.iter().for_each(JoinHandle::abort);
         let journal = Arc::clone(&self.parts.journal);
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         if let Err(error) = closed {

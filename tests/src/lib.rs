@@ -1,5 +1,6 @@
 //! What tests across crates share: a repository with a real bug, playbooks, and a runtime to run them in.
 
+pub mod acts;
 pub mod child;
 pub mod dice;
 pub mod fleet;

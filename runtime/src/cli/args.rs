@@ -592,7 +592,7 @@ pub(super) enum JournalVerb {
     Verify(Verify),
     /// Make a quarantined session writable again, behind what it lost
     #[command(after_help = AFTER_REPAIR)]
-    Repair(Which),
+    Repair(Repair),
     /// Count what is there
     Stats,
 }
@@ -607,7 +607,23 @@ pub(super) struct Inspect {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Repair {
+    /// Which session
+    #[arg(required_unless_present = "acknowledge_lost")]
+    pub(super) id: Option<String>,
+    /// Take note of damaged bytes that belong to no session, so that they are not reported any more
+    #[arg(long, conflicts_with = "id")]
+    pub(super) acknowledge_lost: bool,
+    /// Do not ask
+    #[arg(long, short, requires = "acknowledge_lost")]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Verify {
+    /// Check the frames only, not the bodies that lie beside them
+    #[arg(long)]
+    pub(super) frames_only: bool,
     /// Also prove that a session's chain passes through a hash noted elsewhere
     #[arg(long, value_name = "ID=HASH")]
     pub(super) head: Vec<String>,

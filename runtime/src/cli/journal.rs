@@ -6,12 +6,13 @@ use std::ops::ControlFlow;
 use longhaul_actors::Entity;
 use longhaul_actors::session::Session;
 use longhaul_journal::{
-    ChainHash, Damage, Entry, Frame, HeadCheck, Offline, Seq, Standing, StreamId, VerifyReport, stats, verify,
+    BadBlob, ChainHash, Damage, Entry, Frame, HeadCheck, Lost, Offline, Seq, Standing, StreamId,
+    VerifyReport, acknowledge_lost, stats, verify, verify_blobs,
 };
 use serde_json::json;
 
 use super::Outcome;
-use super::args::{Inspect, Journal, JournalVerb, Verify};
+use super::args::{Inspect, Journal, JournalVerb, Repair, Verify};
 use super::reach::Place;
 use super::render::{count, escaped, heading, size};
 use super::shelf::{self, Shelf};
@@ -25,7 +26,8 @@ pub(super) async fn journal(args: Journal, place: &Place, ui: &Ui) -> Outcome {
         JournalVerb::Inspect(Inspect { id: Some(id), from }) => records(&id, from, place, ui),
         JournalVerb::Inspect(Inspect { id: None, .. }) => streams(place, ui),
         JournalVerb::Verify(args) => verified(&args, place, ui),
-        JournalVerb::Repair(args) => wishes::repair(args, place, ui).await,
+        JournalVerb::Repair(Repair { id: Some(id), .. }) => wishes::repair(&id, place, ui).await,
+        JournalVerb::Repair(Repair { yes, .. }) => acknowledged(yes, place, ui),
         JournalVerb::Stats => counted(place, ui),
     }
 }
@@ -211,11 +213,71 @@ fn verified(args: &Verify, place: &Place, ui: &Ui) -> Outcome {
         sound &= report.is_sound();
         tell(&report, head.filter(|_| report.head.is_some()), nth == 0, ui)?;
     }
+    sound &= args.frames_only || bodies(place, ui)?;
     Ok(if sound {
         0
     } else {
         Code::JournalDamaged.exit_code()
     })
+}
+
+/// Takes note of damaged bytes that belong to nobody, after showing them.
+fn acknowledged(yes: bool, place: &Place, ui: &Ui) -> Outcome {
+    there(place)?;
+    let report = verify(place.data(), None).map_err(|error| shelf::unreadable(place.data(), &error))?;
+    if !report.lost.is_empty() && !yes {
+        for line in report.lost.iter().map(as_line) {
+            ui.note(&line);
+        }
+        let detail =
+            "whatever lay there is lost, and no session is known to miss it; look for it in a backup first";
+        return Err(Problem::new(Code::InvalidRequest, detail)
+            .next(
+                "take note of it",
+                "longhaul journal repair --acknowledge-lost --yes",
+            )
+            .into());
+    }
+    acknowledge_lost(place.data(), &report.lost).map_err(|error| {
+        let detail = format!("cannot take note of it: {error}");
+        Problem::new(Code::StorageUnavailable, detail)
+    })?;
+    if ui.is_json() {
+        ui.object(&json!({ "acknowledged": report.lost.len() }))?;
+    } else {
+        let stretches = count(report.lost.len() as u64, "damaged stretch").replace("stretchs", "stretches");
+        ui.line(&format!(
+            "took note of {stretches} that no session is known to miss"
+        ))?;
+    }
+    Ok(0)
+}
+
+fn as_line(lost: &Lost) -> String {
+    let (position, bytes, reason) = (lost.position, lost.bytes, &lost.reason);
+    format!("{bytes} damaged bytes at position {position} that belong to no stream: {reason}")
+}
+
+/// Checks the bodies as well; which are bad, and who needs them.
+fn bodies(place: &Place, ui: &Ui) -> Result<bool, Failure> {
+    let checked = verify_blobs(place.data()).map_err(|error| shelf::unreadable(place.data(), &error))?;
+    let (blobs, bad) = checked;
+    for BadBlob { id, streams } in &bad {
+        let sessions: Vec<String> = streams.iter().map(|stream| session_id(*stream)).collect();
+        if ui.is_json() {
+            ui.object(&json!({ "blob": id.to_string(), "damaged": true, "sessions": sessions }))?;
+        } else {
+            let who = match sessions.is_empty() {
+                true => "no session names it".to_owned(),
+                false => format!("needed by {}", sessions.join(" ")),
+            };
+            ui.line(&format!("blob {id}  damaged: its bytes have another hash; {who}"))?;
+        }
+    }
+    if !ui.is_json() {
+        ui.line(&format!("{} checked", count(blobs, "blob")))?;
+    }
+    Ok(bad.is_empty())
 }
 
 type Expected = (StreamId, ChainHash);
@@ -276,7 +338,12 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
         lines.push(format!("{} removed", report.removed));
     }
     for lost in &report.lost {
-        lines.push(format!("damaged bytes that belong to no stream: {lost:?}"));
+        lines.push(as_line(lost));
+    }
+    if !report.known_lost.is_empty() {
+        let stretches =
+            count(report.known_lost.len() as u64, "damaged stretch").replace("stretchs", "stretches");
+        lines.push(format!("{stretches} that somebody took note of"));
     }
     let state = if report.damaged.is_empty() && report.lost.is_empty() {
         "sound"
@@ -331,7 +398,7 @@ fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value
     });
     json!({
         "ok": report.is_sound(), "streams": report.streams, "frames": report.frames, "records": report.records,
-        "damaged": damaged, "repaired": repaired, "removed": report.removed, "lost": report.lost.len(), "unconfirmedFrames": report.unconfirmed_frames,
+        "damaged": damaged, "repaired": repaired, "removed": report.removed, "lost": report.lost.len(), "knownLost": report.known_lost.len(), "unconfirmedFrames": report.unconfirmed_frames,
         "tornBytes": report.torn_bytes, "heads": heads, "expected": expected,
     })
 }

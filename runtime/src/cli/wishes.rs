@@ -75,9 +75,9 @@ pub(super) async fn archive(args: args::Which, place: &Place, ui: &Ui) -> Outcom
     told(accepted, "archive", reach, ui).await
 }
 
-pub(super) async fn repair(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
+pub(super) async fn repair(id: &str, place: &Place, ui: &Ui) -> Outcome {
     let reach = place.to_wish().await?;
-    let accepted = reach.control().repair(&args.id).await;
+    let accepted = reach.control().repair(id).await;
     told(accepted, "repair", reach, ui).await
 }
 
