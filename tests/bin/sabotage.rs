@@ -107,6 +107,12 @@ const LIST: &[Entry] = &[
         "ledger::a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge",
     ),
     (
+        "approve-without-the-digest",
+        "actors",
+        "session",
+        "approval::an_act_that_has_changed_is_asked_for_again",
+    ),
+    (
         "launch-what-is-claimed",
         "runtime/hands",
         "survival",
