@@ -12,7 +12,7 @@ use crate::host::Request;
 use crate::registry::{Home, Mode};
 
 /// Heads read from the index at a time.
-const PAGE: usize = 256;
+const PAGE: usize = 10_000;
 
 /// Begins to sweep for one kind, at once and then whenever something is due.
 pub(crate) fn start<E: Entity>(home: &Arc<Home<E>>) {
