@@ -17,6 +17,7 @@
 //!
 //! `examples/counter.rs` is an entity of one's own on a page.
 
+pub mod account;
 mod answer;
 mod clock;
 mod codec;

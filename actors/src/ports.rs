@@ -6,9 +6,10 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
 
+use crate::account;
 use crate::entity::DecodeError;
 use crate::session::{
-    Answer, Around, BrainSpec, Candidate, Event, Isolation, Script, ServiceEnd, Setting, ToolCall,
+    Answer, Around, BrainSpec, Candidate, Event, Isolation, Resources, Script, ServiceEnd, Setting, ToolCall,
     ToolOutcome, WorkspaceSpec, call_digest,
 };
 
@@ -188,6 +189,8 @@ pub struct Act {
     pub call: ToolCall,
     /// Active milliseconds it may take at most.
     pub limit_ms: u64,
+    /// What it may use.
+    pub resources: Resources,
     /// What stands around it.
     pub around: Around,
     /// Whether this step may have been begun before a crash: look at the evidence first.
@@ -229,8 +232,61 @@ pub trait Hands: Send + Sync + 'static {
         Box::pin(futures_util::future::pending())
     }
 
+    /// Asks a service to end, which its `watch` then sees.
+    fn end_service(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()> {
+        let _ = (session, step);
+        Box::pin(futures_util::future::ready(()))
+    }
+
     /// Ends every process of a session and returns the ids of those that are not confirmed gone.
     fn stop(&self, session: StreamId) -> BoxFuture<'static, Vec<u32>>;
+}
+
+/// Answers sessions about credit: the accounts they share.
+pub trait Credit: Send + Sync + 'static {
+    /// Sends a message to an account until it is answered. The account knows a message that it had before.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not withdraw the message; what was held for nothing is released by the account's audit.
+    fn ask(&self, account: StreamId, command: account::Command) -> BoxFuture<'static, account::Reply>;
+}
+
+/// Lets every step begin and charges nothing: for tests, and where nobody keeps accounts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FreeOfCharge;
+
+impl Credit for FreeOfCharge {
+    fn ask(&self, _account: StreamId, command: account::Command) -> BoxFuture<'static, account::Reply> {
+        let nothing = account::HeldFor {
+            hold: Seq::ZERO,
+            amount: account::Credits::ZERO,
+            spent: account::Credits::ZERO,
+        };
+        ready(match command {
+            account::Command::Ask(_) => account::Reply::Held(nothing),
+            _ => account::Reply::Admitted,
+        })
+        .boxed()
+    }
+}
+
+/// Gives out places among the active sessions.
+pub trait Slots: Send + Sync + 'static {
+    /// Resolves once the session has a place; it keeps it until it is active no more. Asking again is harmless.
+    ///
+    /// # Cancel safety
+    /// Who no longer waits gives its turn to the next.
+    fn take(&self, session: StreamId) -> BoxFuture<'static, ()>;
+}
+
+/// A place for everybody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EndlessSlots;
+
+impl Slots for EndlessSlots {
+    fn take(&self, _session: StreamId) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
 }
 
 /// What the gate says of an act.

@@ -7,8 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::api::{
-    Accepted, Cancel, Code, Collect, Collected, EventsPage, EventsQuery, Imported, ListPage, ListQuery,
-    Pause, Problem, Quarantined, Remove, Removed, Send as SendMessage, SessionView, Start, Started,
+    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected, Decide,
+    EventsPage, EventsQuery, Imported, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
+    Send as SendMessage, SessionView, Start, Started,
 };
 
 /// What every call answers.
@@ -56,6 +57,26 @@ pub trait Control: Send + Sync + 'static {
 
     /// Takes on a session that was imported or restored (B-LOG-12).
     fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        not_here(id)
+    }
+
+    /// Requests for approval that wait for a decision, of all sessions; or every request of one session (B-GATE-3).
+    fn approvals(&self, query: ApprovalsQuery) -> Answer<'_, ApprovalsPage> {
+        let _ = query;
+        not_here("approvals")
+    }
+
+    /// One request for approval, decided or not.
+    fn approval<'a>(&'a self, id: &'a str) -> Answer<'a, ApprovalView> {
+        not_here(id)
+    }
+
+    /// Decides on a request, as the human on whose behalf this is called. The whole id is needed: the beginning of one
+    /// could come to mean another act.
+    ///
+    /// Whoever calls this vouches for that human. The HTTP edge refuses processes that act for an agent.
+    fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
+        let _ = request;
         not_here(id)
     }
 

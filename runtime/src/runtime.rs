@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{AllowAll, Brain, Clock, Hands};
+use longhaul_actors::ports::{Brain, Clock, EndlessSlots, FreeOfCharge, Hands};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
     SystemOptions, World,
 };
+use longhaul_hands::egress::AllowList;
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
@@ -22,9 +23,11 @@ use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
 use crate::folds::Folds;
 use crate::janitor;
+use crate::limiting::{LimitOptions, Limiting};
+use crate::sandbox::{SandboxOptions, Sandboxing};
 use crate::service::Service;
 use crate::shim::find_shim;
-use crate::world::LocalHands;
+use crate::world::{LocalHands, PolicyGate, load_policy};
 
 /// Which sessions a runtime works for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,8 +51,20 @@ pub struct Options {
     pub shim: Option<PathBuf>,
     /// Bounds of sessions that bring none of their own.
     pub limits: Limits,
+    /// How commands are held to what they may use.
+    pub limiting: LimitOptions,
+    /// The most that sessions may be let to reach, as names and presets; a start that asks for more is refused. None: what
+    /// each start asks for.
+    pub network_bound: Option<Vec<String>>,
+    /// Answers of a name server that is not there, for tests of the way out. Nothing sets it from outside the program.
+    #[doc(hidden)]
+    pub egress_fixture: Option<longhaul_hands::egress::Fixture>,
+    /// How commands are walled in: isolated, unless told otherwise.
+    pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
     pub until_done_ms: Option<u64>,
+    /// The policy file by which acts are judged: `policy.toml` of the data directory when absent.
+    pub policy: Option<PathBuf>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
 }
@@ -90,24 +105,45 @@ impl Runtime {
     /// Opens the data directory, making it if it is not there, and begins to work.
     ///
     /// # Errors
-    /// `data_dir_in_use` (who holds it), `newer_format` (both versions), `shim_not_found`, `storage_unavailable`.
+    /// `data_dir_in_use` (who holds it), `newer_format` (both versions), `shim_not_found`, `storage_unavailable`;
+    /// `invalid_request` when the policy has an error (file and line).
     pub async fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, Problem> {
         let directory = std::path::absolute(directory.as_ref())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let shim = find_shim(options.shim.as_deref())?;
+        let limiting = Arc::new(Limiting::new(options.limiting));
+        let network_bound = options.network_bound.map(AllowList::of).transpose();
+        let network_bound = network_bound.map_err(|error| {
+            Problem::new(Code::InvalidRequest, format!("the bound of the network: {error}"))
+        })?;
+        let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
+        // A runtime that does no work judges nothing, and is not to be kept from answering by an error in a policy.
+        let policy = match options.mode {
+            Mode::Dormant => None,
+            Mode::Serve | Mode::Only(_) => Some(load_policy(&directory, options.policy.as_deref())?),
+        };
         let socket = options.socket.as_ref().map(|path| path.display().to_string());
         let journal = Arc::new(open_journal(directory.clone(), socket).await?);
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
-        let world: Arc<dyn World<Session>> = match options.mode {
-            Mode::Dormant => Arc::new(AtRest),
-            Mode::Serve | Mode::Only(_) => Arc::new(SessionWorld {
+        let hands = LocalHands::new(
+            directory.clone(),
+            shim,
+            Arc::clone(&shared),
+            Arc::clone(&sandbox),
+            Arc::clone(&limiting),
+        );
+        let hands: Arc<dyn Hands> = Arc::new(hands.with_fixture(options.egress_fixture));
+        let world: Arc<dyn World<Session>> = match policy {
+            None => Arc::new(AtRest),
+            Some(policy) => Arc::new(SessionWorld {
                 journal: Arc::clone(&shared),
                 brain: Arc::clone(&brains) as Arc<dyn Brain>,
                 hands: Arc::clone(&hands),
-                gate: Arc::new(AllowAll),
+                gate: Arc::new(PolicyGate::new(directory.clone(), policy)),
+                credit: Arc::new(FreeOfCharge),
+                slots: Arc::new(EndlessSlots),
                 clock: Arc::clone(&clock),
             }),
         };
@@ -141,6 +177,9 @@ impl Runtime {
             sessions: sessions.clone(),
             data: directory.clone(),
             limits: options.limits,
+            network_bound,
+            sandbox,
+            limiting,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
             folds: Arc::new(Folds::new(snapshots)),
             clock: Arc::clone(&clock),

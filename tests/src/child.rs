@@ -30,7 +30,7 @@ impl Child {
             .args(&words[1..])
             .arg("--data")
             .arg(directory)
-            .arg("serve")
+            .args(["serve", "--sandbox", crate::sandbox_word()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use longhaul_actors::session::{Body, RunOutcome, Session, State};
+use longhaul_actors::session::{ApprovalDecision, Body, RunOutcome, Session, State};
 use longhaul_actors::{Entity, Placed};
 use longhaul_journal::{Frame, Record, Standing};
 
@@ -33,6 +33,10 @@ pub const ALL: &[Property] = &[
     (
         "nothing follows the end but the archive",
         nothing_follows_the_end_but_the_archive,
+    ),
+    (
+        "a gated act was approved of before it",
+        a_gated_act_was_approved_of_before_it,
     ),
     ("each message is consumed once", each_message_is_consumed_once),
     (
@@ -64,6 +68,40 @@ fn bodies(frames: &[Arc<Frame>]) -> impl Iterator<Item = (u64, Body)> {
         let event = Session::decode(record).expect("this version wrote it");
         (record.seq.0, event.body)
     })
+}
+
+/// B-GATE-4: where a human was asked about a step, it begins only behind a decision that approves of the same digest.
+pub fn a_gated_act_was_approved_of_before_it(frames: &[Arc<Frame>]) {
+    let (mut asked, mut approved) = (None, None);
+    let mut turned_away = None;
+    for (seq, body) in bodies(frames) {
+        if let Some(step) = turned_away.take() {
+            let failed = matches!(&body, Body::ToolFailed(failed) if failed.step == step && failed.settled_by.is_none());
+            assert!(
+                failed,
+                "the act of step {step} was not approved of, and not turned away at {seq}"
+            );
+        }
+        match body {
+            Body::ApprovalRequested(requested) => {
+                asked = Some((requested.id, requested.step, requested.digest))
+            }
+            Body::ApprovalDecided(decided) => {
+                let known = asked.as_ref().is_some_and(|(id, ..)| *id == decided.id);
+                assert!(known, "a decision on nothing at {seq}");
+                approved = (decided.decision == ApprovalDecision::Approve).then_some(decided.digest);
+            }
+            Body::ApprovalCanceled(_) => (asked, approved) = (None, None),
+            Body::ToolStarted(started) => {
+                if asked.take_if(|(_, step, _)| *step == started.step).is_some()
+                    && approved.take() != Some(started.digest)
+                {
+                    turned_away = Some(started.step);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// B-LOG-1

@@ -20,7 +20,8 @@ use longhaul_tests::matrix::story::{Story, bodies};
 /// Lives at the same time.
 const THREADS: usize = 2;
 
-/// B-CRASH-1, B-CRASH-3, B-CRASH-7, B-STEER-2, B-LOG-7: wherever it stops, nothing is lost and nothing is done twice.
+/// B-CRASH-1, B-CRASH-3, B-CRASH-7, B-STEER-2, B-LOG-7, B-GATE-2, B-GATE-4: wherever it stops, nothing is lost and nothing
+/// is done twice.
 #[test]
 fn a_life_that_is_cut_anywhere_ends_like_the_one_that_was_not() {
     let folder = scratch();
@@ -171,6 +172,8 @@ fn assert_reference_is_sound(reference: &Life) {
         "session.paused",
         "session.resumed",
         "agent.question",
+        "approval.requested",
+        "approval.decided",
         "artifact.created",
     ];
     for type_name in types {
@@ -225,6 +228,10 @@ fn assert_effects_happened_once(point: &Point, life: &Life) {
         "{begun} acts took effect, {settled} are on record"
     );
     for evidence in life.world.steps.values() {
+        assert!(
+            !evidence.brief.contains("refused") || evidence.brief.contains("after"),
+            "{evidence:?}"
+        );
         assert!(!matches!(evidence.end, Some(ToolOutcome::Unknown { .. })));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 use longhaul::api::Start;
-use longhaul_actors::ports::{AllowAll, Clock};
+use longhaul_actors::ports::{AllowAll, Clock, EndlessSlots, FreeOfCharge};
 use longhaul_actors::session::{Command, Mode, Session, SessionWorld};
 use longhaul_actors::{Options, Ports, Registry, SendError, System, SystemClock, SystemOptions};
 use longhaul_journal::{Journal, LocalJournal, Options as JournalOptions};
@@ -66,6 +66,8 @@ async fn a_session_whose_actor_panics_goes_on_from_its_last_record() {
         brain: Arc::new(ScriptedBrain::new(Script::of_the_matrix(), outside.clone())),
         hands: Arc::new(VirtualHands::new(outside.clone(), Arc::clone(&journal))),
         gate: Arc::new(AllowAll),
+        credit: Arc::new(FreeOfCharge),
+        slots: Arc::new(EndlessSlots),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
     };
     let ports = Ports {

@@ -15,6 +15,7 @@ use super::approval;
 use super::draft::Draft;
 use super::event::{Actor, BrainSpec, PolicyDenied, RecoveryClass, ToolFailed, ToolStarted, WorkspaceKind};
 use super::follow::tool_started;
+use super::money::{self, HeldStep};
 use super::state::{Phase, PlannedCall, State};
 use super::tool::{Tool, ToolCall};
 use crate::ports::{Judgement, Ruling};
@@ -62,6 +63,8 @@ pub struct Admission {
     pub judgement: Judgement,
     /// What a request for approval of this act is called.
     pub approval: String,
+    /// The credit that is held for it, if it may begin and its session has an account.
+    pub hold: Option<HeldStep>,
 }
 
 /// Hash of a call as it was made: the tool and all its arguments as JSON text with the keys in order.
@@ -136,8 +139,14 @@ pub(super) fn begin(draft: &mut Draft, call: &ToolCall, tool: &Tool) {
 }
 
 fn start(draft: &mut Draft, call: &ToolCall, tool: &Tool, digest: String) {
+    let Some(hold) = money::take_hold(draft) else {
+        return;
+    };
     let step = draft.state.steps + 1;
-    let started = tool_started(draft, step, call, tool, digest);
+    let started = ToolStarted {
+        hold,
+        ..tool_started(&draft.state, step, call, tool, digest)
+    };
     draft.push(Actor::AGENT, None, started);
 }
 
@@ -181,6 +190,7 @@ pub(super) fn turn_away(
         digest,
         class: RecoveryClass::Idempotent,
         limit_ms: 0,
+        hold: None,
     };
     let begun = draft.push(Actor::AGENT, cause.into(), started);
     let failed = ToolFailed {

@@ -12,7 +12,7 @@ use super::state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };
 use super::tool::{Output, ToolCall};
-use super::{decide, event, service};
+use super::{decide, event, money, service};
 use crate::entity::Placed;
 
 /// Folds one fact in.
@@ -24,6 +24,7 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
     state.stopped_cleanly = false;
     let (was_open, by) = (state.open.is_some(), event.actor.kind);
     fold(state, seq, time_ms, by, &event.body);
+    money::folded(state, &event.body);
     if was_open && state.open.is_none() {
         state.settled = seq;
     }
@@ -43,6 +44,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
     match body {
         Body::SessionStarted(started) => {
             state.origin = Some(origin(started, time_ms));
+            state.money.terms.clone_from(&started.terms);
             state.phase = Phase::Queued;
         }
         Body::UserMessage(message) => {
@@ -120,6 +122,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
             }
         }
         Body::ModelStarted(started) => {
+            money::started(state, started.step, started.hold);
             state.steps = started.step;
             let work = Work::Think {
                 window_to: started.window_to,
@@ -218,7 +221,10 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
                 rest,
             };
         }
-        Body::Resumed(_) => resume(state),
+        Body::Resumed(resumed) => {
+            money::resumed(state, resumed);
+            resume(state);
+        }
         Body::Hibernated(_) => state.phase = Phase::Hibernated,
         Body::StopRequested(request) => {
             state.phase = Phase::Stopping {
@@ -364,6 +370,7 @@ fn end_wait(state: &mut State) {
 }
 
 fn start_tool(state: &mut State, seq: Seq, by: ActorKind, started: &event::ToolStarted) {
+    money::started(state, started.step, started.hold);
     state.steps = started.step;
     state.approval = None;
     let Some(turn) = &mut state.turn else { return };
@@ -414,6 +421,7 @@ fn spend_step(state: &mut State, active_ms: u64) {
 }
 
 fn spend(state: &mut State, used: Usage) {
+    money::spent(state, used);
     for usage in [
         Some(&mut state.usage),
         state.turn.as_mut().map(|turn| &mut turn.usage),

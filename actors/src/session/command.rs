@@ -1,13 +1,16 @@
 //! Wishes a session may be sent, its answers and refusals, and the work it owes to the world.
 
-use longhaul_journal::Seq;
+use longhaul_journal::{Seq, StreamId};
 
 use super::admission::{Admission, Candidate, Setting};
 use super::event::{
     Actor, Answer, ApprovalDecision, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec,
 };
+use super::money::{HeldStep, OutOfCredit, Purse, Terms};
+use super::resources::Resources;
 use super::service::{Around, ServiceEnd};
 use super::tool::{ToolCall, ToolOutcome};
+use crate::account::Credits;
 use crate::entity::Recovery;
 use crate::ports::{BrainFailure, SetupError};
 
@@ -40,6 +43,8 @@ pub enum Command {
     Resume {
         /// Who asks.
         by: Actor,
+        /// What it may cost in all from here on, if that is to change.
+        budget: Option<Credits>,
     },
     /// End for good.
     Cancel {
@@ -58,6 +63,10 @@ pub enum Command {
         /// Who asks.
         by: Actor,
     },
+    /// Go on, if it waits for credit: there is some.
+    CreditIsBack,
+    /// Rest: the next step, or a slot, cannot be paid for.
+    OutOfCredit(OutOfCredit),
     /// Say whether an act may be done.
     Decide {
         /// Who says so.
@@ -96,6 +105,8 @@ pub enum Command {
         /// The admission of the act that comes after it.
         next: Option<Box<Admission>>,
     },
+    /// Outcome of [`Effect::Hold`].
+    Held(Box<HeldStep>),
     /// Outcome of [`Effect::Admit`].
     Admitted(Box<Admission>),
     /// Outcome of [`Effect::Stop`]. ([`Effect::CancelStep`] has none of its own: the step settles.)
@@ -143,6 +154,8 @@ pub struct Start {
     pub forbidden: Vec<String>,
     /// Hash of the request as the client made it.
     pub fingerprint: String,
+    /// The account it uses; `None` when its work is not to be charged.
+    pub terms: Option<Terms>,
 }
 
 /// The answer to a wish that was granted.
@@ -191,7 +204,12 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// A place among the active sessions.
-    Slot,
+    Slot {
+        /// The account that must have credit, if it has one.
+        account: Option<StreamId>,
+    },
+    /// Credit for a brain call, or for the patch at the end.
+    Hold(Box<Purse>),
     /// A workspace and a sandbox.
     Prepare {
         /// What to make ready.
@@ -203,6 +221,8 @@ pub enum Effect {
         candidate: Candidate,
         /// What it is judged by, besides itself.
         setting: Box<Setting>,
+        /// What is to be held for it, if its session has an account.
+        purse: Option<Box<Purse>>,
     },
     /// The brain's next step.
     Think {
@@ -217,7 +237,7 @@ pub enum Effect {
         /// Active milliseconds it may take.
         limit_ms: u64,
         /// What the first act it calls for is judged by.
-        setting: Box<Setting>,
+        setting: Option<Box<Setting>>,
     },
     /// One act of the hands.
     Act {
@@ -227,6 +247,8 @@ pub enum Effect {
         call: ToolCall,
         /// Active milliseconds it may take.
         limit_ms: u64,
+        /// What it may use.
+        resources: Resources,
         /// What stands around it.
         around: Around,
         /// The act that comes after it, and what that is judged by once this one is over.

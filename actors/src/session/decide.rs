@@ -13,7 +13,8 @@ use super::event::{
 };
 use super::meter::key_is_remembered;
 use super::state::{Phase, Rest, State};
-use super::{mend, outcome, service};
+use super::{mend, money, outcome, service};
+use crate::account::Credits;
 use crate::entity::{Decision, Moment};
 
 /// Longest message, bytes.
@@ -42,7 +43,7 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
             idempotency_key,
         } => send(draft, by, text, mode, idempotency_key),
         Command::Pause { by, reason, now } => pause(draft, by, reason, now),
-        Command::Resume { by } => resume(draft, by),
+        Command::Resume { by, budget } => resume(draft, by, budget),
         Command::Cancel { by, force } => cancel(draft, by, force),
         Command::Archive { by } => archive(draft, by),
         Command::Adopt { by } => Ok(mend::adopt(draft, by)),
@@ -54,6 +55,8 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
         } => approval::decide(draft, by, id, decision, evidence),
         // The world may be late: a session that has ended hears nothing any more.
         _ if !draft.state.phase.is_live() => Ok(already(&draft)),
+        Command::CreditIsBack => money::credit_is_back(draft),
+        Command::OutOfCredit(why) => Ok(money::out_of_credit(draft, why)),
         Command::SlotGranted => Ok(outcome::slot_granted(draft)),
         Command::Prepared { result } => Ok(outcome::prepared(draft, result)),
         Command::Thought {
@@ -64,6 +67,7 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
         } => Ok(outcome::thought(draft, step, result, active_ms, next)),
         Command::Acted { step, outcome, next } => Ok(outcome::acted(draft, step, outcome, next)),
         Command::ServiceEnded { step, end } => Ok(service::ended(draft, step, end)),
+        Command::Held(hold) => Ok(outcome::held(draft, *hold)),
         Command::Admitted(admission) => Ok(outcome::admitted(draft, admission)),
         Command::Stopped { survivors } => Ok(outcome::stopped(draft, survivors)),
         Command::Alarm => Ok(outcome::alarm(draft)),
@@ -135,6 +139,7 @@ fn decide_start(state: &State, start: Start, moment: Moment) -> Decided {
         metadata: start.metadata,
         forbidden: start.forbidden,
         fingerprint: start.fingerprint,
+        terms: start.terms,
     };
     let cause = draft.push(start.by.clone(), None, started);
     let message = UserMessage {
@@ -159,7 +164,10 @@ fn check_limits(limits: &Limits) -> Result<(), Refusal> {
         Some((what, _)) => Err(Refusal::Invalid(format!(
             "{what} is 0; leave it out or make it at least 1"
         ))),
-        None => Ok(()),
+        None => match limits.resources.too_little() {
+            Some(little) => Err(Refusal::Invalid(little)),
+            None => Ok(()),
+        },
     }
 }
 
@@ -273,14 +281,18 @@ fn pause(mut draft: Draft, by: Actor, reason: PauseReason, now: bool) -> Decided
     Ok(granted(draft))
 }
 
-fn resume(mut draft: Draft, by: Actor) -> Decided {
+pub(super) fn resume(mut draft: Draft, by: Actor, budget: Option<Credits>) -> Decided {
     check_writable(&draft.state)?;
     let paused_ms = match draft.state.phase {
         Phase::Paused { .. } => draft.now_ms().saturating_sub(draft.state.phase_since_ms),
         _ if draft.state.pause.is_some() => 0,
         _ => return Ok(already(&draft)),
     };
-    draft.push(by, None, Resumed { paused_ms });
+    let resumed = Resumed {
+        paused_ms,
+        budget_micro: budget,
+    };
+    draft.push(by, None, resumed);
     Ok(granted(draft))
 }
 

@@ -6,6 +6,7 @@ use super::admission::Admission;
 use super::apply::apply;
 use super::event::{Actor, Body, Event};
 use super::follow::follow;
+use super::money::HeldStep;
 use super::state::State;
 use crate::entity::{Moment, Placed};
 
@@ -17,6 +18,8 @@ pub(super) struct Draft {
     pub(super) events: Vec<Event>,
     /// What the checks said of the step that comes next, if they were asked. It is used up by that step.
     pub(super) admission: Option<Box<Admission>>,
+    /// The credit that is held for the step that comes next, if the command brought it.
+    pub(super) hold: Option<HeldStep>,
     moment: Moment,
 }
 
@@ -29,6 +32,7 @@ impl Draft {
             state: state.clone(),
             events: Vec::new(),
             admission: None,
+            hold: None,
             moment,
         }
     }

@@ -13,8 +13,9 @@ use super::event::{
     TurnStarted, TurnSteered, TurnStuck, Usage, Void,
 };
 use super::meter::NO_MESSAGE;
+use super::money;
 use super::service::{self, ServiceCause};
-use super::state::{Ending, Phase, Turn, Work};
+use super::state::{Ending, Phase, State, Turn, Work};
 use super::tool::{CallError, Exec, Tool, ToolCall};
 
 /// How many messages one brain call takes; the next call takes more. A frame holds 4,096 records.
@@ -93,7 +94,7 @@ fn follow_pause(draft: &mut Draft) -> bool {
         Some(_) => false,
         None => {
             if service::settle_before(draft, ServiceCause::Paused) {
-                draft.push(Actor::RUNTIME, None, Paused { reason: wish.reason });
+                draft.push(Actor::RUNTIME, None, Paused::because(wish.reason));
             }
             true
         }
@@ -161,13 +162,7 @@ fn tell_loop(draft: &mut Draft) -> bool {
     }
     complete_turn(draft, TurnEnd::Stuck);
     if rung > 1 {
-        draft.push(
-            Actor::RUNTIME,
-            Some(stuck),
-            Paused {
-                reason: PauseReason::Stuck,
-            },
-        );
+        draft.push(Actor::RUNTIME, Some(stuck), Paused::because(PauseReason::Stuck));
     }
     false
 }
@@ -203,7 +198,7 @@ pub(super) fn overrun(draft: &mut Draft, evidence: StuckEvidence) {
     complete_turn(draft, TurnEnd::DeadlineExceeded);
     if again {
         let reason = PauseReason::Stuck;
-        draft.push(Actor::RUNTIME, Some(stuck), Paused { reason });
+        draft.push(Actor::RUNTIME, Some(stuck), Paused::because(reason));
     }
 }
 
@@ -249,18 +244,37 @@ fn start_patch(draft: &mut Draft) {
     };
     let tool = Tool::Patch(super::tool::Patch {});
     let digest = call_digest(&call);
-    let started = tool_started(draft, draft.state.steps + 1, &call, &tool, digest);
+    let Some(hold) = money::take_hold(draft) else {
+        return;
+    };
+    let started = ToolStarted {
+        hold,
+        ..tool_started(&draft.state, draft.state.steps + 1, &call, &tool, digest)
+    };
     draft.push(Actor::RUNTIME, None, started);
 }
 
 pub(super) fn tool_started(
-    draft: &Draft,
+    state: &State,
     step: u64,
     call: &ToolCall,
     tool: &Tool,
     digest: String,
 ) -> ToolStarted {
-    let limits = draft.state.limits();
+    ToolStarted {
+        step,
+        tool: call.tool.clone(),
+        brief: tool.brief(),
+        digest,
+        class: tool.class(),
+        limit_ms: limit_of(state, tool),
+        hold: None,
+    }
+}
+
+/// Active milliseconds that an act may take.
+pub(super) fn limit_of(state: &State, tool: &Tool) -> u64 {
+    let limits = state.limits();
     let asked = match tool {
         Tool::Exec(Exec {
             timeout_ms: Some(asked),
@@ -271,16 +285,9 @@ pub(super) fn tool_started(
     // The patch is made after the run's time is spent, so that it never lacks the time for it.
     let limit_ms = match tool {
         Tool::Patch(_) => asked,
-        _ => asked.min(draft.state.remaining_ms()),
+        _ => asked.min(state.remaining_ms()),
     };
-    ToolStarted {
-        step,
-        tool: call.tool.clone(),
-        brief: tool.brief(),
-        digest,
-        class: tool.class(),
-        limit_ms: limit_ms.max(1),
-    }
+    limit_ms.max(1)
 }
 
 fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
@@ -359,6 +366,9 @@ pub(super) fn complete_turn(draft: &mut Draft, reason: TurnEnd) {
 }
 
 fn ask_brain(draft: &mut Draft) {
+    let Some(hold) = money::take_hold(draft) else {
+        return;
+    };
     let step = draft.state.steps + 1;
     let unread = draft.state.inbox.iter();
     let steering: Vec<_> = unread
@@ -374,5 +384,13 @@ fn ask_brain(draft: &mut Draft) {
         );
     }
     let window_to = draft.state.head;
-    draft.push(Actor::RUNTIME, None, ModelStarted { step, window_to });
+    draft.push(
+        Actor::RUNTIME,
+        None,
+        ModelStarted {
+            step,
+            window_to,
+            hold,
+        },
+    );
 }

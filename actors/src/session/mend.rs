@@ -51,7 +51,7 @@ pub fn over_gap(state: &State, highest: Seq, reason: String, by: Actor, moment: 
         draft.push(Actor::RUNTIME, Some(cause), ToolOutcomeUnknown { step, why });
     }
     let reason = PauseReason::Damaged;
-    draft.push(Actor::RUNTIME, Some(cause), Paused { reason });
+    draft.push(Actor::RUNTIME, Some(cause), Paused::because(reason));
     service::follow(&mut draft);
     draft.events
 }

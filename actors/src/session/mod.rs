@@ -16,8 +16,10 @@ mod event;
 mod follow;
 mod mend;
 mod meter;
+mod money;
 mod outcome;
 mod perform;
+mod resources;
 mod service;
 mod state;
 mod tool;
@@ -33,7 +35,9 @@ pub use decide::{KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
 pub use event::*;
 pub use mend::over_gap;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
+pub use money::{HeldStep, Metered, Money, OutOfCredit, Purse, Terms, finding};
 pub use perform::{SessionWorld, brain_name};
+pub use resources::{LimitsReport, Resources, ResourcesWish, Used};
 pub use service::{
     Around, DeniedEgress, RunningService, SERVICES_LIMIT, ServiceCall, ServiceCause, ServiceEnd,
     ServiceEnding,

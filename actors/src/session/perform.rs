@@ -13,10 +13,12 @@ use super::answer::check_answer;
 use super::approval::approval_id;
 use super::command::{Command, Effect};
 use super::event::BrainSpec;
+use super::money::{HeldStep, OutOfCredit, Purse};
 use super::service;
 use super::tool::ToolOutcome;
+use crate::account::{self, Reply};
 use crate::effects::{EffectContext, World};
-use crate::ports::{Act, Brain, BrainCall, BrainFailure, Clock, Gate, Hands, Window};
+use crate::ports::{Act, Brain, BrainCall, BrainFailure, Clock, Credit, Gate, Hands, Ruling, Slots, Window};
 use crate::session::Session;
 
 /// How long to wait between two looks at processes that will not go, monotonic milliseconds.
@@ -33,6 +35,10 @@ pub struct SessionWorld {
     pub hands: Arc<dyn Hands>,
     /// Judges what is to be done.
     pub gate: Arc<dyn Gate>,
+    /// Says whether a step can be paid for.
+    pub credit: Arc<dyn Credit>,
+    /// Gives out places among the active sessions.
+    pub slots: Arc<dyn Slots>,
     /// Measures.
     pub clock: Arc<dyn Clock>,
 }
@@ -41,8 +47,8 @@ impl World<Session> for SessionWorld {
     fn perform(&self, context: EffectContext, effect: Effect) -> BoxFuture<'static, Command> {
         let (world, session) = (self.clone(), context.stream);
         match effect {
-            // Every session gets a place at once; the limit on active sessions will wait here.
-            Effect::Slot => futures_util::future::ready(Command::SlotGranted).boxed(),
+            Effect::Slot { account } => world.seat(session, account).boxed(),
+            Effect::Hold(purse) => world.hold(session, *purse).boxed(),
             Effect::Prepare { workspace } => async move {
                 Command::Prepared {
                     result: world.hands.prepare(session, workspace).await,
@@ -68,17 +74,27 @@ impl World<Session> for SessionWorld {
                             window,
                         },
                         limit_ms,
-                        *setting,
+                        setting.map(|setting| *setting),
                     )
                     .boxed()
             }
-            Effect::Admit { candidate, setting } => {
-                async move { Command::Admitted(world.admit(session, candidate, *setting).await) }.boxed()
+            Effect::Admit {
+                candidate,
+                setting,
+                purse,
+            } => async move {
+                let admission = world.admit(session, candidate, *setting).await;
+                match purse {
+                    Some(purse) => world.pay(session, *purse, admission).await,
+                    None => Command::Admitted(admission),
+                }
             }
+            .boxed(),
             Effect::Act {
                 step,
                 call,
                 limit_ms,
+                resources,
                 around,
                 next,
             } => {
@@ -87,6 +103,7 @@ impl World<Session> for SessionWorld {
                     step,
                     call,
                     limit_ms,
+                    resources,
                     around,
                     recovered: context.recovered,
                 };
@@ -114,7 +131,7 @@ impl World<Session> for SessionWorld {
                 async move { service::outcome(step, world.hands.watch(session, step).await) }.boxed()
             }
             Effect::EndService { step } => async move {
-                world.hands.cancel(session, step).await;
+                world.hands.end_service(session, step).await;
                 // Its watch sees it end.
                 Command::Alarm
             }
@@ -125,7 +142,7 @@ impl World<Session> for SessionWorld {
 }
 
 impl SessionWorld {
-    async fn think(self, call: BrainCall, limit_ms: u64, setting: Setting) -> Command {
+    async fn think(self, call: BrainCall, limit_ms: u64, setting: Option<Setting>) -> Command {
         let (session, step) = (call.session, call.step);
         let begun = self.clock.mono_ms();
         let result = match select(self.brain.next(call), self.clock.sleep(limit_ms)).await {
@@ -142,9 +159,9 @@ impl SessionWorld {
             .ok()
             .filter(|answer| check_answer(answer).is_ok())
             .and_then(|answer| Candidate::first(step + 1, answer.calls.iter().cloned()));
-        let next = match first {
-            Some(candidate) => Some(self.admit(session, candidate, setting).await),
-            None => None,
+        let next = match (first, setting) {
+            (Some(candidate), Some(setting)) => Some(self.admit(session, candidate, setting).await),
+            _ => None,
         };
         Command::Thought {
             step,
@@ -165,7 +182,56 @@ impl SessionWorld {
             call,
             judgement,
             approval,
+            hold: None,
         })
+    }
+
+    /// A place, for a session that has credit or needs none.
+    async fn seat(self, session: StreamId, account: Option<StreamId>) -> Command {
+        self.slots.take(session).await;
+        let Some(account) = account else {
+            return Command::SlotGranted;
+        };
+        match self
+            .credit
+            .ask(account, account::Command::Admit { session })
+            .await
+        {
+            Reply::Denied(shortage) => Command::OutOfCredit(OutOfCredit::Account(shortage)),
+            _ => Command::SlotGranted,
+        }
+    }
+
+    async fn hold(self, session: StreamId, purse: Purse) -> Command {
+        match self.ask(session, purse).await {
+            Ok(held) => Command::Held(Box::new(held)),
+            Err(why) => Command::OutOfCredit(why),
+        }
+    }
+
+    /// Has credit held for an act that may begin; for one that may not, nothing is held.
+    async fn pay(self, session: StreamId, purse: Purse, mut admission: Box<Admission>) -> Command {
+        let judgement = &admission.judgement;
+        let approved = purse.approved.as_ref() == Some(&judgement.digest);
+        let begins = judgement.ruling == Ruling::Allow || judgement.ruling == Ruling::Ask && approved;
+        if begins {
+            match self.ask(session, purse).await {
+                Ok(held) => admission.hold = Some(held),
+                Err(why) => return Command::OutOfCredit(why),
+            }
+        }
+        Command::Admitted(admission)
+    }
+
+    async fn ask(&self, session: StreamId, purse: Purse) -> Result<HeldStep, OutOfCredit> {
+        let ask = account::Command::Ask(Box::new(purse.ask(session)));
+        match self.credit.ask(purse.account, ask).await {
+            Reply::Held(held) => Ok(purse.held(held)),
+            Reply::Denied(shortage) => Err(OutOfCredit::Account(shortage)),
+            Reply::OverBudget { spent, needed } => Err(OutOfCredit::Budget { spent, needed }),
+            // The session has gone on since, and whoever asked for it is about to be abandoned.
+            Reply::Late | Reply::Admitted | Reply::Done { .. } => futures_util::future::pending().await,
+        }
     }
 
     async fn stop(self, session: StreamId, confirm_ms: Option<u64>) -> Command {

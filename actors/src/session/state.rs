@@ -8,6 +8,7 @@ use super::event::{
     AnswerEnd, BrainSpec, Limits, Mode, PauseReason, SendMode, StopKind, Usage, WorkspaceSpec,
 };
 use super::meter::{CrashMeter, LoopMeter};
+use super::money::Money;
 use super::service::RunningService;
 
 /// Everything that is known about a session.
@@ -63,6 +64,8 @@ pub struct State {
     pub stopped_cleanly: bool,
     /// What all steps used.
     pub usage: Usage,
+    /// What is known of its credit.
+    pub money: Money,
     /// How it ended, in a line.
     pub outcome: String,
 }

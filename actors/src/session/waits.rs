@@ -5,12 +5,15 @@ use longhaul_journal::Standing;
 use super::admission::{self, call_of};
 use super::approval;
 use super::command::{Command, Effect};
+use super::money;
 use super::service;
 use super::state::{OpenStep, Phase, State, Work};
 use crate::entity::{EffectId, Owed};
 
 /// Distinguishes the end of a step from the step itself among the effects of one record.
 const CANCEL_ATTEMPT: u32 = u32::MAX;
+/// Distinguishes the hold of a step without an admission from an admission.
+const HOLD_ATTEMPT: u32 = 1;
 
 pub(super) fn standing(state: &State) -> Standing {
     match state.phase {
@@ -38,7 +41,10 @@ pub(super) fn due(state: &State) -> Option<u64> {
         Phase::Idle | Phase::AwaitingInput if !state.services.is_empty() => service::due(state),
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
-        Phase::AwaitingApproval | Phase::Paused { .. } => approval::due(state),
+        Phase::AwaitingApproval | Phase::Paused { .. } => {
+            let dues = [approval::due(state), service::due(state)];
+            dues.into_iter().flatten().min()
+        }
         _ => None,
     }
 }
@@ -62,7 +68,12 @@ fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
         effect,
     };
     match state.phase {
-        Phase::Queued => vec![here(0, Effect::Slot)],
+        Phase::Queued => vec![here(
+            0,
+            Effect::Slot {
+                account: state.account(),
+            },
+        )],
         Phase::Starting => {
             let workspace = state
                 .origin
@@ -90,26 +101,40 @@ fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
 
 /// The admission of the step that comes next, named by the record that ended the one before.
 fn admission(state: &State) -> Vec<Owed<Effect>> {
-    let Some(candidate) = admission::candidate(state) else {
+    if service::is_awaited(state) {
         return Vec::new();
+    }
+    let purse = money::purse(state).map(Box::new);
+    let (attempt, effect) = match (money::next_act(state), purse) {
+        (Some(candidate), purse) => {
+            let setting = Box::new(admission::setting(state));
+            let effect = Effect::Admit {
+                candidate,
+                setting,
+                purse,
+            };
+            (0, effect)
+        }
+        (None, Some(purse)) => (HOLD_ATTEMPT, Effect::Hold(purse)),
+        (None, None) => return Vec::new(),
     };
     let id = EffectId {
-        seq: state.settled,
-        attempt: 0,
+        seq: money::attempt(state),
+        attempt,
     };
-    let setting = Box::new(admission::setting(state));
-    let effect = Effect::Admit { candidate, setting };
     vec![Owed { id, effect }]
 }
 
 fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
     let step = open.step;
+    // An admission that needs credit is asked for once the step before has ended, since that is settled with it.
+    let rides = state.account().is_none();
     match &open.work {
         Work::Think { window_to, attempt } => {
             let Some(origin) = &state.origin else {
                 return Vec::new();
             };
-            let limit_ms = origin.limits.brain_call_ms.min(state.remaining_ms()).max(1);
+            let limit_ms = money::call_limit(state);
             let brain = origin.brain.clone();
             let effect = Effect::Think {
                 step,
@@ -117,7 +142,7 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
                 window_to: *window_to,
                 attempt: *attempt,
                 limit_ms,
-                setting: Box::new(admission::setting(state)),
+                setting: rides.then(|| Box::new(admission::setting(state))),
             };
             vec![Owed {
                 id: EffectId {
@@ -128,13 +153,15 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
             }]
         }
         Work::Act { call, limit_ms, .. } => {
-            let next = admission::next_of_plan(state).map(|next| (next, admission::setting(state)));
+            let next = rides.then(|| admission::next_of_plan(state)).flatten();
+            let next = next.map(|next| (next, admission::setting(state)));
             let call = call_of(call);
             let around = service::around(state, &call);
             let effect = Effect::Act {
                 step,
                 call,
                 limit_ms: *limit_ms,
+                resources: state.limits().resources,
                 around,
                 next: next.map(Box::new),
             };

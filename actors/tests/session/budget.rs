@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending};
-use longhaul_actors::ports::{Act, AllowAll, Brain, BrainCall, BrainFailure, Clock, Hands, SetupError};
+use longhaul_actors::ports::{
+    Act, AllowAll, Brain, BrainCall, BrainFailure, Clock, EndlessSlots, FreeOfCharge, Hands, SetupError,
+};
 use longhaul_actors::session::{
     Answer, AnswerEnd, BrainSpec, Command, Effect, Isolation, Limits, SendMode, SessionWorld, Setting, Start,
     ToolOutcome, WorkspaceSpec,
@@ -113,6 +115,8 @@ async fn a_suspended_machine_spends_nothing_of_a_brain_call() {
         brain: Arc::new(Silent),
         hands: Arc::new(Silent),
         gate: Arc::new(AllowAll),
+        credit: Arc::new(FreeOfCharge),
+        slots: Arc::new(EndlessSlots),
         clock: Arc::new(clock.clone()),
     };
     let context = EffectContext {
@@ -130,12 +134,12 @@ async fn a_suspended_machine_spends_nothing_of_a_brain_call() {
         args: Vec::new(),
     };
     let (step, window_to, attempt, limit_ms) = (1, Seq(6), 1, 10 * MINUTE_MS);
-    let setting = Box::new(Setting {
+    let setting = Some(Box::new(Setting {
         brain: brain.clone(),
         isolation: "process".into(),
         in_place: false,
         forbidden: Vec::new(),
-    });
+    }));
     let effect = Effect::Think {
         step,
         brain,

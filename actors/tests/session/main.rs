@@ -9,6 +9,7 @@ mod crash;
 mod ending;
 mod golden;
 mod mend;
+mod money;
 mod moves;
 mod random;
 mod rest;

@@ -1,17 +1,20 @@
 //! What may happen in a random world: any command at any time, and every outcome of owed work, good or bad.
 
+use longhaul_actors::account::{Credits, HeldFor, Shortage};
 use longhaul_actors::ports::{BrainFailure, Ruling, SetupError};
 use longhaul_actors::session::{
-    Answer, AnswerEnd, Around, Command, DeniedEgress, Effect, FileRead, FileWrite, Limits, Output,
-    PauseReason, SendMode, ServiceEnd, Session, Start, ToolCall, ToolOutcome, Usage,
+    Answer, AnswerEnd, Around, Command, DeniedEgress, Effect, FileRead, FileWrite, HeldStep, Limits,
+    OutOfCredit, Output, PauseReason, Purse, SendMode, ServiceEnd, Session, Start, ToolCall, ToolOutcome,
+    Usage,
 };
 use longhaul_actors::{Entity, RecoveryCause};
+use longhaul_journal::Seq;
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::story::{
     self, a_patch, archive, bounded, exec, exited_after, human, in_a_clone, interactive, ready, resume,
-    unknown,
+    terms, unknown,
 };
 use crate::world::{World, judged};
 
@@ -103,12 +106,14 @@ pub(crate) fn moves() -> impl Strategy<Value = Vec<Move>> {
 /// The bounds are small, so that they are met.
 pub(crate) fn starts() -> impl Strategy<Value = Start> {
     let run_ms = prop_oneof![2 => Just(0), 1 => 1..2_000u64];
-    (any::<bool>(), any::<bool>(), run_ms, 1..400u64, 1..12u32).prop_map(
-        |(is_bounded, clone, run_ms, turn_ms, turn_steps)| {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (flags, run_ms, 1..400u64, 1..12u32).prop_map(
+        |((is_bounded, clone, is_charged), run_ms, turn_ms, turn_steps)| {
             let mut start = if is_bounded { bounded() } else { interactive() };
             if clone {
                 start = in_a_clone(start);
             }
+            start.terms = is_charged.then(terms);
             start.limits = Limits {
                 approval_ms: turn_ms % 2 * 50_000,
                 run_ms,
@@ -259,6 +264,35 @@ fn ruling(how: u8) -> Ruling {
     }
 }
 
+/// What an account answers; each hold has a seq of its own.
+pub(crate) fn held(purse: &Purse) -> HeldStep {
+    HeldStep {
+        step: purse.step,
+        attempt: purse.attempt,
+        bound: purse.bound.clone(),
+        held: HeldFor {
+            hold: Seq(purse.step * 100_000 + purse.attempt.0),
+            amount: Credits::from_micro(purse.bound.limit_ms),
+            spent: Credits::ZERO,
+        },
+    }
+}
+
+fn no_credit(how: u8) -> Command {
+    let needed = Credits::from_micro(400);
+    Command::OutOfCredit(if how < 128 {
+        OutOfCredit::Account(Shortage {
+            needed,
+            available: Credits::ZERO,
+        })
+    } else {
+        OutOfCredit::Budget {
+            spent: Credits::ZERO,
+            needed,
+        }
+    })
+}
+
 /// A script is changed now and then.
 fn script(how: u8) -> &'static str {
     if how > 200 { "changed" } else { "" }
@@ -266,7 +300,7 @@ fn script(how: u8) -> &'static str {
 
 pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
     Some(match effect {
-        Effect::Slot => Command::SlotGranted,
+        Effect::Slot { .. } => Command::SlotGranted,
         Effect::Prepare { .. } if how < 30 => Command::Prepared {
             result: Err(SetupError {
                 code: "no_git".into(),
@@ -285,9 +319,19 @@ pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
             step, call, around, ..
         } if call.tool == "service" && how > 60 => story::acted(*step, of_service(call, around, how)),
         Effect::Act { step, .. } => story::acted(*step, acted(how)),
-        Effect::Admit { candidate, .. } => {
-            Command::Admitted(judged(candidate.step, &candidate.call, ruling(how), script(how)))
+        Effect::Admit { purse: Some(_), .. } | Effect::Hold(_) if how % 16 == 3 => no_credit(how),
+        Effect::Admit { candidate, purse, .. } => {
+            let mut admission = judged(candidate.step, &candidate.call, ruling(how), script(how));
+            let digest = &admission.judgement.digest;
+            let begins = |purse: &Purse| match admission.judgement.ruling {
+                Ruling::Allow => true,
+                Ruling::Ask => purse.approved.as_ref() == Some(digest),
+                Ruling::Deny => false,
+            };
+            admission.hold = purse.as_deref().filter(|purse| begins(purse)).map(held);
+            Command::Admitted(admission)
         }
+        Effect::Hold(purse) => Command::Held(Box::new(held(purse))),
         Effect::CancelStep { .. } | Effect::EndService { .. } => return None,
         Effect::WatchService { step } => Command::ServiceEnded {
             step: *step,

@@ -4,7 +4,7 @@ use longhaul_actors::RecoveryCause;
 use longhaul_actors::ports::{BrainFailure, Ruling};
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, ApprovalDecision, BrainSpec, Command, Execution, Isolation, Limits, Mode,
-    Output, PauseReason, Refusal, Reply, SendMode, Session, Start, ToolCall, ToolOutcome, Verdict,
+    Output, PauseReason, Refusal, Reply, SendMode, Session, Start, Terms, ToolCall, ToolOutcome, Verdict,
     WorkspaceKind, WorkspaceSpec,
 };
 use longhaul_actors::{EffectId, Entity};
@@ -264,6 +264,15 @@ pub(crate) fn interactive() -> Start {
         metadata: None,
         forbidden: Vec::new(),
         fingerprint: "f1".into(),
+        terms: None,
+    }
+}
+
+/// The account of this owner, without a budget.
+pub(crate) fn terms() -> Terms {
+    Terms {
+        account: "local".into(),
+        budget_micro: None,
     }
 }
 
@@ -278,6 +287,7 @@ pub(crate) fn in_a_clone(start: Start) -> Start {
     let workspace = WorkspaceSpec {
         kind: WorkspaceKind::Clone,
         source: "/repo".into(),
+        ..WorkspaceSpec::default()
     };
     Start { workspace, ..start }
 }
@@ -294,6 +304,7 @@ pub(crate) fn ready() -> Command {
     Command::Prepared {
         result: Ok(Isolation {
             mode: "process".into(),
+            ..Isolation::default()
         }),
     }
 }
@@ -333,7 +344,10 @@ pub(crate) fn pause_now() -> Command {
 }
 
 pub(crate) fn resume() -> Command {
-    Command::Resume { by: human() }
+    Command::Resume {
+        by: human(),
+        budget: None,
+    }
 }
 
 pub(crate) fn cancel() -> Command {
@@ -433,6 +447,7 @@ pub(crate) fn exited_after(active_ms: u64, said: &str) -> ToolOutcome {
         stderr: Output::default(),
         active_ms,
         isolation: "process".into(),
+        used: None,
     })
 }
 

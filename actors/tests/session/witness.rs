@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use longhaul_actors::Owed;
 use longhaul_actors::session::{
-    Actor, ActorKind, ApprovalDecision, Body, Effect, Event, PauseReason, RunOutcome, SERVICES_LIMIT, State,
+    Actor, ActorKind, ApprovalDecision, Body, Effect, Event, HoldNamed, PauseReason, RunOutcome,
+    SERVICES_LIMIT, State,
 };
 use longhaul_journal::Seq;
 
@@ -25,6 +26,9 @@ pub(crate) struct Witness {
     admitted: bool,
     ranged_to: u64,
     services: BTreeSet<u64>,
+    /// Whether its work is charged, and the holds that steps were started with.
+    charged: bool,
+    holds: BTreeSet<Seq>,
 }
 
 impl Witness {
@@ -57,6 +61,7 @@ impl Witness {
 
     fn judge(&mut self, seq: Seq, event: &Event) {
         match &event.body {
+            Body::SessionStarted(started) => self.charged = started.terms.is_some(),
             Body::UserMessage(_) => {
                 self.unread.insert(seq.0);
             }
@@ -79,11 +84,16 @@ impl Witness {
             }
             Body::ModelStarted(started) => {
                 assert!(started.window_to < seq);
+                self.holds(started.hold);
                 self.open_step(started.step, seq, true);
             }
             Body::ModelCompleted(completed) => self.close_step(completed.step, true),
             Body::ToolStarted(started) => {
                 self.open_step(started.step, seq, false);
+                // What is only told to the brain does nothing, and costs nothing.
+                if started.limit_ms > 0 {
+                    self.holds(started.hold);
+                }
                 // The digests of this world begin with what the gate says of the act.
                 let of_ours = event.actor == Actor::RUNTIME;
                 let approved = self
@@ -169,6 +179,18 @@ impl Witness {
         self.ranged_to = to;
     }
 
+    /// B-CREDIT-2: no hold, no start; and no hold is used twice.
+    fn holds(&mut self, hold: Option<HoldNamed>) {
+        assert_eq!(
+            hold.is_some(),
+            self.charged,
+            "a step starts with a hold where work is charged"
+        );
+        if let Some(hold) = hold {
+            assert!(self.holds.insert(hold.seq), "a hold is used twice");
+        }
+    }
+
     fn open_step(&mut self, step: u64, seq: Seq, think: bool) {
         assert!(self.turn, "a step outside a turn");
         assert_eq!(self.open, None, "two steps at once");
@@ -216,7 +238,10 @@ impl Witness {
                 Effect::Admit { candidate, .. } => {
                     assert_eq!((self.open, candidate.step), (None, self.steps + 1));
                 }
-                Effect::Slot | Effect::Prepare { .. } | Effect::Stop { .. } => {
+                Effect::Hold(purse) => {
+                    assert_eq!((self.open, purse.step), (None, self.steps + 1));
+                }
+                Effect::Slot { .. } | Effect::Prepare { .. } | Effect::Stop { .. } => {
                     assert!(work.id.seq <= self.head)
                 }
             }

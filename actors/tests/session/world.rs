@@ -173,6 +173,7 @@ pub(crate) fn judged(step: u64, call: &ToolCall, ruling: Ruling, script: &str) -
         call: call_digest(call),
         judgement,
         approval: approval_id(StreamId::MARKER, step, &digest),
+        hold: None,
     })
 }
 

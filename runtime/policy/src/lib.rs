@@ -27,8 +27,11 @@ mod decision;
 mod digest;
 pub mod goal;
 mod policy;
+mod shell;
+mod walk;
+mod words;
 
 pub use act::{Act, Around, Author, ReadFile, What};
 pub use decision::{Category, Decision, Script, Verdict};
 pub use digest::digest;
-pub use policy::{Policy, PolicyError};
+pub use policy::{Case, Policy, PolicyError, STANDARD};

@@ -3,12 +3,15 @@
 //! Stored events (`longhaul_actors::session::Event`) and the fold (`State`) are converted to it by hand, here, so that
 //! a new stored field does not become a promise to clients by accident.
 
+mod approval;
 mod duration;
 mod problem;
 mod record;
 mod room;
 mod session;
 
+pub(crate) use approval::Requests;
+pub use approval::{ApprovalStatus, ApprovalView, ApprovalsPage, ApprovalsQuery, Decide, EVIDENCE_LIMIT};
 pub use duration::{RunDuration, UNTIL_DONE_MS};
 pub use problem::{Code, NextAction, Problem};
 pub(crate) use record::rfc3339;
@@ -16,5 +19,5 @@ pub use record::{EventsPage, EventsQuery, RecordView, Stored};
 pub use room::{Collect, Collected, Imported, Remove, Removed};
 pub use session::{
     Accepted, Cancel, ListPage, ListQuery, Pause, Quarantined, Send, SessionView, Start, Started, StepView,
-    session_id, stream_id,
+    WaitingView, session_id, stream_id,
 };

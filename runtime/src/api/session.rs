@@ -1,6 +1,6 @@
 //! Sessions as they are shown, and the requests that act on them.
 
-use longhaul_actors::session::{Limits, Mode, SendMode, Usage, WorkspaceSpec};
+use longhaul_actors::session::{Limits, Mode, ResourcesWish, SendMode, Usage, WorkspaceSpec};
 use longhaul_journal::StreamId;
 use serde::{Deserialize, Serialize};
 
@@ -45,10 +45,17 @@ pub struct Start {
     pub workspace: WorkspaceSpec,
     /// Its bounds; the configured ones when absent.
     pub limits: Option<Limits>,
+    /// What its commands may reach: names with or without a port, and the presets `git`, `npm`, `crates`, `pypi`. Nothing
+    /// unless told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<String>,
     /// How long it may work: `30m`, `1h`, `3h`, `5h` or `until-done`, in active time. Makes it a bounded run.
     // Left out where it is absent: the fingerprint of a request must not change with the version that takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
+    /// What one of its commands may use; what is absent is as in `limits`, or as configured.
+    #[serde(skip_serializing_if = "ResourcesWish::is_empty")]
+    pub resources: ResourcesWish,
     /// Opaque JSON text of at most 16 KB, returned byte-equal.
     pub metadata: Option<String>,
 }
@@ -175,6 +182,9 @@ pub struct SessionView {
     /// The step under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepView>,
+    /// What waits for a human's decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<WaitingView>,
     /// Messages that no turn has taken.
     pub unread: usize,
     /// Whether it can only be read.
@@ -182,6 +192,12 @@ pub struct SessionView {
     /// How far its hands are walled in, once they are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<String>,
+    /// What its commands may reach, as `name:port`; absent: no network.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub network: Vec<String>,
+    /// Names of the services that run.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub services: Vec<String>,
     /// What it used.
     pub usage: Usage,
     /// Active milliseconds that the whole run may take, if it is bounded in time.
@@ -199,6 +215,19 @@ pub struct SessionView {
     /// Opaque JSON text it was started with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+}
+
+/// A request for approval that waits for a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingView {
+    /// Its id.
+    pub id: String,
+    /// The record that asks.
+    pub seq: u64,
+    /// When it counts as denied if nobody decides, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
 }
 
 /// A step under way.

@@ -46,10 +46,11 @@ impl Stage {
             brain: spec,
             workspace: WorkspaceSpec::default(),
             limits: Limits::default(),
-            metadata: None,
             network: Vec::new(),
+            metadata: None,
             forbidden: Vec::new(),
             fingerprint: String::new(),
+            terms: None,
         };
         stage.write([started.into()]);
         stage.hear(goal, SendMode::Steer);
@@ -139,6 +140,7 @@ impl Stage {
         let started = ModelStarted {
             step: call.step,
             window_to: self.head,
+            hold: None,
         };
         self.write([started.into()]);
         call
@@ -151,8 +153,8 @@ impl Stage {
             step: self.step,
             calls: Vec::new(),
             end: None,
-            failure: None,
             gone: false,
+            failure: None,
             usage: Usage::default(),
         };
         let answer = match result {
@@ -198,6 +200,7 @@ impl Stage {
             digest: String::new(),
             class: RecoveryClass::Reattach,
             limit_ms: 1,
+            hold: None,
         };
         self.write([started.into()]);
         self.write([outcome(self.step)]);
@@ -222,6 +225,7 @@ pub(crate) fn command(verdict: Verdict, stdout: &str) -> impl FnOnce(u64) -> Bod
         stderr: output(""),
         active_ms: 1,
         isolation: "process".into(),
+        used: None,
     };
     |step| CommandRun { step, execution }.into()
 }

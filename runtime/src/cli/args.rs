@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use longhaul_actors::session::SendMode;
+use longhaul_actors::session::{Sandbox, SendMode};
 use longhaul_journal::Level;
 
 use super::demo;
+use super::limits::{LimitingArgs, ResourceArgs};
 use super::ui::Ui;
 use crate::api::{Code, Problem};
+use crate::sandbox::{ProcMount, SandboxOptions};
 
 /// Durable agent sessions: every step is on disk before it counts, so a session survives crashes, is watched and
 /// steered while it runs, and can be replayed.
@@ -27,6 +29,17 @@ pub(super) struct Cli {
         help_heading = EVERYWHERE
     )]
     pub(super) data: Option<PathBuf>,
+
+    /// The policy file by which acts are judged here [default: policy.toml in the data directory, if it is there]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LONGHAUL_POLICY",
+        hide_env_values = true,
+        global = true,
+        help_heading = EVERYWHERE
+    )]
+    pub(super) policy: Option<PathBuf>,
 
     /// One JSON object per line instead of text, problems too
     #[arg(long, global = true, help_heading = EVERYWHERE)]
@@ -49,8 +62,11 @@ Exit codes:
   3  not authorised         8  damaged journal
   4  conflict             130  interrupted
 
-Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), LONGHAUL_URL (where runUrl begins, \
-default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, default 24), NO_COLOR.";
+Environment: LONGHAUL_DATA (data directory), LONGHAUL_POLICY (policy file), LONGHAUL_LOG (log filter, default warn), \
+LONGHAUL_URL (where runUrl begins, default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, \
+default 24), LONGHAUL_APPROVAL_HOURS (after which a request for approval counts as denied, default never), \
+LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
+NO_COLOR.";
 
 const AFTER_RUN: &str = "\
 Examples:
@@ -69,6 +85,11 @@ returns.
 Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
 canceled, 6 out of credits or budget, 7 it waits for a human.";
 
+const AFTER_APPROVALS: &str = "\
+An approval covers exactly the act that is shown, once: its arguments, folder, environment, standard input, and what stands \
+in the scripts it runs. Where any of that changes, it is asked for again. Every decision needs grounds, which are kept. \
+A process that acts for an agent cannot decide (self_approval).";
+
 const AFTER_ADOPT: &str = "\
 Adopt a session only where it is to live from now on: nobody can see from here whether another copy still runs. What was \
 under way when the copy was made counts as unknown and is not done again; its workspace is made anew.";
@@ -82,6 +103,16 @@ const AFTER_REPAIR: &str = "\
 History is not edited: `journal.gap` is appended behind everything that was ever numbered, and says what is lost. Whatever \
 may have been done in the gap counts as unknown and is not done again. The session is paused (damaged); `longhaul resume ID` \
 lets it go on once you have looked.";
+
+const AFTER_POLICY: &str = "\
+Examples:
+  longhaul policy check -- git push origin main
+  longhaul policy check --command 'cd lib && npm publish | tee log'
+  longhaul policy check --tool GITHUB_CREATE_RELEASE --args '{\"tag\": \"v1\"}'
+  longhaul policy goal \"Tidy the docs. Do not deploy.\"
+
+Rules of your own stand in policy.toml in the data directory, in the form that `longhaul policy show` prints. Nothing is \
+run: scripts that a command names are read from the current directory, which counts as the workspace.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -112,6 +143,9 @@ pub(super) enum Verb {
     Cancel(Cancel),
     /// Make a session that has ended read-only
     Archive(Which),
+    /// Decide what agents may do that is not theirs to decide
+    #[command(after_help = AFTER_APPROVALS)]
+    Approvals(Approvals),
     /// Write a session to one file, for another place
     Export(Export),
     /// Take in a session from a file; it is only read here until it is adopted
@@ -132,6 +166,9 @@ pub(super) enum Verb {
     Replay(Replay),
     /// Look at the journal itself, whether or not it is in use
     Journal(Journal),
+    /// Ask what the gate says about an act or a goal
+    #[command(after_help = AFTER_POLICY)]
+    Policy(Policy),
     /// Check whether everything longhaul needs is there
     Doctor(Doctor),
     /// Tell the whole story with real processes, in well under a minute
@@ -176,8 +213,17 @@ pub(super) struct Run {
     /// Work on the current folder itself, not on a copy
     #[arg(long)]
     pub(super) in_place: bool,
+    /// Let isolated commands reach this: name[:port], or git, npm, crates, pypi; may be repeated
+    #[arg(long, value_name = "NAME|PRESET", value_delimiter = ',')]
+    pub(super) allow_net: Vec<String>,
     #[command(flatten)]
     pub(super) shown: Shown,
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
 }
 
 #[derive(Debug, Args)]
@@ -202,6 +248,10 @@ pub(super) struct Attach {
     pub(super) from: Option<u64>,
     #[command(flatten)]
     pub(super) shown: Shown,
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -232,7 +282,103 @@ enum LevelArg {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Serve {}
+pub(super) struct Serve {
+    /// The most that sessions may be let to reach; a start that asks for more is refused [default: no bound]
+    #[arg(long, value_name = "NAME|PRESET", num_args = 0.., value_delimiter = ',')]
+    pub(super) net_bound: Option<Vec<String>>,
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+    /// Let sessions that ask for it run commands without walls
+    #[arg(long)]
+    pub(super) allow_process_sandbox: bool,
+}
+
+/// How commands are walled in.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Isolation")]
+pub(super) struct WallArgs {
+    /// What stands between commands and this machine [default: isolated]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        env = "LONGHAUL_SANDBOX",
+        hide_env_values = true
+    )]
+    pub(super) sandbox: Option<SandboxArg>,
+    /// The /proc of isolated commands: `none` where a container allows no other
+    #[arg(long, value_enum, value_name = "KIND", default_value_t)]
+    pub(super) sandbox_proc: ProcArg,
+    /// Refuse a machine without this layer instead of going on with the others
+    #[arg(long, value_enum, value_name = "LAYER")]
+    pub(super) require: Vec<RequireArg>,
+    /// A folder of this machine that isolated commands see as well, read-only (a toolchain in a home); may be repeated
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "LONGHAUL_SANDBOX_READ_ONLY",
+        hide_env_values = true,
+        value_delimiter = ':'
+    )]
+    pub(super) sandbox_read_only: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SandboxArg {
+    /// Namespaces, a root of their own, no rights, filtered system calls
+    Isolated,
+    /// Nothing: they run as you, and can do what you can
+    Process,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProcArg {
+    /// One of their own
+    #[default]
+    Private,
+    /// An empty folder
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum RequireArg {
+    /// The kernel's own rules about files (Linux 5.13)
+    Landlock,
+    /// A control group for each command; the same as --limits=cgroup
+    Cgroup,
+}
+
+impl WallArgs {
+    /// What a session that is started with these words asks for.
+    pub(super) fn wish(&self) -> Option<Sandbox> {
+        self.sandbox.map(|sandbox| match sandbox {
+            SandboxArg::Isolated => Sandbox::Isolated,
+            SandboxArg::Process => Sandbox::Process,
+        })
+    }
+
+    /// Whether commands must have control groups.
+    pub(super) fn requires_cgroup(&self) -> bool {
+        self.require.contains(&RequireArg::Cgroup)
+    }
+
+    /// How a runtime that is opened with these words walls commands in.
+    pub(super) fn options(&self) -> SandboxOptions {
+        let mut options = SandboxOptions::default();
+        options.default = self.wish().unwrap_or_default();
+        options.proc = match self.sandbox_proc {
+            ProcArg::Private => ProcMount::Private,
+            ProcArg::None => ProcMount::None,
+        };
+        options.require_landlock = self.require.contains(&RequireArg::Landlock);
+        options.read_only.clone_from(&self.sandbox_read_only);
+        options
+    }
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Ls {
@@ -248,6 +394,55 @@ pub(super) struct Ls {
 pub(super) struct Which {
     /// Which session
     pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approvals {
+    #[command(subcommand)]
+    pub(super) verb: ApprovalsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ApprovalsVerb {
+    /// List what waits for a decision
+    Ls(ListApprovals),
+    /// Show one request: the whole act, and why it asks
+    Show(WhichApproval),
+    /// Let the act be done, once
+    Approve(Approve),
+    /// Refuse the act; the agent is told why, and goes on
+    Deny(Deny),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListApprovals {
+    /// Every request of this session, decided or not
+    #[arg(long, value_name = "ID")]
+    pub(super) session: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WhichApproval {
+    /// Which request
+    pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approve {
+    /// Which request, by its whole id
+    pub(super) id: String,
+    /// On what grounds, at most 4 KiB
+    #[arg(long, value_name = "TEXT")]
+    pub(super) evidence: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Deny {
+    /// Which request, by its whole id
+    pub(super) id: String,
+    /// Why, at most 4 KiB; the agent is told
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: String,
 }
 
 #[derive(Debug, Args)]
@@ -435,7 +630,61 @@ pub(super) struct Verify {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Doctor {}
+pub(super) struct Policy {
+    #[command(subcommand)]
+    pub(super) verb: PolicyVerb,
+}
+
+/// Asking the gate.
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyVerb {
+    /// Whether an act is allowed, asks, or is denied
+    Check(PolicyCheck),
+    /// What a goal forbids and asks for
+    Goal {
+        /// The text of the goal
+        text: String,
+    },
+    /// Print the policy that comes with longhaul
+    Show,
+    /// Read a policy file, and try the cases in its [[test]] sections
+    Test {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("act").required(true).args(["argv", "command", "tool"]))]
+pub(super) struct PolicyCheck {
+    /// The act runs in isolated hands: what no rule knows is allowed
+    #[arg(long)]
+    pub(super) contained: bool,
+    /// A playbook of yours does it, not an agent
+    #[arg(long)]
+    pub(super) mine: bool,
+    /// A goal, whose prohibitions count
+    #[arg(long, value_name = "TEXT")]
+    pub(super) goal: Option<String>,
+    /// A line for a shell
+    #[arg(long, value_name = "LINE")]
+    pub(super) command: Option<String>,
+    /// A tool by its name
+    #[arg(long, value_name = "NAME")]
+    pub(super) tool: Option<String>,
+    /// Arguments of the tool, a JSON object
+    #[arg(long, value_name = "JSON", requires = "tool")]
+    pub(super) args: Option<String>,
+    /// A program and its arguments
+    #[arg(last = true, value_name = "ARGV")]
+    pub(super) argv: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {

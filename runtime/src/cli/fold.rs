@@ -127,11 +127,12 @@ pub(super) mod tests {
                 args: Vec::new(),
             },
             workspace: WorkspaceSpec::default(),
+            network: Vec::new(),
             limits: longhaul_actors::session::Limits::default(),
             metadata: None,
-            network: Vec::new(),
             forbidden: Vec::new(),
             fingerprint: "f".into(),
+            terms: None,
         }))
     }
 
@@ -205,6 +206,7 @@ pub(super) mod tests {
             pause(),
             Command::Resume {
                 by: Actor::human("local"),
+                budget: None,
             },
         ]);
         let lost = frames.remove(1);

@@ -14,6 +14,7 @@ mod reach;
 mod render;
 mod ui;
 
+mod approvals;
 mod attend;
 mod completions;
 mod demo;
@@ -21,8 +22,10 @@ mod doctor;
 mod fold;
 mod guests;
 mod journal;
+mod limits;
 mod moving;
 mod patch;
+mod policy;
 mod replay;
 mod room;
 mod run;
@@ -35,7 +38,10 @@ mod wishes;
 
 use std::process::ExitCode;
 
+use longhaul_actors::session::ResourcesWish;
+
 use crate::api::{Code, Problem};
+use crate::sandbox::SandboxOptions;
 use args::{AutonomousVerb, Cli, Verb};
 use reach::Place;
 use ui::{Failure, Ui};
@@ -83,7 +89,31 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
     if let Verb::Completions(args) = cli.verb {
         return completions::completions(args, ui);
     }
-    let place = Place::find(cli.data)?;
+    let mut place = Place::find(cli.data, cli.policy)?;
+    match &cli.verb {
+        Verb::Run(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
+        Verb::Autonomous(args) => match &args.verb {
+            AutonomousVerb::Run(args) => {
+                place.hold(args.limiting.options(&args.walls), ResourcesWish::default())
+            }
+        },
+        Verb::Attach(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
+        Verb::Serve(args) => place.hold(args.limiting.options(&args.walls), args.resources.wish()),
+        _ => {}
+    }
+    place.wall_in(match &cli.verb {
+        Verb::Run(args) => args.walls.options(),
+        Verb::Autonomous(args) => match &args.verb {
+            AutonomousVerb::Run(args) => args.walls.options(),
+        },
+        Verb::Attach(args) => args.walls.options(),
+        Verb::Serve(args) => {
+            let mut walls = args.walls.options();
+            walls.allow_process = args.allow_process_sandbox;
+            walls
+        }
+        _ => SandboxOptions::default(),
+    });
     match cli.verb {
         Verb::Run(args) => run::run(*args, &place, ui).await,
         Verb::Autonomous(autonomous) => match autonomous.verb {
@@ -100,6 +130,7 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Resume(args) => wishes::resume(args, &place, ui).await,
         Verb::Cancel(args) => wishes::cancel(args, &place, ui).await,
         Verb::Archive(args) => wishes::archive(args, &place, ui).await,
+        Verb::Approvals(approvals) => approvals::approvals(approvals.verb, &place, ui).await,
         Verb::Du(args) => room::du(&args, &place, ui),
         Verb::Rm(args) => room::rm(args, &place, ui).await,
         Verb::Gc(args) => room::gc(args, &place, ui).await,
@@ -109,6 +140,7 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Backup(args) => moving::backup(&args, &place, ui),
         Verb::Replay(args) => replay::replay(&args, guests, &place, ui),
         Verb::Journal(args) => journal::journal(args, &place, ui).await,
+        Verb::Policy(args) => policy::policy(args, &place, ui),
         Verb::Doctor(args) => doctor::doctor(args, &place, ui).await,
         Verb::Demo(args) => demo::demo(args, &place, ui).await,
         Verb::Completions(_) => unreachable!("answered before a place was looked for"),

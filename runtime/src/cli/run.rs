@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use longhaul_actors::session::{Mode, WorkspaceKind, WorkspaceSpec};
+use longhaul_actors::session::{Mode, Sandbox, WorkspaceKind, WorkspaceSpec};
 use serde_json::json;
 
 use super::Outcome;
@@ -105,7 +105,9 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
         // A start that is sent twice makes one session, and its address is known beforehand.
         idempotency_key: args.key.is_none().then(|| uuid::Uuid::now_v7().to_string()),
         key: args.key,
-        workspace: workspace(args.in_place, here),
+        workspace: workspace(args.in_place, args.walls.wish(), here),
+        resources: args.resources.wish(),
+        network: args.allow_net,
         ..Start::default()
     })
 }
@@ -165,7 +167,7 @@ fn process(line: &str, here: &Path, path: Option<&OsStr>) -> Result<String, Prob
 }
 
 /// Inside a git repository a clone of it, elsewhere an empty folder (B-START-4).
-fn workspace(in_place: bool, here: &Path) -> WorkspaceSpec {
+fn workspace(in_place: bool, sandbox: Option<Sandbox>, here: &Path) -> WorkspaceSpec {
     let (kind, source) = if in_place {
         (WorkspaceKind::InPlace, here.to_owned())
     } else if let Some(root) = repository(here) {
@@ -176,6 +178,7 @@ fn workspace(in_place: bool, here: &Path) -> WorkspaceSpec {
     WorkspaceSpec {
         kind,
         source: source.display().to_string(),
+        sandbox,
     }
 }
 

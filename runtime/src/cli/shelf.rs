@@ -14,15 +14,16 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::Entity;
-use longhaul_actors::session::{Session, State};
+use longhaul_actors::session::{Session, State, approval_session};
 use longhaul_journal::{Damage, Entry, Frame, Offline, Seq, StreamId, inert_streams, verify};
 
 use super::fold::{Unfoldable, fold_frame};
-use super::joints;
+use super::joints::{self, meant, no_such};
 use super::render::count;
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, NextAction, Pause, Problem,
-    RecordView, Send as Message, SessionView, Start, Started, session_id,
+    Accepted, ApprovalStatus, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Decide, EventsPage,
+    EventsQuery, ListPage, ListQuery, NextAction, Pause, Problem, RecordView, Requests, Send as Message,
+    SessionView, Start, Started, session_id,
 };
 use crate::{Answer, Control};
 
@@ -239,6 +240,31 @@ impl Shelf {
         Ok(page)
     }
 
+    fn requests(&self, query: ApprovalsQuery) -> Result<Vec<ApprovalView>, Problem> {
+        if let Some(id) = query.session {
+            return self.log(self.find(&id)?)?.requests();
+        }
+        let inert = inert_streams(&self.data).unwrap_or_default();
+        let mut waiting = Vec::new();
+        for log in self.logs()? {
+            if log.damage.is_none() && !inert.contains(&log.stream) {
+                let all = log.requests()?.into_iter();
+                waiting.extend(all.filter(|asked| asked.status == ApprovalStatus::Pending));
+            }
+        }
+        waiting.sort_by(|one, other| one.requested_at.cmp(&other.requested_at));
+        Ok(waiting)
+    }
+
+    fn request(&self, id: &str) -> Result<ApprovalView, Problem> {
+        let Some(stream) = approval_session(id) else {
+            return meant(self.requests(ApprovalsQuery::default())?, id);
+        };
+        let all = self.log(stream)?.requests()?;
+        let asked = all.into_iter().rev().find(|asked| asked.id == id);
+        asked.ok_or_else(|| no_such(id))
+    }
+
     async fn poll(&self, id: &str, query: EventsQuery) -> Result<EventsPage, Problem> {
         let stream = self.find(id)?;
         let until = Instant::now() + Duration::from_millis(query.wait_ms.min(30_000));
@@ -268,6 +294,15 @@ impl Log {
     /// Seq of the last record.
     pub(super) fn head(&self) -> Seq {
         self.frames.last().map_or(Seq::ZERO, |frame| frame.last_seq())
+    }
+
+    fn requests(&self) -> Result<Vec<ApprovalView>, Problem> {
+        let mut requests = Requests::of(self.stream);
+        for record in self.frames.iter().flat_map(|frame| &frame.records) {
+            let seen = requests.see(record);
+            seen.map_err(|error| Problem::new(Code::JournalDamaged, error.to_string()))?;
+        }
+        Ok(requests.into_views())
     }
 
     fn folded(&self) -> Folding {
@@ -412,6 +447,18 @@ impl Control for Shelf {
         cannot()
     }
 
+    fn approvals(&self, query: ApprovalsQuery) -> Answer<'_, ApprovalsPage> {
+        ready(self.requests(query).map(|approvals| ApprovalsPage { approvals })).boxed()
+    }
+
+    fn approval<'a>(&'a self, id: &'a str) -> Answer<'a, ApprovalView> {
+        ready(self.request(id)).boxed()
+    }
+
+    fn decide<'a>(&'a self, _id: &'a str, _request: Decide) -> Answer<'a, Accepted> {
+        cannot()
+    }
+
     fn blob<'a>(&'a self, sha256: &'a str) -> Answer<'a, Vec<u8>> {
         ready(joints::blob(&self.data, sha256)).boxed()
     }
@@ -474,6 +521,7 @@ mod tests {
             pause(),
             longhaul_actors::session::Command::Resume {
                 by: longhaul_actors::session::Actor::human("local"),
+                budget: None,
             },
         ]);
         frames.remove(1);

@@ -20,14 +20,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::Method;
+use longhaul_actors::session::ApprovalDecision;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
 use self::exchange::{Answered, Lost, exchange};
 use crate::api::{
-    Accepted, Cancel, Code, Collect, Collected, EventsPage, EventsQuery, Imported, ListPage, ListQuery,
-    Pause, Problem, Quarantined, Remove, Removed, Send as SendMessage, SessionView, Start, Started,
+    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected, Decide,
+    EventsPage, EventsQuery, Imported, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
+    Send as SendMessage, SessionView, Start, Started,
 };
 use crate::control::{Answer, Control};
 use crate::http;
@@ -238,10 +240,39 @@ impl Control for SocketClient {
         async move { self.wish(&session(id, "/adopt"), &Nothing {}).await }.boxed()
     }
 
+    fn approvals(&self, query: ApprovalsQuery) -> Answer<'_, ApprovalsPage> {
+        async move {
+            let of = query.session.map(|id| format!("?session={}", escaped(&id)));
+            let path = format!("/v1/approvals{}", of.unwrap_or_default());
+            self.ask_for(&path, Duration::ZERO).await
+        }
+        .boxed()
+    }
+
     fn remove<'a>(&'a self, id: &'a str, request: Remove) -> Answer<'a, Removed> {
         async move {
             let body = body_of(&request);
             self.wish_within(&session(id, "/remove"), body, LONG).await
+        }
+        .boxed()
+    }
+
+    fn approval<'a>(&'a self, id: &'a str) -> Answer<'a, ApprovalView> {
+        async move { self.ask_for(&request(id, ""), Duration::ZERO).await }.boxed()
+    }
+
+    fn decide<'a>(&'a self, id: &'a str, decided: Decide) -> Answer<'a, Accepted> {
+        async move {
+            match decided.decision {
+                ApprovalDecision::Approve => {
+                    let body = serde_json::json!({ "evidence": decided.evidence });
+                    self.wish(&request(id, "/approve"), &body).await
+                }
+                ApprovalDecision::Deny => {
+                    let body = serde_json::json!({ "reason": decided.evidence });
+                    self.wish(&request(id, "/deny"), &body).await
+                }
+            }
         }
         .boxed()
     }
@@ -287,6 +318,10 @@ struct Nothing {}
 
 fn session(id: &str, rest: &str) -> String {
     format!("/v1/sessions/{}{rest}", escaped(id))
+}
+
+fn request(id: &str, rest: &str) -> String {
+    format!("/v1/approvals/{}{rest}", escaped(id))
 }
 
 /// Text as it stands in one segment of a path, or one value of a query.

@@ -19,6 +19,20 @@ pub(super) struct Body<T>(pub(super) T);
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
+/// A word in favour of an act.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Approve {
+    pub(super) evidence: String,
+}
+
+/// A word against an act.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Deny {
+    pub(super) reason: String,
+}
+
 impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     type Error = Refusal;
     type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;

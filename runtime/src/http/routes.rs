@@ -2,12 +2,17 @@
 
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL, ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, Resource, Responder, web};
+use longhaul_actors::session::ApprovalDecision;
 
 use super::edge::Edge;
+use super::peer::Peer;
 use super::refusal::Refusal;
-use super::request::{Body, Nothing, header, query, whole};
+use super::request::{Approve, Body, Deny, Nothing, header, query, whole};
 use super::stream;
-use crate::api::{Cancel, Code, Collect, EventsQuery, ListQuery, Pause, Problem, Remove, Send, Start};
+use crate::api::{
+    ApprovalsQuery, Cancel, Code, Collect, Decide, EventsQuery, ListQuery, Pause, Problem, Remove, Send,
+    Start,
+};
 
 type Answer = Result<HttpResponse, Refusal>;
 
@@ -33,6 +38,10 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/sessions/{id}/archive", "POST").route(web::post().to(archive)))
         .service(at("/v1/sessions/{id}/repair", "POST").route(web::post().to(repair)))
         .service(at("/v1/sessions/{id}/adopt", "POST").route(web::post().to(adopt)))
+        .service(at("/v1/approvals", "GET").route(web::get().to(approvals)))
+        .service(at("/v1/approvals/{id}", "GET").route(web::get().to(approval)))
+        .service(at("/v1/approvals/{id}/approve", "POST").route(web::post().to(approve)))
+        .service(at("/v1/approvals/{id}/deny", "POST").route(web::post().to(deny)))
         .service(at("/v1/sessions/{id}/remove", "POST").route(web::post().to(remove)))
         .service(at("/v1/import", "POST").route(web::post().to(import)))
         .service(at("/v1/gc", "POST").route(web::post().to(collect)))
@@ -196,6 +205,59 @@ async fn repair(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) 
 async fn adopt(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
     let accepted = edge
         .wish(|control| async move { control.adopt(&id).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn approvals(edge: web::Data<Edge>, request: HttpRequest) -> Answer {
+    let wanted: ApprovalsQuery = query(&request)?;
+    let page = edge
+        .ask(|control| async move { control.approvals(wanted).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+async fn approval(edge: web::Data<Edge>, id: web::Path<String>) -> Answer {
+    let view = edge
+        .ask(|control| async move { control.approval(&id).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(view))
+}
+
+async fn approve(
+    edge: web::Data<Edge>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    Body(wish): Body<Approve>,
+) -> Answer {
+    let decision = ApprovalDecision::Approve;
+    let evidence = wish.evidence;
+    decide(edge, &request, id, Decide { decision, evidence }).await
+}
+
+async fn deny(
+    edge: web::Data<Edge>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    Body(wish): Body<Deny>,
+) -> Answer {
+    let decision = ApprovalDecision::Deny;
+    let evidence = wish.reason;
+    decide(edge, &request, id, Decide { decision, evidence }).await
+}
+
+async fn decide(
+    edge: web::Data<Edge>,
+    request: &HttpRequest,
+    id: web::Path<String>,
+    decided: Decide,
+) -> Answer {
+    let peer = request.conn_data::<Peer>().cloned().unwrap_or_default();
+    let accepted = edge
+        .wish(|control| async move {
+            peer.is_no_agent().await?;
+            control.decide(&id, decided).await
+        })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
 }

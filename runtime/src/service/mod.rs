@@ -4,6 +4,7 @@
 //! actor, and each is on disk before it is answered.
 
 mod address;
+mod approvals;
 mod mend;
 mod problems;
 mod records;
@@ -17,23 +18,30 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::ports::Clock;
-use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
+use longhaul_actors::session::{
+    Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
+};
 use longhaul_actors::{RecoverError, Registry};
+use longhaul_hands::egress::AllowList;
 use longhaul_journal::{BlobError, BlobId, Journal, LocalJournal, REMOVED, Seq, StreamId};
 
 use crate::api::{
-    Accepted, Cancel, Code, Collect, Collected, EventsPage, EventsQuery, Imported, ListPage, ListQuery,
-    Pause, Problem, Quarantined, Remove, Removed, RunDuration, Send as SendMessage, SessionView, Start,
-    Started, session_id, stream_id,
+    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected, Decide,
+    EventsPage, EventsQuery, Imported, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
+    RunDuration, Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
 use crate::folds::Folds;
+use crate::limiting::Limiting;
+use crate::sandbox::Sandboxing;
 
 pub(crate) use self::address::address;
 #[cfg(feature = "cli")]
 pub(crate) use self::address::keyed;
 use self::address::resolve;
+#[cfg(feature = "cli")]
+pub(crate) use self::approvals::{meant, no_such};
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
 pub(crate) use self::room::bytes_below;
@@ -58,6 +66,10 @@ pub(crate) struct Service {
     pub(crate) sessions: Registry<Session>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
+    /// The most that a session may be let to reach.
+    pub(crate) network_bound: Option<AllowList>,
+    pub(crate) sandbox: Arc<Sandboxing>,
+    pub(crate) limiting: Arc<Limiting>,
     /// Active milliseconds of a run that goes on until it is done.
     pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
@@ -133,27 +145,62 @@ impl Service {
         let Some(brain) = request.brain else {
             return Err(brains::no_brain());
         };
-        let brain = self
-            .blocking(move |journal| brains::pin(&brain, journal.blobs()))
+        let network = self.network(&request.network)?;
+        let (walls, wish) = (Arc::clone(&self.sandbox), request.workspace.sandbox);
+        let limiting = Arc::clone(&self.limiting);
+        let (sandbox, brain) = self
+            .blocking(move |journal| {
+                let sandbox = walls.agree(wish)?;
+                limiting.agree(sandbox)?;
+                Ok((sandbox, brains::pin(&brain, journal.blobs())?))
+            })
             .await?;
+        let reading = longhaul_policy::goal::read(&request.goal);
+        let forbidden = reading
+            .forbidden
+            .iter()
+            .map(|category| category.name().to_owned())
+            .collect();
         Ok(longhaul_actors::session::Start {
             by: Actor::human(OWNER),
             key: request.key,
             goal: request.goal,
             mode,
             brain,
-            workspace: request.workspace,
+            workspace: WorkspaceSpec {
+                sandbox: Some(sandbox),
+                ..request.workspace
+            },
             limits,
-            network: Vec::new(),
+            network,
             metadata: request.metadata,
-            forbidden: Vec::new(),
+            terms: None,
+            forbidden,
             fingerprint,
         })
+    }
+
+    /// What these words stand for, within what this runtime lets sessions reach.
+    fn network(&self, words: &[String]) -> Result<Vec<String>, Problem> {
+        let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
+        let wanted = AllowList::of(words).map_err(|error| invalid(format!("network: {error}")))?;
+        if let Some(bound) = &self.network_bound
+            && let Some(beyond) = wanted.beyond(bound)
+        {
+            let detail =
+                format!("network: {beyond} is not among the places that this server lets sessions reach");
+            return Err(invalid(detail).next(
+                "ask whoever serves to allow it",
+                "longhaul serve --net-bound NAME",
+            ));
+        }
+        Ok(wanted.iter().map(ToString::to_string).collect())
     }
 
     /// How the session ends, and its bounds: a duration makes it a bounded run of that much active time (B-RUN-1).
     fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
         let mut limits = request.limits.unwrap_or(self.limits);
+        limits.resources = request.resources.over(limits.resources);
         let Some(word) = &request.duration else {
             return Ok((request.mode, limits));
         };
@@ -290,6 +337,7 @@ impl Control for Service {
             id,
             Command::Resume {
                 by: Actor::human(OWNER),
+                budget: None,
             },
         )
         .boxed()
@@ -322,6 +370,18 @@ impl Control for Service {
 
     fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
         self.take_on(id).boxed()
+    }
+
+    fn approvals(&self, query: ApprovalsQuery) -> Answer<'_, ApprovalsPage> {
+        self.requests(query).boxed()
+    }
+
+    fn approval<'a>(&'a self, id: &'a str) -> Answer<'a, ApprovalView> {
+        self.request(id).boxed()
+    }
+
+    fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
+        self.decided(id, request).boxed()
     }
 
     fn remove<'a>(&'a self, id: &'a str, request: Remove) -> Answer<'a, Removed> {

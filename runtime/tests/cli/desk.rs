@@ -47,7 +47,9 @@ impl Desk {
         command
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", self.path())
-            .env("LONGHAUL_DATA", self.data());
+            .env("LONGHAUL_DATA", self.data())
+            // What is told here must be told the same on a machine that cannot wall anything in.
+            .env("LONGHAUL_SANDBOX", "process");
         command
     }
 

@@ -18,8 +18,8 @@ fn a_list_has_one_line_for_each_session() {
     assert_eq!(
         desk.says("ls").lines(),
         [
-            "id                                  state            updated               goal",
-            "s_ID  completed        DATE AND TIME   greet",
+            "id                                  state              updated               goal",
+            "s_ID  completed          DATE AND TIME   greet",
             "exit 0",
         ]
     );

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
-use longhaul_actors::ports::{Act, AllowAll, Brain, BrainCall, BrainFailure, Hands, SetupError};
+use longhaul_actors::ports::{
+    Act, AllowAll, Brain, BrainCall, BrainFailure, EndlessSlots, FreeOfCharge, Hands, SetupError,
+};
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, BrainSpec, Command, Isolation, Limits, Mode, Session, SessionWorld, Start,
     ToolCall, ToolOutcome, WorkspaceSpec,
@@ -92,7 +94,11 @@ impl Hands for Virtual {
         _session: StreamId,
         _spec: WorkspaceSpec,
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
-        ready(Ok(Isolation { mode: "none".into() })).boxed()
+        ready(Ok(Isolation {
+            mode: "none".into(),
+            ..Isolation::default()
+        }))
+        .boxed()
     }
 
     fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome> {
@@ -137,6 +143,8 @@ impl Host {
                 brain: Arc::clone(world) as Arc<dyn Brain>,
                 hands: Arc::clone(world) as Arc<dyn Hands>,
                 gate: Arc::new(AllowAll),
+                credit: Arc::new(FreeOfCharge),
+                slots: Arc::new(EndlessSlots),
                 clock,
             }),
         };
@@ -193,5 +201,6 @@ fn start(number: u64) -> Start {
         metadata: None,
         forbidden: Vec::new(),
         fingerprint: number.to_string(),
+        terms: None,
     }
 }

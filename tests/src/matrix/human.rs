@@ -5,8 +5,8 @@
 
 use longhaul_actors::Entity;
 use longhaul_actors::session::{
-    Actor, Body, BrainSpec, Command, Event, Limits, Mode, PauseReason, SendMode, Session, Start,
-    WorkspaceSpec,
+    Actor, ApprovalDecision, ApprovalRequested, Body, BrainSpec, Command, Event, Limits, Mode, PauseReason,
+    SendMode, Session, Start, WorkspaceSpec,
 };
 use longhaul_journal::{Journal, Limit, Seq, StreamId};
 
@@ -41,6 +41,19 @@ impl Log {
     /// How many records of a type there are.
     pub fn count(&self, type_name: &str) -> usize {
         self.bodies().filter(|body| body.type_name() == type_name).count()
+    }
+
+    /// The request for approval that nobody has decided on.
+    pub fn pending_approval(&self) -> Option<&ApprovalRequested> {
+        let (mut pending, mut decided) = (None, 0);
+        for body in self.bodies() {
+            match body {
+                Body::ApprovalRequested(asked) => pending = Some(asked),
+                Body::ApprovalDecided(_) => decided += 1,
+                _ => {}
+            }
+        }
+        pending.filter(|_| self.count("approval.requested") > decided)
     }
 
     fn has_begun(&self, brief: &str) -> bool {
@@ -84,6 +97,20 @@ pub fn next_wish(log: &Log) -> Option<Command> {
     if log.count("agent.question") > 0 && !log.has_message("answer-1") {
         return Some(send("answer-1", SendMode::Steer));
     }
+    if let Some(asked) = log.pending_approval() {
+        let refused = asked.action.contains("refused");
+        let decision = if refused {
+            ApprovalDecision::Deny
+        } else {
+            ApprovalDecision::Approve
+        };
+        return Some(Command::Decide {
+            by: human(),
+            id: asked.id.clone(),
+            decision,
+            evidence: "it was looked at".into(),
+        });
+    }
     let pauses = [("await pause:1", false), ("hang pause-now", true)];
     for (index, (brief, now)) in pauses.into_iter().enumerate() {
         if log.has_begun(brief) && log.count("session.pause_requested") == index {
@@ -99,7 +126,10 @@ pub fn next_wish(log: &Log) -> Option<Command> {
             if !log.has_message(&text) {
                 return Some(send(&text, SendMode::Queue));
             }
-            return Some(Command::Resume { by: human() });
+            return Some(Command::Resume {
+                by: human(),
+                budget: None,
+            });
         }
     }
     None
@@ -131,10 +161,11 @@ fn start() -> Start {
             args: Vec::new(),
         },
         workspace: WorkspaceSpec::default(),
+        network: Vec::new(),
         limits: Limits::default(),
         metadata: None,
-        network: Vec::new(),
         forbidden: Vec::new(),
         fingerprint: "the one request".into(),
+        terms: None,
     }
 }

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_actors::ports::{AllowAll, Clock};
+use longhaul_actors::ports::{Clock, EndlessSlots, FreeOfCharge};
 use longhaul_actors::session::{Session, SessionWorld, State};
 use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
 use longhaul_journal::{
     Frame, Journal, Limit, LocalJournal, OpenReport, Options as JournalOptions, Seq, StreamId,
 };
 
+use super::gate::MatrixGate;
 use super::human::{Log, next_wish};
 use super::outside::{Outside, VirtualHands, World};
 use super::script::{Script, ScriptedBrain};
@@ -90,7 +91,9 @@ async fn run(directory: &Path, world: World) -> Life {
                 journal: Arc::clone(&journal),
                 brain: Arc::new(ScriptedBrain::new(Script::of_the_matrix(), outside.clone())),
                 hands: Arc::new(VirtualHands::new(outside.clone(), Arc::clone(&journal))),
-                gate: Arc::new(AllowAll),
+                gate: Arc::new(MatrixGate),
+                credit: Arc::new(FreeOfCharge),
+                slots: Arc::new(EndlessSlots),
                 clock,
             }),
         },

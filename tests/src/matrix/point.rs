@@ -105,11 +105,12 @@ impl Walk {
         if let Some(times) = reference.world.thoughts.get(&step) {
             self.world.thoughts.insert(step, *times);
         }
-        if let Some((_, tool)) = self.begun.iter().find(|(begun, _)| *begun == step) {
+        let begun = self.begun.iter().find(|(begun, _)| *begun == step);
+        // An act that a human refused is on record, and nothing happened outside.
+        if let (Some((_, tool)), Some(evidence)) = (begun, reference.world.steps.get(&step)) {
             take_effect(&mut self.world, step, tool);
             // How it ended is the reference's word, which knows of those that were ended from outside.
-            let evidence = reference.world.steps[&step].clone();
-            self.world.steps.insert(step, evidence);
+            self.world.steps.insert(step, evidence.clone());
         }
     }
 

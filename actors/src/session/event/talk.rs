@@ -3,6 +3,7 @@
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
+use super::work::HoldNamed;
 use crate::session::tool::ToolCall;
 
 /// When a message is to be seen.
@@ -167,6 +168,9 @@ pub struct ModelStarted {
     pub step: u64,
     /// The last seq the brain may see.
     pub window_to: Seq,
+    /// The credit that is held for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldNamed>,
 }
 
 /// `model.completed`

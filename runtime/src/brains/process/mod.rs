@@ -31,6 +31,7 @@ use self::child::{Child, Ended, Launch};
 use self::lines::Line;
 use self::wire::Said;
 
+pub(crate) use self::leftovers::MARK;
 pub use self::leftovers::kill_leftovers;
 pub use self::program::{ProgramError, absolute_word, find_program};
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub(super) fn understand(line: &[u8]) -> Result<Said, String> {
 }
 
 /// The tools with their arguments in brief; a test holds this table against the parser of calls.
-const TOOLS: [Offer; 7] = [
+const TOOLS: [Offer; 8] = [
     Offer {
         name: "exec",
         about: "runs a command in the workspace",
@@ -150,6 +150,21 @@ const TOOLS: [Offer; 7] = [
         name: "patch",
         about: "keeps all changes of the workspace as a patch",
         args: &[],
+    },
+    Offer {
+        name: "service",
+        about: "starts a program that goes on beside the steps, reads what it said last, or ends it; commands reach it on \
+                localhost",
+        args: &[
+            ("action", "start, logs or stop"),
+            (
+                "name",
+                "what it is called: lower-case letters, digits, '-' and '_'",
+            ),
+            ("command", "start: a line for sh -c, or an array of words"),
+            ("cwd", "start, optional: folder inside the workspace"),
+            ("env", "start, optional: object of additions to the environment"),
+        ],
     },
 ];
 

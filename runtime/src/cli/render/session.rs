@@ -8,7 +8,7 @@ use crate::api::SessionView;
 
 /// The line over a list of sessions.
 pub(crate) fn list_heading() -> String {
-    format!("{:<34}  {:<15}  {:<20}  goal", "id", "state", "updated")
+    format!("{:<34}  {:<17}  {:<20}  goal", "id", "state", "updated")
 }
 
 /// A session as a line.
@@ -25,7 +25,7 @@ pub(crate) fn list_line(session: &SessionView, look: Look) -> String {
     };
     let goal = escaped(first_line(&session.goal));
     let line = format!(
-        "{:<34}  {:<15}  {updated:<20}  {marks}{goal}",
+        "{:<34}  {:<17}  {updated:<20}  {marks}{goal}",
         session.id, session.state
     );
     match look.width {
@@ -65,6 +65,7 @@ pub(crate) fn card(session: &SessionView) -> Vec<String> {
             .as_ref()
             .map(|step| ("step", format!("{} {}, since {}", step.step, step.kind, step.seq))),
     );
+    rows.extend(session.approval.clone().map(|asked| ("approval", asked.id)));
     rows.extend((session.unread > 0).then(|| ("unread", count(session.unread as u64, "message"))));
     rows.extend(
         session
@@ -114,10 +115,13 @@ pub(crate) mod tests {
                 kind: "exec".into(),
                 seq: 40,
             }),
+            approval: None,
             unread: 1,
             archived: false,
             isolation: Some("process".into()),
             run_limit_ms: None,
+            network: Vec::new(),
+            services: Vec::new(),
             usage: Usage {
                 active_ms: 1250,
                 ..Usage::default()
@@ -144,9 +148,9 @@ pub(crate) mod tests {
         assert_eq!(
             lines,
             [
-                "id                                  state            updated               goal",
-                "s_0190aaaabbbbccccddddeeeeffff0000  running          2026-01-02 12:05:00   make the test pass",
-                "s_0190aaaabbbbccccddddeeeeffff0000  completed        2026-01-02 12:05:00   (archived) make the test pass",
+                "id                                  state              updated               goal",
+                "s_0190aaaabbbbccccddddeeeeffff0000  running            2026-01-02 12:05:00   make the test pass",
+                "s_0190aaaabbbbccccddddeeeeffff0000  completed          2026-01-02 12:05:00   (archived) make the test pass",
             ]
         );
     }

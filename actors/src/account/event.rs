@@ -1,0 +1,315 @@
+//! Facts of an account as they are stored. Adding a field here is a promise: give it a serde default.
+//!
+//! The payload of a record is `{"actor": .., "data": ..}`, as in every stream of longhaul.
+
+use longhaul_journal::{Level, NewRecord, Record, Seq, StreamId};
+use serde::{Deserialize, Serialize};
+
+use super::credits::Credits;
+use super::price::{Bound, Carry, PriceTable, Used};
+use crate::entity::DecodeError;
+use crate::session::Actor;
+
+/// A fact of an account with who brought it about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Who acted.
+    pub actor: Actor,
+    /// What happened.
+    pub body: Body,
+}
+
+/// The table of all facts: type on the wire, version, level, shape.
+macro_rules! bodies {
+    ($($type_name:literal $version:literal $level:ident $name:ident),+ $(,)?) => {
+        /// What happened, by type.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Body {
+            $(#[doc = concat!("`", $type_name, "`")] $name($name),)+
+        }
+
+        impl Body {
+            /// Every record type of an account, in the order of the table.
+            pub const TYPES: &'static [&'static str] = &[$($type_name),+];
+
+            /// Its dotted name on the wire.
+            pub const fn type_name(&self) -> &'static str {
+                match self { $(Self::$name(_) => $type_name,)+ }
+            }
+
+            /// Who it is meant for.
+            pub const fn level(&self) -> Level {
+                match self { $(Self::$name(_) => Level::$level,)+ }
+            }
+
+            const fn type_version(&self) -> u16 {
+                match self { $(Self::$name(_) => $version,)+ }
+            }
+        }
+
+        $(impl From<$name> for Body {
+            fn from(data: $name) -> Self { Self::$name(data) }
+        })+
+
+        impl Event {
+            /// Its stored form.
+            pub fn encode(&self) -> NewRecord {
+                let payload = match &self.body {
+                    $(Body::$name(data) => serde_json::to_vec(&Payload { actor: &self.actor, data }),)+
+                };
+                NewRecord {
+                    type_name: self.body.type_name().into(),
+                    type_version: self.body.type_version(),
+                    cause: None,
+                    level: self.body.level(),
+                    payload: payload.expect("plain structs with text keys always serialize"),
+                }
+            }
+
+            /// A fact from its stored form.
+            ///
+            /// # Errors
+            /// [`DecodeError`] when a newer version wrote it or it is damaged.
+            pub fn decode(record: &Record) -> Result<Self, DecodeError> {
+                let stored = &record.event;
+                match (&*stored.type_name, stored.type_version) {
+                    $(($type_name, $version) => {
+                        let payload: OwnedPayload<$name> = serde_json::from_slice(&stored.payload).map_err(|error| {
+                            DecodeError::Payload { type_name: $type_name.into(), reason: error.to_string() }
+                        })?;
+                        Ok(Event { actor: payload.actor, body: payload.data.into() })
+                    })+
+                    (type_name, type_version) => {
+                        Err(DecodeError::UnknownType { type_name: type_name.into(), type_version })
+                    }
+                }
+            }
+        }
+    };
+}
+
+bodies! {
+    "account.opened"     1 User     Opened,
+    "account.configured" 1 User     Configured,
+    "account.forgot"     1 Internal Forgot,
+    "credits.granted"    1 User     Granted,
+    "credits.held"       1 Internal Held,
+    "credits.settled"    1 Progress Settled,
+    "credits.released"   1 Internal Released,
+    "credits.low"        1 User     Low,
+    "credits.exhausted"  1 User     Exhausted,
+    "credits.resumed"    1 Progress WaitEnded,
+}
+
+#[derive(Serialize)]
+struct Payload<'a, D> {
+    actor: &'a Actor,
+    data: &'a D,
+}
+
+#[derive(Deserialize)]
+struct OwnedPayload<D> {
+    actor: Actor,
+    data: D,
+}
+
+/// What happens to sessions that wait for credit once there is some.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResumePolicy {
+    /// The account resumes what it paused.
+    #[default]
+    Auto,
+    /// A human resumes each of them.
+    Manual,
+}
+
+/// `account.opened`: the first record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Opened {
+    /// What it is called; `local` unless told.
+    pub name: String,
+    /// Prices, version 1.
+    pub prices: PriceTable,
+    /// What happens after a top-up.
+    #[serde(default)]
+    pub resume: ResumePolicy,
+}
+
+/// `account.configured`: other prices or another policy from here on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configured {
+    /// Prices; their version is one higher than that before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<PriceTable>,
+    /// What happens after a top-up.
+    pub resume: ResumePolicy,
+}
+
+/// `account.forgot`: sessions that have ended, and hold nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forgot {
+    /// Which.
+    #[serde(with = "ids")]
+    pub sessions: Vec<StreamId>,
+}
+
+/// Why credit was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantReason {
+    /// The account is new.
+    Initial,
+    /// Somebody topped it up.
+    TopUp,
+}
+
+/// `credits.granted`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Granted {
+    /// Names the request, so that it is granted once.
+    pub request: String,
+    /// How much, micro-credits.
+    pub amount_micro: Credits,
+    /// Why.
+    pub reason: GrantReason,
+}
+
+/// `credits.held`: set aside for a step that is about to start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// The session.
+    #[serde(with = "id")]
+    pub session: StreamId,
+    /// The step.
+    pub step: u64,
+    /// Seq of the session's record since which it waits to start the step: a later try has a later one.
+    pub attempt: Seq,
+    /// How much, micro-credits.
+    pub amount_micro: Credits,
+    /// What it covers.
+    pub bound: Bound,
+    /// Version of the prices it was computed with, and will be settled with.
+    pub prices: u32,
+}
+
+/// `credits.settled`: what a step cost; the rest of its hold is free again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settled {
+    /// Seq of the hold.
+    pub hold: Seq,
+    /// The session.
+    #[serde(with = "id")]
+    pub session: StreamId,
+    /// The step.
+    pub step: u64,
+    /// What is charged, micro-credits; never more than was held.
+    pub amount_micro: Credits,
+    /// What the step cost beyond its hold, micro-credits; borne by the operator.
+    #[serde(default, rename = "overrun", skip_serializing_if = "Credits::is_zero")]
+    pub overrun_micro: Credits,
+    /// Whether there is more that nobody can put a price on; it is not charged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+    /// What was used, raw.
+    pub used: Used,
+    /// Version of the prices.
+    pub prices: u32,
+    /// Parts of a micro-credit that the account carries on.
+    #[serde(default)]
+    pub carry: Carry,
+    /// The session has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
+}
+
+/// `credits.released`: the step was not started; its hold is free again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// Seq of the hold.
+    pub hold: Seq,
+    /// The session.
+    #[serde(with = "id")]
+    pub session: StreamId,
+    /// The step.
+    pub step: u64,
+    /// How much, micro-credits.
+    pub amount_micro: Credits,
+    /// The session has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
+}
+
+/// `credits.low`: a fifth or less is left of what there was after the last grant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Low {
+    /// The balance, micro-credits.
+    pub balance_micro: Credits,
+    /// The balance after the last grant, micro-credits.
+    pub of_micro: Credits,
+}
+
+/// `credits.exhausted`: there is not enough for the next step of a session, which rests until there is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exhausted {
+    /// The session.
+    #[serde(with = "id")]
+    pub session: StreamId,
+    /// What its next step may cost, micro-credits.
+    pub needed_micro: Credits,
+    /// What is neither settled nor held, micro-credits.
+    pub available_micro: Credits,
+}
+
+/// `credits.resumed`: a session that waited for credit was told that there is some.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitEnded {
+    /// The session.
+    #[serde(with = "id")]
+    pub session: StreamId,
+}
+
+/// The id of a session as it is shown: `s_` and 32 hexadecimal digits.
+mod id {
+    use longhaul_journal::StreamId;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(id: &StreamId, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("s_{id}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<StreamId, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        read(&text).map_err(D::Error::custom)
+    }
+
+    pub(super) fn read(text: &str) -> Result<StreamId, String> {
+        let digits = text.strip_prefix("s_").unwrap_or(text);
+        digits.parse().map_err(|error| format!("{error}"))
+    }
+}
+
+mod ids {
+    use longhaul_journal::StreamId;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(ids: &[StreamId], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(ids.iter().map(|id| format!("s_{id}")))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<StreamId>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        let ids: Result<_, _> = texts.iter().map(|text| super::id::read(text)).collect();
+        ids.map_err(D::Error::custom)
+    }
+}

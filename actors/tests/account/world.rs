@@ -1,0 +1,209 @@
+//! An account without a runtime: commands go in, records come out, and the ledger is checked after each of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use longhaul_actors::account::{
+    Account, Ask, Body, Bound, Command, Credits, Event, HeldFor, LastStep, Open, Refusal, Reply, State,
+};
+use longhaul_actors::session::Actor;
+use longhaul_actors::{Entity, Moment, Placed};
+use longhaul_journal::{Record, Seq, Standing, StreamId};
+
+/// One account, its records, and what they add up to, counted without the fold that is under test.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) records: Vec<Record>,
+    pub(crate) ledger: Ledger,
+}
+
+/// What the records say.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    granted: u64,
+    pub(crate) settled: u64,
+    held: u64,
+    open: BTreeMap<Seq, u64>,
+    /// How each hold was closed: the charge, or nothing when it was released.
+    pub(crate) closed: BTreeMap<Seq, Option<u64>>,
+    requests: BTreeSet<String>,
+    pub(crate) low: u32,
+    pub(crate) exhausted: u32,
+}
+
+impl World {
+    pub(crate) fn opened(initial: &str) -> Self {
+        let mut world = Self::default();
+        let open = Open {
+            initial: credits(initial),
+            ..Open::of_defaults()
+        };
+        world.send(Command::Open(Box::new(open))).expect("it is opened");
+        world
+    }
+
+    /// Decides one command and folds what it led to, as the host does.
+    pub(crate) fn send(&mut self, command: Command) -> Result<Reply, Refusal> {
+        let decision = Account::decide(&self.state, command, Moment { now_ms: 1_000 })?;
+        for event in &decision.events {
+            self.append(event);
+        }
+        self.check();
+        Ok(decision.reply)
+    }
+
+    fn append(&mut self, event: &Event) {
+        let record = Record {
+            seq: self.state.head.next(),
+            time_ms: 1_000,
+            event: Account::encode(event),
+        };
+        let decoded = Account::decode(&record).expect("what was encoded decodes");
+        assert_eq!(&decoded, event, "a fact survives being stored");
+        fold(&mut self.state, &record);
+        self.ledger.see(record.seq, &event.body);
+        self.records.push(record);
+    }
+
+    /// B-CREDIT-2: what holds after every record.
+    fn check(&self) {
+        let (state, ledger) = (&self.state, &self.ledger);
+        assert_eq!(state.granted.micro(), ledger.granted);
+        assert_eq!(state.settled.micro(), ledger.settled);
+        assert_eq!(
+            state.held.micro(),
+            ledger.held,
+            "what is held is the sum of the open holds"
+        );
+        assert_eq!(state.holds, ledger.open.len());
+        assert_eq!(
+            state.balance().micro(),
+            ledger.granted - ledger.settled,
+            "the balance is the sum of the ledger"
+        );
+        assert_eq!(
+            Account::standing(state) == Standing::Owed,
+            !Account::owed(state).is_empty(),
+            "owed work and the standing agree"
+        );
+    }
+
+    /// The server dies: only the records are left.
+    pub(crate) fn crash(&mut self) {
+        let mut state = State::default();
+        for record in &self.records {
+            fold(&mut state, record);
+        }
+        assert_eq!(state, self.state, "replay and life lead to the same fold");
+        let config = bincode::config::standard();
+        let bytes = bincode::serde::encode_to_vec(&state, config).expect("a fold fits in a snapshot");
+        let (thawed, _): (State, usize) =
+            bincode::serde::decode_from_slice(&bytes, config).expect("a snapshot is read back");
+        assert_eq!(thawed, state, "a snapshot holds the whole fold");
+        self.state = thawed;
+    }
+
+    /// Whether credit is held under this seq.
+    pub(crate) fn is_open(&self, hold: Seq) -> bool {
+        self.ledger.open.contains_key(&hold)
+    }
+
+    pub(crate) fn top_up(&mut self, request: &str, amount: &str) -> Result<Reply, Refusal> {
+        self.send(Command::TopUp {
+            by: Actor::human("local"),
+            request: request.into(),
+            amount: credits(amount),
+        })
+    }
+
+    pub(crate) fn ask(&mut self, ask: Ask) -> Reply {
+        self.send(Command::Ask(Box::new(ask)))
+            .expect("the account is there")
+    }
+
+    /// Asks for a step that may take this long, and expects to get it.
+    pub(crate) fn held(
+        &mut self,
+        session: StreamId,
+        step: u64,
+        limit_ms: u64,
+        last: Option<LastStep>,
+    ) -> HeldFor {
+        match self.ask(asks(session, step, limit_ms, last)) {
+            Reply::Held(held) => held,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Ledger {
+    fn see(&mut self, seq: Seq, body: &Body) {
+        match body {
+            Body::Granted(granted) => {
+                assert!(self.requests.insert(granted.request.clone()), "granted twice");
+                self.granted += granted.amount_micro.micro();
+            }
+            Body::Held(held) => {
+                self.held += held.amount_micro.micro();
+                self.open.insert(seq, held.amount_micro.micro());
+            }
+            Body::Settled(settled) => {
+                let held = self
+                    .open
+                    .remove(&settled.hold)
+                    .expect("what is settled was held, and is settled once");
+                let charge = settled.amount_micro.micro();
+                assert!(charge <= held, "settling takes at most the hold");
+                (self.held, self.settled) = (self.held - held, self.settled + charge);
+                self.closed.insert(settled.hold, Some(charge));
+            }
+            Body::Released(released) => {
+                let held = self
+                    .open
+                    .remove(&released.hold)
+                    .expect("what is released was held");
+                self.held -= held;
+                self.closed.insert(released.hold, None);
+            }
+            Body::Low(_) => self.low += 1,
+            Body::Exhausted(_) => self.exhausted += 1,
+            Body::Opened(_) | Body::Configured(_) | Body::Forgot(_) | Body::WaitEnded(_) => {}
+        }
+        assert!(
+            self.settled + self.held <= self.granted,
+            "more is settled and held than was granted"
+        );
+    }
+}
+
+fn fold(state: &mut State, record: &Record) {
+    let event = Account::decode(record).expect("a stored record decodes");
+    let placed = Placed {
+        seq: record.seq,
+        time_ms: record.time_ms,
+        event: &event,
+    };
+    Account::apply(state, placed);
+}
+
+pub(crate) fn credits(text: &str) -> Credits {
+    text.parse().expect("an amount")
+}
+
+pub(crate) fn session(number: u64) -> StreamId {
+    StreamId::from_bytes(u128::from(number + 1).to_be_bytes())
+}
+
+pub(crate) fn asks(session: StreamId, step: u64, limit_ms: u64, last: Option<LastStep>) -> Ask {
+    Ask {
+        session,
+        step,
+        attempt: Seq(step * 10),
+        bound: Bound {
+            limit_ms,
+            ..Bound::default()
+        },
+        budget: None,
+        last,
+    }
+}

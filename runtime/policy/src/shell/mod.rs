@@ -1,0 +1,8 @@
+//! Command lines as a shell reads them: text to a tree ([`parse`]), words to what they come to ([`expand`]).
+
+pub(crate) mod ast;
+mod documents;
+pub(crate) mod expand;
+mod parse;
+
+pub(crate) use parse::parse;

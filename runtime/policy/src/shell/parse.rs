@@ -1,0 +1,635 @@
+//! Text to tree. The one place that knows the grammar's own tree.
+//!
+//! Whatever the grammar cannot read makes the script [`Script::broken`]; what stands around it is kept. Depth and length
+//! are bounded, since a tree of the grammar may be as deep as its text is long.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tree_sitter::{Node as Found, Parser};
+
+use super::ast::{Assign, How, Node, Part, Redirect, Script, Simple, Word};
+use super::documents::{self, Document, MARK};
+
+/// Longest text that is parsed, bytes.
+const LONGEST: usize = 256 * 1024;
+/// Deepest nesting that is followed.
+const DEEPEST: u32 = 80;
+
+thread_local! {
+    /// Making a parser costs more than most parses.
+    static PARSER: RefCell<Option<Parser>> = const { RefCell::new(None) };
+}
+
+/// Parses `text` as a script. Never fails: see [`Script::broken`].
+pub(crate) fn parse(text: &str) -> Script {
+    parse_within(text, DEEPEST)
+}
+
+fn parse_within(text: &str, depth: u32) -> Script {
+    let unread = Script {
+        nodes: Vec::new(),
+        broken: true,
+    };
+    if text.len() > LONGEST || depth == 0 {
+        return unread;
+    }
+    let prepared = documents::prepare(text);
+    let tree = PARSER.with(|kept| {
+        let mut parser = kept.borrow_mut().take().or_else(new_parser)?;
+        let tree = parser.parse(&prepared.text, None);
+        *kept.borrow_mut() = Some(parser);
+        tree
+    });
+    let Some(tree) = tree else { return unread };
+    let root = tree.root_node();
+    let mut lower = Lower {
+        text: &prepared.text,
+        documents: &prepared.documents,
+        broken: root.has_error() || prepared.open || text.contains('\0'),
+        depth,
+    };
+    let nodes = lower.children(root);
+    Script {
+        nodes,
+        broken: lower.broken,
+    }
+}
+
+fn new_parser() -> Option<Parser> {
+    let mut parser = Parser::new();
+    parser.set_language(&tree_sitter_bash::LANGUAGE.into()).ok()?;
+    Some(parser)
+}
+
+struct Lower<'t> {
+    text: &'t str,
+    documents: &'t [Document],
+    broken: bool,
+    depth: u32,
+}
+
+impl<'t> Lower<'t> {
+    fn text_of(&self, found: Found<'_>) -> &'t str {
+        self.text.get(found.byte_range()).unwrap_or_default()
+    }
+
+    /// Goes one level down, unless that is too deep.
+    fn deeper<T: Default>(&mut self, go: impl FnOnce(&mut Self) -> T) -> T {
+        if self.depth == 0 {
+            self.broken = true;
+            return T::default();
+        }
+        self.depth -= 1;
+        let out = go(self);
+        self.depth += 1;
+        out
+    }
+
+    fn children(&mut self, of: Found<'_>) -> Vec<Node> {
+        self.deeper(|lower| {
+            let mut nodes = Vec::new();
+            let mut cursor = of.walk();
+            for child in of.children(&mut cursor) {
+                lower.statement(child, &mut nodes);
+            }
+            nodes
+        })
+    }
+
+    fn script(&mut self, of: Found<'_>) -> Script {
+        Script {
+            nodes: self.children(of),
+            broken: false,
+        }
+    }
+
+    fn statement(&mut self, found: Found<'_>, nodes: &mut Vec<Node>) {
+        if !found.is_named() {
+            return;
+        }
+        match found.kind() {
+            "comment" | "heredoc_body" | "heredoc_end" | "heredoc_start" => {}
+            "command" => {
+                let simple = self.deeper(|lower| lower.command(found));
+                nodes.push(Node::Simple(simple));
+            }
+            "redirected_statement" => {
+                if let Some(node) = self.deeper(|lower| lower.redirected(found)) {
+                    nodes.push(node);
+                }
+            }
+            "pipeline" => nodes.push(Node::Pipe(self.children(found))),
+            "subshell" => nodes.push(Node::Block {
+                nodes: self.children(found),
+                subshell: true,
+            }),
+            "list"
+            | "program"
+            | "compound_statement"
+            | "do_group"
+            | "if_statement"
+            | "elif_clause"
+            | "else_clause"
+            | "while_statement"
+            | "case_statement"
+            | "case_item"
+            | "negated_command"
+            | "ERROR"
+            | "variable_assignments" => {
+                let inner = self.children(found);
+                nodes.push(Node::Block {
+                    nodes: inner,
+                    subshell: false,
+                });
+            }
+            "for_statement" => {
+                let node = self.deeper(|lower| lower.for_loop(found));
+                nodes.extend(node);
+            }
+            "function_definition" => self.function(found, nodes),
+            "variable_assignment" => {
+                let assign = self.deeper(|lower| lower.assign(found));
+                nodes.push(Node::Simple(Simple {
+                    assigns: assign.into_iter().collect(),
+                    ..Simple::default()
+                }));
+            }
+            "declaration_command" => {
+                let simple = self.deeper(|lower| lower.declaration(found));
+                nodes.push(Node::Simple(simple));
+            }
+            // Words that are only worked out: a test, a sum, the subject of a case. What runs inside them runs.
+            _ => {
+                let scripts = self.runs(found);
+                nodes.extend(scripts.into_iter().map(|script| Node::Block {
+                    nodes: script.nodes,
+                    subshell: true,
+                }));
+            }
+        }
+    }
+
+    fn command(&mut self, found: Found<'_>) -> Simple {
+        let mut simple = Simple::default();
+        let mut cursor = found.walk();
+        for child in found.children(&mut cursor) {
+            match child.kind() {
+                "variable_assignment" => simple.assigns.extend(self.assign(child)),
+                "command_name" => {
+                    let word = self.word(child.child(0).unwrap_or(child));
+                    simple.words.push(word);
+                }
+                "file_redirect" => {
+                    let (redirect, more) = self.file_redirect(child);
+                    simple.redirects.extend(redirect);
+                    simple.words.extend(more);
+                }
+                "heredoc_redirect" | "herestring_redirect" => self.broken = true,
+                "ERROR" => {
+                    let word = self.opaque(child);
+                    simple.words.push(word);
+                }
+                _ => {
+                    let word = self.word(child);
+                    simple.words.push(word);
+                }
+            }
+        }
+        simple
+    }
+
+    fn redirected(&mut self, found: Found<'_>) -> Option<Node> {
+        let mut bodies = Vec::new();
+        let (mut redirects, mut words) = (Vec::new(), Vec::new());
+        let mut cursor = found.walk();
+        for child in found.children(&mut cursor) {
+            match child.kind() {
+                "file_redirect" => {
+                    let (redirect, more) = self.file_redirect(child);
+                    redirects.extend(redirect);
+                    words.extend(more);
+                }
+                "heredoc_redirect" | "herestring_redirect" => self.broken = true,
+                _ => self.statement(child, &mut bodies),
+            }
+        }
+        let body = match bodies.len() {
+            0 => Node::Simple(Simple::default()),
+            1 => bodies.swap_remove(0),
+            _ => Node::Block {
+                nodes: bodies,
+                subshell: false,
+            },
+        };
+        // The grammar takes words behind a redirection for further targets; they are arguments.
+        Some(match body {
+            Node::Simple(mut simple) => {
+                simple.redirects.extend(redirects);
+                simple.words.extend(words);
+                Node::Simple(simple)
+            }
+            body => {
+                self.broken |= !words.is_empty();
+                Node::Redirected {
+                    body: Box::new(body),
+                    redirects,
+                }
+            }
+        })
+    }
+
+    /// The redirection, and what the grammar took for further targets.
+    fn file_redirect(&mut self, found: Found<'_>) -> (Option<Redirect>, Vec<Word>) {
+        let mut how = How::Write;
+        let mut words = Vec::new();
+        let mut cursor = found.walk();
+        for child in found.children(&mut cursor) {
+            match child.kind() {
+                "file_descriptor" => {}
+                "<" => how = How::Read,
+                ">&" | "<&" | ">&-" | "<&-" => how = How::Same,
+                _ if !child.is_named() => {}
+                "ERROR" => self.broken = true,
+                _ => words.push(self.word(child)),
+            }
+        }
+        if words.is_empty() {
+            return (None, words);
+        }
+        let mut to = words.remove(0);
+        if let Some(Part::Text { text, .. }) = to.parts.first()
+            && let Some(number) = text.strip_prefix(MARK).map(str::to_owned)
+        {
+            match number.parse() {
+                Ok(number) => to = self.document(number),
+                Err(_) => {
+                    to.parts.remove(0);
+                }
+            }
+            return (Some(Redirect { how: How::Text, to }), words);
+        }
+        // `>& file` is a file, `>&2` and `>&-` are not.
+        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        if how == How::Same && !matches!(&to.parts[..], [Part::Text { text, .. }] if number(text)) {
+            how = How::Write;
+        }
+        (Some(Redirect { how, to }), words)
+    }
+
+    fn document(&mut self, number: usize) -> Word {
+        let Some(document) = self.documents.get(number) else {
+            self.broken = true;
+            return Word::default();
+        };
+        if document.literal || !document.body.contains(['$', '`', '\\']) {
+            return Word::literal(document.body.as_str());
+        }
+        // As between double quotes, where only the quote itself would be special.
+        let line = format!("_ \"{}\"", document.body.replace('"', "\\\""));
+        let script = parse_within(&line, self.depth.saturating_sub(1));
+        self.broken |= script.broken;
+        match script.nodes.into_iter().next() {
+            Some(Node::Simple(mut simple)) if simple.words.len() == 2 => simple.words.swap_remove(1),
+            _ => {
+                self.broken = true;
+                Word {
+                    parts: vec![Part::Opaque(Vec::new())],
+                }
+            }
+        }
+    }
+
+    fn for_loop(&mut self, found: Found<'_>) -> Vec<Node> {
+        let (mut name, mut values, mut body) = (String::new(), Vec::new(), Vec::new());
+        let mut cursor = found.walk();
+        for child in found.named_children(&mut cursor) {
+            match child.kind() {
+                "variable_name" if name.is_empty() => name = self.text_of(child).to_owned(),
+                "do_group" | "compound_statement" => body = self.children(child),
+                "comment" => {}
+                _ => values.push(self.word(child)),
+            }
+        }
+        vec![Node::For { name, values, body }]
+    }
+
+    fn function(&mut self, found: Found<'_>, nodes: &mut Vec<Node>) {
+        let name = found
+            .child_by_field_name("name")
+            .map(|name| self.text_of(name).to_owned());
+        let mut body = Vec::new();
+        self.deeper(|lower| {
+            let mut cursor = found.walk();
+            for child in found.children_by_field_name("body", &mut cursor) {
+                lower.statement(child, &mut body);
+            }
+        });
+        nodes.push(Node::Function {
+            name: name.unwrap_or_default(),
+            body: Rc::new(body),
+        });
+    }
+
+    fn assign(&mut self, found: Found<'_>) -> Option<Assign> {
+        let name = found.child_by_field_name("name")?;
+        let (name, index) = match name.kind() {
+            "subscript" => (name.child_by_field_name("name").unwrap_or(name), true),
+            _ => (name, false),
+        };
+        let joins = index || self.text_of(found).contains("+=");
+        let values = match found.child_by_field_name("value") {
+            None => vec![Word::literal("")],
+            Some(array) if array.kind() == "array" => {
+                let mut cursor = array.walk();
+                array
+                    .named_children(&mut cursor)
+                    .map(|word| self.word(word))
+                    .collect()
+            }
+            Some(word) => vec![self.word(word)],
+        };
+        Some(Assign {
+            name: self.text_of(name).to_owned(),
+            joins,
+            values,
+        })
+    }
+
+    fn declaration(&mut self, found: Found<'_>) -> Simple {
+        let mut simple = Simple::default();
+        let mut cursor = found.walk();
+        for child in found.children(&mut cursor) {
+            match child.kind() {
+                "variable_assignment" => simple.assigns.extend(self.assign(child)),
+                _ => {
+                    let word = self.word(child);
+                    simple.words.push(word);
+                }
+            }
+        }
+        simple
+    }
+
+    fn word(&mut self, found: Found<'_>) -> Word {
+        let mut word = Word::default();
+        self.deeper(|lower| lower.parts(found, false, &mut word.parts));
+        word
+    }
+
+    fn parts(&mut self, found: Found<'_>, quoted: bool, parts: &mut Vec<Part>) {
+        let text = self.text_of(found);
+        match found.kind() {
+            "concatenation" | "command_name" if found.child_count() > 0 => {
+                self.deeper(|lower| lower.joined(found, found.start_byte(), found.end_byte(), quoted, parts));
+            }
+            "string" => {
+                let (from, to) = (found.start_byte() + 1, found.end_byte().saturating_sub(1));
+                // So that an empty string is a word all the same.
+                parts.push(Part::Text {
+                    text: String::new(),
+                    quoted: true,
+                });
+                self.deeper(|lower| lower.joined(found, from, to, true, parts));
+            }
+            "translated_string" => self.deeper(|lower| {
+                let mut cursor = found.walk();
+                for child in found.named_children(&mut cursor) {
+                    lower.parts(child, true, parts);
+                }
+            }),
+            "raw_string" => parts.push(Part::Text {
+                text: text
+                    .trim_start_matches('\'')
+                    .strip_suffix('\'')
+                    .unwrap_or(text)
+                    .to_owned(),
+                quoted: true,
+            }),
+            "ansi_c_string" => {
+                let inner = text.strip_prefix("$'").and_then(|text| text.strip_suffix('\''));
+                parts.push(Part::Text {
+                    text: ansi_c(inner.unwrap_or(text)),
+                    quoted: true,
+                });
+            }
+            "string_content" => parts.push(Part::Text {
+                text: unescaped(text, true),
+                quoted: true,
+            }),
+            "simple_expansion" => parts.push(Part::Var {
+                name: text.trim_start_matches('$').to_owned(),
+                fallback: None,
+                quoted,
+            }),
+            "expansion" => self.expansion(found, text, quoted, parts),
+            "command_substitution" => {
+                let script = self.substitution(found);
+                parts.push(Part::Run { script, quoted });
+            }
+            "process_substitution" => {
+                let script = self.script(found);
+                parts.push(Part::Process(script));
+            }
+            "arithmetic_expansion" | "subshell" | "array" | "ERROR" => {
+                let word = self.opaque(found);
+                parts.extend(word.parts);
+            }
+            _ if found.named_child_count() > 0 => {
+                let word = self.opaque(found);
+                parts.extend(word.parts);
+            }
+            _ => parts.push(Part::Text {
+                text: unescaped(text, quoted),
+                quoted,
+            }),
+        }
+    }
+
+    /// `$(...)`, whose only redirection may stand alone: `$(< file)`.
+    fn substitution(&mut self, found: Found<'_>) -> Script {
+        let mut script = self.script(found);
+        let mut cursor = found.walk();
+        for child in found.children_by_field_name("redirect", &mut cursor) {
+            let (redirect, _) = self.file_redirect(child);
+            script.nodes.push(Node::Simple(Simple {
+                words: vec![Word::literal("cat")],
+                redirects: redirect.into_iter().collect(),
+                ..Simple::default()
+            }));
+        }
+        script
+    }
+
+    /// Children between two places, and the text between them, which the grammar does not always keep.
+    fn joined(&mut self, found: Found<'_>, from: usize, to: usize, quoted: bool, parts: &mut Vec<Part>) {
+        let mut at = from;
+        let gap = |from: usize, to: usize, parts: &mut Vec<Part>| {
+            if let Some(text) = self.text.get(from..to)
+                && !text.is_empty()
+            {
+                parts.push(Part::Text {
+                    text: unescaped(text, quoted),
+                    quoted,
+                });
+            }
+        };
+        let mut inner = Vec::new();
+        let mut cursor = found.walk();
+        for child in found.named_children(&mut cursor) {
+            if child.start_byte() >= from && child.end_byte() <= to {
+                inner.push(child);
+            }
+        }
+        for child in inner {
+            gap(at, child.start_byte(), parts);
+            at = child.end_byte();
+            let mut lower = Lower {
+                text: self.text,
+                documents: self.documents,
+                broken: false,
+                depth: self.depth,
+            };
+            lower.parts(child, quoted, parts);
+            self.broken |= lower.broken;
+        }
+        gap(at, to, parts);
+    }
+
+    fn expansion(&mut self, found: Found<'_>, text: &str, quoted: bool, parts: &mut Vec<Part>) {
+        let inner = text
+            .strip_prefix("${")
+            .and_then(|text| text.strip_suffix('}'))
+            .unwrap_or_default();
+        let length = inner
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(inner.len());
+        let (name, rest) = match inner.chars().next() {
+            Some('@' | '*' | '?' | '$' | '-') => inner.split_at(1),
+            _ => inner.split_at(length),
+        };
+        let fallback = [":-", ":=", ":+", "-", "=", "+"]
+            .into_iter()
+            .find_map(|sign| rest.strip_prefix(sign));
+        let indexed = rest.starts_with('[') && rest.ends_with(']') && !rest.contains(['$', '`']);
+        let plain = fallback.is_none_or(|fallback| !fallback.contains(['$', '`', '\'', '"', '\\']));
+        if !name.is_empty() && plain && (rest.is_empty() || indexed || fallback.is_some()) {
+            parts.push(Part::Var {
+                name: name.to_owned(),
+                fallback: fallback.map(str::to_owned),
+                quoted,
+            });
+        } else {
+            // The variable is named, for what its name says, though what is made of it is not known.
+            let word = self.opaque(found);
+            parts.extend(word.parts);
+            if !name.is_empty() && !inner.starts_with('#') {
+                parts.push(Part::Var {
+                    name: name.to_owned(),
+                    fallback: None,
+                    quoted: true,
+                });
+            }
+        }
+    }
+
+    fn opaque(&mut self, found: Found<'_>) -> Word {
+        let scripts = self.runs(found);
+        Word {
+            parts: vec![Part::Opaque(scripts)],
+        }
+    }
+
+    /// Every substitution below.
+    fn runs(&mut self, found: Found<'_>) -> Vec<Script> {
+        self.deeper(|lower| match found.kind() {
+            "command_substitution" => vec![lower.substitution(found)],
+            "process_substitution" => vec![lower.script(found)],
+            "command" | "list" | "pipeline" | "redirected_statement" | "subshell" | "declaration_command" => {
+                let mut nodes = Vec::new();
+                lower.statement(found, &mut nodes);
+                vec![Script { nodes, broken: false }]
+            }
+            _ => {
+                let mut all = Vec::new();
+                let mut cursor = found.walk();
+                for child in found.named_children(&mut cursor) {
+                    all.extend(lower.runs(child));
+                }
+                all
+            }
+        })
+    }
+}
+
+/// Without its backslashes, as between double quotes or outside of quotes.
+fn unescaped(text: &str, quoted: bool) -> String {
+    if !text.contains('\\') {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('\n') => {}
+            Some(escaped) if !quoted || "$`\"\\".contains(escaped) => out.push(escaped),
+            Some(other) => {
+                out.push('\\');
+                out.push(other);
+            }
+            None => out.push('\\'),
+        }
+    }
+    out
+}
+
+/// What stands in `$'...'`.
+fn ansi_c(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        let (radix, longest) = match chars.peek() {
+            Some('x') => (16, 2),
+            Some('u') => (16, 4),
+            Some('U') => (16, 8),
+            Some('0'..='7') => (8, 3),
+            _ => (0, 0),
+        };
+        if radix > 0 {
+            if radix == 16 {
+                chars.next();
+            }
+            let mut value = 0_u32;
+            for _ in 0..longest {
+                let Some(digit) = chars.peek().and_then(|c| c.to_digit(radix)) else {
+                    break;
+                };
+                value = value.saturating_mul(radix).saturating_add(digit);
+                chars.next();
+            }
+            out.push(char::from_u32(value).unwrap_or('\u{fffd}'));
+            continue;
+        }
+        out.push(match chars.next() {
+            Some('n') => '\n',
+            Some('t') => '\t',
+            Some('r') => '\r',
+            Some('a') => '\u{7}',
+            Some('b') => '\u{8}',
+            Some('e' | 'E') => '\u{1b}',
+            Some('f') => '\u{c}',
+            Some('v') => '\u{b}',
+            Some(other) => other,
+            None => '\\',
+        });
+    }
+    out
+}
