@@ -121,7 +121,7 @@ pub(crate) fn additions(
             Err(reason) if !repeated => {
                 let kind = gathered.head.kind.to_string();
                 // What came before the last gap is of no account if the frame over it follows what is known.
-                let Some(gathered) = gathered.from_gap(before.as_ref()) else {
+                let Some(gathered) = gathered.behind_gap(before.as_ref()) else {
                     let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
                     added.damaged.insert(
                         stream,
@@ -177,7 +177,7 @@ impl Gathered {
     }
 
     /// What there is from the last frame over a gap on, if that one follows `before`.
-    fn from_gap(mut self, before: Option<&Head>) -> Option<Self> {
+    fn behind_gap(mut self, before: Option<&Head>) -> Option<Self> {
         let (first, at) = *self.over_gap.take()?;
         rules::follows(before, &first).ok()?;
         self.spans.drain(..at);
