@@ -130,8 +130,13 @@ fn five_hundred_killed_shims_lose_nothing_and_double_nothing() {
 fn kill_shims(rounds: u64, walled: bool) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let rounds = number("LONGHAUL_SHIM_KILLS").unwrap_or(rounds);
-    let seed = number("LONGHAUL_SEED").unwrap_or_else(|| u64::from(std::process::id()));
-    println!("LONGHAUL_SEED={seed} LONGHAUL_SHIM_KILLS={rounds}");
+    let chosen = std::env::var("LONGHAUL_TEST_SEED").ok();
+    let chosen = chosen.and_then(|text| match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    });
+    let seed = chosen.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("LONGHAUL_TEST_SEED={seed} LONGHAUL_SHIM_KILLS={rounds}");
     let mut random = seed | 1;
     let (mut not_started, mut finished, mut unknown) = (0, 0, 0);
     let rig = Rig::new();
