@@ -101,6 +101,18 @@ const LIST: &[Entry] = &[
         "approval::an_act_that_has_changed_is_asked_for_again",
     ),
     (
+        "settle-twice",
+        "actors",
+        "account",
+        "ledger::a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge",
+    ),
+    (
+        "forget-the-hold",
+        "actors",
+        "account",
+        "ledger::a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge",
+    ),
+    (
         "launch-what-is-claimed",
         "runtime/hands",
         "survival",

@@ -1,6 +1,7 @@
 //! What the environment configures, for every verb that hosts sessions.
 
 use crate::api::{Code, Problem};
+use crate::credits::{CreditOptions, active_sessions};
 use crate::{Mode, Options};
 
 /// Where `runUrl` begins. Over the control socket any host will do.
@@ -21,6 +22,8 @@ pub(super) fn options(mode: Mode) -> Result<Options, Problem> {
 
 fn from(mode: Mode, variable: impl Fn(&str) -> Option<String>) -> Result<Options, Problem> {
     let mut options = Options::of(mode);
+    options.credits = CreditOptions::from_environment(&variable)?;
+    options.active_sessions = Some(active_sessions(&variable)?);
     let hours = |name| {
         let Some(hours) = variable(name) else {
             return Ok(None);
@@ -55,7 +58,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_named_and_not_taken_for_a_default() {
-        let set = |value: &'static str| from(Mode::Serve, move |_| Some(value.to_owned()));
+        let set = |value: &'static str| {
+            let hours = move |name: &str| (name == UNTIL_DONE_HOURS).then(|| value.to_owned());
+            from(Mode::Serve, hours)
+        };
         for value in ["", "0", "-1", "2h", "1.5", "99999999999999999999"] {
             let problem = set(value).expect_err(value);
             assert_eq!(problem.code, Code::InvalidRequest);

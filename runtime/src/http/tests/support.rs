@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::api::{
     Accepted, Cancel, Code, Decide, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, RecordView,
-    Send as SendMessage, SessionView, Start, Started,
+    Resume, Send as SendMessage, SessionView, Start, Started,
 };
 use crate::control::{Answer, Control};
 use crate::http::{ControlSocket, Settings};
@@ -301,7 +301,7 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+    fn resume<'a>(&'a self, id: &'a str, _request: Resume) -> Answer<'a, Accepted> {
         async move {
             self.admit(id)?;
             Ok(self.wished("resume".to_owned()))
