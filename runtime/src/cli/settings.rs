@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::api::{Code, Problem};
+use crate::credits::{CreditOptions, active_sessions};
 use crate::{Mode, Options};
 
 /// Where `runUrl` begins. Over the control socket any host will do.
@@ -44,6 +45,8 @@ fn from(mode: Mode, variable: impl Fn(&str) -> Option<String>) -> Result<Options
     if let Some(days) = variable(KEEP_WORKSPACES) {
         options.keep_workspaces = Some(keep_for(&days)?);
     }
+    options.credits = CreditOptions::from_environment(&variable)?;
+    options.active_sessions = Some(active_sessions(&variable)?);
     let hours = |name| {
         let Some(hours) = variable(name) else {
             return Ok(None);

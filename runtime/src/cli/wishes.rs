@@ -8,7 +8,7 @@ use super::attend::rests;
 use super::reach::{Place, Reach};
 use super::render::{cut, escaped, first_line};
 use super::ui::{Failure, Ui};
-use crate::api::{Accepted, Cancel, Code, Fork, Pause, Problem, Send, SessionView};
+use crate::api::{Accepted, Cancel, Code, Fork, Pause, Problem, Resume, Send, SessionView};
 
 pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
     let message = Send {
@@ -77,9 +77,12 @@ pub(super) async fn pause(args: args::Pause, place: &Place, ui: &Ui) -> Outcome 
     told(accepted, "pause", reach, ui).await
 }
 
-pub(super) async fn resume(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
+pub(super) async fn resume(args: args::Resume, place: &Place, ui: &Ui) -> Outcome {
     let reach = place.to_wish().await?;
-    let accepted = reach.control().resume(&args.id).await;
+    let accepted = reach
+        .control()
+        .resume(&args.id, Resume { budget: args.budget })
+        .await;
     told(accepted, "resume", reach, ui).await
 }
 
