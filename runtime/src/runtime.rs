@@ -51,14 +51,14 @@ pub struct Options {
     pub shim: Option<PathBuf>,
     /// Bounds of sessions that bring none of their own.
     pub limits: Limits,
+    /// How commands are held to what they may use.
+    pub limiting: LimitOptions,
     /// The most that sessions may be let to reach, as names and presets; a start that asks for more is refused. None: what
     /// each start asks for.
     pub network_bound: Option<Vec<String>>,
     /// Answers of a name server that is not there, for tests of the way out. Nothing sets it from outside the program.
     #[doc(hidden)]
     pub egress_fixture: Option<longhaul_hands::egress::Fixture>,
-    /// How commands are held to what they may use.
-    pub limiting: LimitOptions,
     /// How commands are walled in: isolated, unless told otherwise.
     pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
@@ -110,11 +110,11 @@ impl Runtime {
         let directory = std::path::absolute(directory.as_ref())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let shim = find_shim(options.shim.as_deref())?;
+        let limiting = Arc::new(Limiting::new(options.limiting));
         let network_bound = options.network_bound.map(AllowList::of).transpose();
         let network_bound = network_bound.map_err(|error| {
             Problem::new(Code::InvalidRequest, format!("the bound of the network: {error}"))
         })?;
-        let limiting = Arc::new(Limiting::new(options.limiting));
         let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
         // A runtime that does no work judges nothing, and is not to be kept from answering by an error in a policy.
         let policy = match options.mode {

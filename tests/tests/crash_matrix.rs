@@ -20,7 +20,8 @@ use longhaul_tests::matrix::story::{Story, bodies};
 /// Lives at the same time.
 const THREADS: usize = 2;
 
-/// B-CRASH-1, B-CRASH-3, B-GATE-2, B-GATE-4, B-CRASH-7, B-STEER-2, B-LOG-7: wherever it stops, nothing is lost and nothing is done twice.
+/// B-CRASH-1, B-CRASH-3, B-CRASH-7, B-STEER-2, B-LOG-7, B-GATE-2, B-GATE-4: wherever it stops, nothing is lost and nothing
+/// is done twice.
 #[test]
 fn a_life_that_is_cut_anywhere_ends_like_the_one_that_was_not() {
     let folder = scratch();

@@ -64,7 +64,8 @@ Exit codes:
 
 Environment: LONGHAUL_DATA (data directory), LONGHAUL_POLICY (policy file), LONGHAUL_LOG (log filter, default warn), \
 LONGHAUL_URL (where runUrl begins, default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, \
-default 24), LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
+default 24), LONGHAUL_APPROVAL_HOURS (after which a request for approval counts as denied, default never), \
+LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
 NO_COLOR.";
 
 const AFTER_RUN: &str = "\
@@ -102,6 +103,16 @@ const AFTER_REPAIR: &str = "\
 History is not edited: `journal.gap` is appended behind everything that was ever numbered, and says what is lost. Whatever \
 may have been done in the gap counts as unknown and is not done again. The session is paused (damaged); `longhaul resume ID` \
 lets it go on once you have looked.";
+
+const AFTER_POLICY: &str = "\
+Examples:
+  longhaul policy check -- git push origin main
+  longhaul policy check --command 'cd lib && npm publish | tee log'
+  longhaul policy check --tool GITHUB_CREATE_RELEASE --args '{\"tag\": \"v1\"}'
+  longhaul policy goal \"Tidy the docs. Do not deploy.\"
+
+Rules of your own stand in policy.toml in the data directory, in the form that `longhaul policy show` prints. Nothing is \
+run: scripts that a command names are read from the current directory, which counts as the workspace.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
@@ -155,6 +166,9 @@ pub(super) enum Verb {
     Replay(Replay),
     /// Look at the journal itself, whether or not it is in use
     Journal(Journal),
+    /// Ask what the gate says about an act or a goal
+    #[command(after_help = AFTER_POLICY)]
+    Policy(Policy),
     /// Check whether everything longhaul needs is there
     Doctor(Doctor),
     /// Tell the whole story with real processes, in well under a minute
@@ -597,6 +611,57 @@ pub(super) struct Verify {
     /// Also prove that a session's chain passes through a hash noted elsewhere
     #[arg(long, value_name = "ID=HASH")]
     pub(super) head: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Policy {
+    #[command(subcommand)]
+    pub(super) verb: PolicyVerb,
+}
+
+/// Asking the gate.
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyVerb {
+    /// Whether an act is allowed, asks, or is denied
+    Check(PolicyCheck),
+    /// What a goal forbids and asks for
+    Goal {
+        /// The text of the goal
+        text: String,
+    },
+    /// Print the policy that comes with longhaul
+    Show,
+    /// Read a policy file, and try the cases in its [[test]] sections
+    Test {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("act").required(true).args(["argv", "command", "tool"]))]
+pub(super) struct PolicyCheck {
+    /// The act runs in isolated hands: what no rule knows is allowed
+    #[arg(long)]
+    pub(super) contained: bool,
+    /// A playbook of yours does it, not an agent
+    #[arg(long)]
+    pub(super) mine: bool,
+    /// A goal, whose prohibitions count
+    #[arg(long, value_name = "TEXT")]
+    pub(super) goal: Option<String>,
+    /// A line for a shell
+    #[arg(long, value_name = "LINE")]
+    pub(super) command: Option<String>,
+    /// A tool by its name
+    #[arg(long, value_name = "NAME")]
+    pub(super) tool: Option<String>,
+    /// Arguments of the tool, a JSON object
+    #[arg(long, value_name = "JSON", requires = "tool")]
+    pub(super) args: Option<String>,
+    /// A program and its arguments
+    #[arg(last = true, value_name = "ARGV")]
+    pub(super) argv: Vec<String>,
 }
 
 #[derive(Debug, Args)]

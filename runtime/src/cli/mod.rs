@@ -25,6 +25,7 @@ mod journal;
 mod limits;
 mod moving;
 mod patch;
+mod policy;
 mod replay;
 mod room;
 mod run;
@@ -139,6 +140,7 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Backup(args) => moving::backup(&args, &place, ui),
         Verb::Replay(args) => replay::replay(&args, guests, &place, ui),
         Verb::Journal(args) => journal::journal(args, &place, ui).await,
+        Verb::Policy(args) => policy::policy(args, &place, ui),
         Verb::Doctor(args) => doctor::doctor(args, &place, ui).await,
         Verb::Demo(args) => demo::demo(args, &place, ui).await,
         Verb::Completions(_) => unreachable!("answered before a place was looked for"),

@@ -75,6 +75,11 @@ impl Place {
             .map_err(|refusal| sandbox::unavailable(&refusal))
     }
 
+    /// The policy file that was named.
+    pub(super) fn policy(&self) -> Option<&Path> {
+        self.policy.as_deref()
+    }
+
     /// Its path, absolute.
     pub(super) fn data(&self) -> &Path {
         &self.data

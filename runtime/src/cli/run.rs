@@ -106,8 +106,8 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
         idempotency_key: args.key.is_none().then(|| uuid::Uuid::now_v7().to_string()),
         key: args.key,
         workspace: workspace(args.in_place, args.walls.wish(), here),
-        network: args.allow_net,
         resources: args.resources.wish(),
+        network: args.allow_net,
         ..Start::default()
     })
 }

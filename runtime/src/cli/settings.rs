@@ -8,6 +8,9 @@ const URL: &str = "LONGHAUL_URL";
 /// Hours of active time of a run that goes on until it is done.
 const UNTIL_DONE_HOURS: &str = "LONGHAUL_UNTIL_DONE_HOURS";
 
+/// Hours after which a request for approval counts as denied.
+const APPROVAL_HOURS: &str = "LONGHAUL_APPROVAL_HOURS";
+
 /// How a runtime of this command line is opened.
 ///
 /// # Errors
@@ -18,12 +21,17 @@ pub(super) fn options(mode: Mode) -> Result<Options, Problem> {
 
 fn from(mode: Mode, variable: impl Fn(&str) -> Option<String>) -> Result<Options, Problem> {
     let mut options = Options::of(mode);
-    if let Some(hours) = variable(UNTIL_DONE_HOURS) {
+    let hours = |name| {
+        let Some(hours) = variable(name) else {
+            return Ok(None);
+        };
         let whole = hours.parse::<u64>().ok().filter(|hours| *hours > 0);
         let ms = whole.and_then(|hours| hours.checked_mul(3_600_000));
-        let wrong = || wrong(UNTIL_DONE_HOURS, &hours, "a whole number of hours");
-        options.until_done_ms = Some(ms.ok_or_else(wrong)?);
-    }
+        ms.map(Some)
+            .ok_or_else(|| wrong(name, &hours, "a whole number of hours"))
+    };
+    options.until_done_ms = hours(UNTIL_DONE_HOURS)?;
+    options.limits.approval_ms = hours(APPROVAL_HOURS)?.unwrap_or(0);
     Ok(options)
 }
 

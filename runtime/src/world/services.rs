@@ -92,13 +92,11 @@ impl LocalHands {
         );
         spec.cwd = PathBuf::from(cwd);
         spec.env = env.into_iter().collect();
+        let mut spec = self.bounded(spec, act, folder).await?;
+        // It may talk for days, or say nothing for as long; only so much is kept.
+        (spec.wall_ms, spec.idle_ms, spec.kill_bytes) = (None, None, u64::MAX);
         spec.walls = self.walls(prepared)?;
         self.surround(&mut spec, act, folder).await;
-        let mut spec = self.bounded(spec, act, folder).await?;
-        spec.wall_ms = None;
-        // It may talk for days, of which only so much is kept, and it may be silent for as long.
-        spec.kill_bytes = u64::MAX;
-        spec.idle_ms = None;
         Ok(spec)
     }
 

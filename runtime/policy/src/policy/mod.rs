@@ -88,7 +88,10 @@ impl Policy {
     pub fn extended(text: &str, file: &str) -> Result<Self, PolicyError> {
         let mut policy = Self::standard().clone();
         policy.cases.clear();
-        policy.add(text, file, true)?;
+        // A file that says nothing is no file of another version.
+        if !text.trim().is_empty() {
+            policy.add(text, file, true)?;
+        }
         policy.index();
         Ok(policy)
     }

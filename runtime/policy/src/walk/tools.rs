@@ -54,7 +54,8 @@ impl Walk<'_> {
                 self.reads_file(&path, false, name);
                 return self.ordinary("own-tool", format!("{name} {path}"));
             }
-            "patch" => return self.ordinary("own-tool", name),
+            // Logs and end of a service; its start is a command, and judged as one.
+            "patch" | "service" => return self.ordinary("own-tool", name),
             _ => {}
         }
         if SHELLS.contains(&plain.as_str()) || plain.ends_with(" bash") || plain.ends_with(" shell") {
