@@ -38,6 +38,7 @@ mod open;
 mod recover;
 mod remove;
 mod room;
+mod scrub;
 mod survey;
 
 use std::path::{Path, PathBuf};
@@ -59,6 +60,7 @@ pub use compact::{Compaction, CompactionReport};
 pub use import::{ImportError, Imported};
 pub use lock::Holder;
 pub use open::{CatalogueState, CopiedTail, OpenError, OpenReport, TornTail};
+pub use scrub::Scrubbed;
 
 use blobs::LocalBlobs;
 use committer::Inbox;
@@ -186,6 +188,23 @@ impl Journal for LocalJournal {
 
     fn is_inert(&self, stream: StreamId) -> bool {
         self.inert.holds(stream)
+    }
+
+    fn copy_in(&self, stream: StreamId, drafts: Vec<Draft>) -> Result<(), SubmitError> {
+        if self.head(stream).is_ok_and(|head| head.is_some()) && !self.inert.holds(stream) {
+            let reason = format!("{stream} is there, and is no copy that nobody adopted");
+            return Err(SubmitError::Invalid { reason });
+        }
+        self.inert.add(stream).map_err(|error| SubmitError::NotWritten {
+            reason: error.to_string(),
+        })?;
+        let receipts: Vec<_> = drafts
+            .into_iter()
+            .map(|draft| self.hand_in(Intent::new(draft)))
+            .collect();
+        receipts
+            .into_iter()
+            .try_for_each(|receipt| receipt.wait().map(drop))
     }
 
     fn adopt(&self, draft: Draft) -> Result<Durable, SubmitError> {
