@@ -137,6 +137,9 @@ pub enum BrainFailure {
     /// It did not answer in time, and was stopped.
     #[error("the brain did not answer within {0} ms")]
     TimedOut(u64),
+    /// Whoever thinks for it wants to be paid first. The call is not repeated until a human resumes the session.
+    #[error("the provider of the brain wants to be paid: {0}")]
+    Unpaid(String),
     /// It can never answer: its playbook or program is gone. No human can mend the session.
     #[error("the brain is gone: {0}")]
     Gone(String),

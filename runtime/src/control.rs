@@ -7,9 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::api::{
-    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected, Decide,
-    EventsPage, EventsQuery, Imported, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
-    Send as SendMessage, SessionView, Start, Started,
+    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
+    Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause, Problem,
+    Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp, ToppedUp,
 };
 
 /// What every call answers.
@@ -41,7 +41,7 @@ pub trait Control: Send + Sync + 'static {
     fn pause<'a>(&'a self, id: &'a str, request: Pause) -> Answer<'a, Accepted>;
 
     /// Lets it go on.
-    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted>;
+    fn resume<'a>(&'a self, id: &'a str, request: Resume) -> Answer<'a, Accepted>;
 
     /// Ends it for good.
     fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted>;
@@ -58,6 +58,23 @@ pub trait Control: Send + Sync + 'static {
     /// Takes on a session that was imported or restored (B-LOG-12).
     fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
         not_here(id)
+    }
+
+    /// The credit account.
+    fn account(&self) -> Answer<'_, AccountView> {
+        not_here("the credit account")
+    }
+
+    /// Grants more credit; the same request is granted once.
+    fn top_up(&self, request: TopUp) -> Answer<'_, ToppedUp> {
+        let _ = request;
+        not_here("the credit account")
+    }
+
+    /// A page of the account's records.
+    fn ledger(&self, query: LedgerQuery) -> Answer<'_, LedgerPage> {
+        let _ = query;
+        not_here("the credit account")
     }
 
     /// Requests for approval that wait for a decision, of all sessions; or every request of one session (B-GATE-3).

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{Brain, Clock, EndlessSlots, FreeOfCharge, Hands};
+use longhaul_actors::account::{Account, AccountDesk, AccountWorld, DEFAULT_ACCOUNT};
+use longhaul_actors::ports::{Brain, Clock, EndlessSlots, Hands, Slots};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
     SystemOptions, World,
 };
 use longhaul_hands::egress::AllowList;
-use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
+use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, Standing, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
 
@@ -21,13 +22,18 @@ use crate::brains::playbook::PlaybookBrain;
 use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
 use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
+use crate::credits::{ACTIVE_SESSIONS, CreditOptions};
 use crate::folds::Folds;
 use crate::janitor;
 use crate::limiting::{LimitOptions, Limiting};
 use crate::sandbox::{SandboxOptions, Sandboxing};
-use crate::service::Service;
+use crate::service::{OWNER, Service};
 use crate::shim::find_shim;
+use crate::slots::Places;
 use crate::world::{LocalHands, PolicyGate, load_policy};
+
+/// How long closing waits for what sessions used to be settled.
+const SETTLING: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Which sessions a runtime works for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +73,10 @@ pub struct Options {
     pub policy: Option<PathBuf>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
+    /// How work is charged.
+    pub credits: CreditOptions,
+    /// How many sessions work at the same time when all are served; 5 when absent.
+    pub active_sessions: Option<usize>,
 }
 
 impl Options {
@@ -95,7 +105,11 @@ struct Parts {
     clock: Arc<dyn Clock>,
     system: System,
     sessions: Registry<Session>,
+    accounts: Registry<Account>,
+    account_world: AccountWorld,
+    places: Option<Places>,
     janitor: JoinHandle<()>,
+    scrubber: Option<JoinHandle<()>>,
     /// Closes the registries of entities that the embedder brought.
     guests: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
@@ -134,18 +148,6 @@ impl Runtime {
             Arc::clone(&limiting),
         );
         let hands: Arc<dyn Hands> = Arc::new(hands.with_fixture(options.egress_fixture));
-        let world: Arc<dyn World<Session>> = match policy {
-            None => Arc::new(AtRest),
-            Some(policy) => Arc::new(SessionWorld {
-                journal: Arc::clone(&shared),
-                brain: Arc::clone(&brains) as Arc<dyn Brain>,
-                hands: Arc::clone(&hands),
-                gate: Arc::new(PolicyGate::new(directory.clone(), policy)),
-                credit: Arc::new(FreeOfCharge),
-                slots: Arc::new(EndlessSlots),
-                clock: Arc::clone(&clock),
-            }),
-        };
         let system = System::start(SystemOptions::default())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let hosting = match options.mode {
@@ -153,15 +155,51 @@ impl Runtime {
             Mode::Only(stream) => Hosting::Only(stream),
             Mode::Dormant => Hosting::OnDemand,
         };
+        let snapshots = open_snapshots(directory.clone()).await?;
+        let account_world =
+            AccountWorld::new(Arc::clone(&shared), Arc::clone(&snapshots), Arc::clone(&clock));
+        let accounts = open_accounts(&system, options.mode, &account_world, &snapshots);
+        let desk = AccountDesk {
+            accounts: accounts.clone(),
+            journal: Arc::clone(&shared),
+            open: options.credits.open(OWNER),
+            clock: Arc::clone(&clock),
+        };
+        let places = (options.mode == Mode::Serve).then(|| {
+            let limit = options.active_sessions.unwrap_or(ACTIVE_SESSIONS);
+            Places::new(limit, Arc::clone(&shared), Arc::clone(&clock))
+        });
+        let slots: Arc<dyn Slots> = match &places {
+            Some(places) => Arc::new(places.clone()),
+            None => Arc::new(EndlessSlots),
+        };
+        let world: Arc<dyn World<Session>> = match policy {
+            None => Arc::new(AtRest),
+            Some(policy) => Arc::new(SessionWorld {
+                journal: Arc::clone(&shared),
+                brain: Arc::clone(&brains) as Arc<dyn Brain>,
+                hands: Arc::clone(&hands),
+                gate: Arc::new(PolicyGate::new(directory.clone(), policy)),
+                credit: Arc::new(desk.clone()),
+                slots,
+                clock: Arc::clone(&clock),
+            }),
+        };
         let ports = Ports {
             journal: Arc::clone(&shared),
             clock: Arc::clone(&clock),
             world,
         };
-        let snapshots = open_snapshots(directory.clone()).await?;
         let mut registry_options = RegistryOptions::of(hosting);
         registry_options.snapshots = Arc::clone(&snapshots);
         let sessions = Registry::open(&system, ports, registry_options);
+        account_world.links.tie(accounts.clone(), sessions.clone());
+        if let Some(places) = &places {
+            places.tie(Some(sessions.clone()));
+        }
+        wake_account(&*shared, options.mode, &accounts).await;
+        let scrubber =
+            (options.mode == Mode::Serve).then(|| tokio::spawn(janitor::scrub(Arc::clone(&journal))));
         let janitor = tokio::spawn(janitor::release_what_rests(
             Arc::clone(&shared),
             brains as Arc<dyn Brain>,
@@ -172,6 +210,10 @@ impl Runtime {
             local: Arc::clone(&journal),
             is_alone: options.mode == Mode::Dormant,
             sessions: sessions.clone(),
+            accounts: accounts.clone(),
+            desk,
+            credits: options.credits,
+            places: places.clone(),
             data: directory.clone(),
             limits: options.limits,
             network_bound,
@@ -190,7 +232,11 @@ impl Runtime {
             clock,
             system,
             sessions,
+            accounts,
+            account_world,
+            places,
             janitor,
+            scrubber,
             guests: Mutex::default(),
         };
         Ok(Self {
@@ -258,13 +304,65 @@ impl Runtime {
     pub async fn close(self) {
         let guests = std::mem::take(&mut *self.parts.guests.lock().unwrap_or_else(PoisonError::into_inner));
         futures_util::future::join_all(guests).await;
+        // What rests or has ended is settled now rather than by the next process.
+        self.settle().await;
         self.parts.sessions.close().await;
+        self.parts.accounts.close().await;
+        self.parts.account_world.links.untie();
+        if let Some(places) = &self.parts.places {
+            places.tie(None);
+        }
         self.parts.system.close().await;
         self.parts.janitor.abort();
+        self.parts.scrubber.iter().for_each(JoinHandle::abort);
         let journal = Arc::clone(&self.parts.journal);
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         if let Err(error) = closed {
             tracing::error!(%error, "the journal did not close in good order; it will be checked when it is opened");
+        }
+    }
+}
+
+impl Runtime {
+    /// Settles what the logs of the sessions allow to be settled, unless nobody holds any credit.
+    async fn settle(&self) {
+        let account = Account::stream(OWNER, DEFAULT_ACCOUNT);
+        if self.parts.accounts.is_awake(account) {
+            let audited = tokio::time::timeout(SETTLING, self.parts.account_world.audit(account)).await;
+            if audited.is_err() {
+                tracing::warn!("what sessions used could not be settled in time; the next process does it");
+            }
+        }
+    }
+}
+
+/// The accounts of this directory. Where only one session is worked for, they do what that one asks for.
+fn open_accounts(
+    system: &System,
+    mode: Mode,
+    world: &AccountWorld,
+    snapshots: &Arc<SnapshotStore>,
+) -> Registry<Account> {
+    let ports = Ports {
+        journal: Arc::clone(&world.journal),
+        clock: Arc::clone(&world.clock),
+        world: Arc::new(world.clone()) as Arc<dyn World<Account>>,
+    };
+    let mut options = RegistryOptions::of(match mode {
+        Mode::Serve => Hosting::Serve,
+        Mode::Only(_) | Mode::Dormant => Hosting::OnDemand,
+    });
+    options.snapshots = Arc::clone(snapshots);
+    Registry::open(system, ports, options)
+}
+
+/// Lets an account that owes something get on with it, where no sweeper does.
+async fn wake_account(journal: &dyn Journal, mode: Mode, accounts: &Registry<Account>) {
+    let account = Account::stream(OWNER, DEFAULT_ACCOUNT);
+    let owes = || matches!(journal.head(account), Ok(Some(head)) if head.standing == Standing::Owed);
+    if matches!(mode, Mode::Only(_)) && !journal.is_inert(account) && owes() {
+        if let Err(error) = accounts.wake(account).await {
+            tracing::warn!(%error, "the credit account could not be woken");
         }
     }
 }

@@ -95,6 +95,18 @@ const LIST: &[Entry] = &[
         "work::work_of_a_frame_that_was_not_written_is_never_begun",
     ),
     (
+        "settle-twice",
+        "actors",
+        "account",
+        "ledger::a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge",
+    ),
+    (
+        "forget-the-hold",
+        "actors",
+        "account",
+        "ledger::a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge",
+    ),
+    (
         "launch-what-is-claimed",
         "runtime/hands",
         "survival",

@@ -1,5 +1,6 @@
 //! What tests across crates share: a repository with a real bug, playbooks, and a runtime to run them in.
 
+pub mod acts;
 pub mod child;
 pub mod dice;
 pub mod fleet;
@@ -19,6 +20,8 @@ use longhaul::{Control, Options, Runtime};
 pub fn options(shim: &str) -> Options {
     let mut options = Options::default();
     options.shim = Some(PathBuf::from(shim));
+    // Nobody waits for a place but where that is what is tested.
+    options.active_sessions = Some(1_000);
     options.sandbox = sandbox();
     options
 }

@@ -182,9 +182,15 @@ async fn a_service_survives_the_server_and_is_watched_again() {
         data_folder.display(),
         id.trim_start_matches("s_")
     ));
-    assert_eq!(shim.len(), 1, "the shim of the service");
-    let pid = rustix::process::Pid::from_raw(i32::try_from(shim[0]).expect("a pid")).expect("not 0");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
+    assert!(
+        !shim.is_empty(),
+        "the shim of the service, and behind walls the init that it forked"
+    );
+    for pid in shim {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("not 0");
+        // With the one the other is gone.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
     let ended = until_record(&control, &id, "service.ended", "web")
         .await
         .stored
@@ -267,4 +273,63 @@ fn processes_with_argument(argument: &str) -> Vec<u32> {
             .any(|word| word == argument.as_bytes())
     })
     .collect()
+}
+
+/// B-HANDS-3, B-HANDS-5: behind walls, what a command was kept from is a record before its end, what it may reach it
+/// reaches, and a service is reached beside all that.
+#[tokio::test]
+#[ignore = "needs user namespaces"]
+async fn an_isolated_session_is_let_out_by_name_beside_its_services() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = std::io::Write::write_all(&mut stream, b"from outside\n");
+        }
+    });
+    let ask = format!(
+        "[[step]]\nrun = ['bash', '-c', '''p=${{http_proxy#http://}}
+    ask() {{ exec 3<>/dev/tcp/${{p%:*}}/${{p#*:}}; printf \"CONNECT $1 HTTP/1.1\\r\\n\\r\\n\" >&3; read -r _ status _ <&3; echo $1 $status; }}
+    ask evil.test:443; ask evil.test:443; ask good.test:{port}; read -r _ <&3; cat <&3''']\n\
+         expect = {{ contains = \"from outside\" }}\n"
+    );
+    let brain = playbook(folder.path(), &format!("{SERVER}\n{CLIENT}\n{ask}"));
+    let mut isolated = options(PROGRAM);
+    isolated.sandbox = longhaul::sandbox::SandboxOptions::default();
+    isolated.egress_fixture = Some(longhaul_hands::egress::Fixture {
+        names: vec![("good.test".into(), vec![std::net::Ipv4Addr::LOCALHOST.into()])],
+        loopback: true,
+    });
+    let runtime = Runtime::open(folder.path().join("data"), isolated)
+        .await
+        .expect("it opens");
+    let control = runtime.control();
+    let request = Start {
+        goal: "reach".into(),
+        brain: Some(brain),
+        mode: Mode::Bounded,
+        network: vec![format!("good.test:{port}")],
+        ..Start::default()
+    };
+    let id = control.start(request).await.expect("it starts").id;
+    let log = log_until(&control, &id, &["completed", "failed", "paused"]).await;
+    assert_eq!(of_type(&log, "session.completed").len(), 1, "{}", lines(&log));
+    assert_eq!(data(&log, "sandbox.ready")[0]["isolation"]["network"], "listed");
+    let denied = data(&log, "egress.denied");
+    assert_eq!(denied.len(), 1, "{}", lines(&log));
+    assert_eq!(
+        (&denied[0]["host"], &denied[0]["times"]),
+        (&"evil.test".into(), &2.into())
+    );
+    let runs = data(&log, "command.run");
+    assert_eq!(denied[0]["step"], runs[1]["step"]);
+    assert!(
+        position(&log, "egress.denied")
+            < log
+                .iter()
+                .rposition(|it| it.type_name == "command.run")
+                .expect("it ran")
+    );
+    mark_is_gone(runtime, &id).await;
 }

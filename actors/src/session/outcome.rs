@@ -104,6 +104,17 @@ pub(super) fn thought(
             let code = "brain_gone".into();
             draft.push(Actor::RUNTIME, cause, Failed { code, detail });
         }
+        Err(failure @ BrainFailure::Unpaid(_)) => {
+            let failure = clip(failure.to_string());
+            draft.push(
+                Actor::RUNTIME,
+                cause,
+                unanswered(step, failure.clone(), active_ms),
+            );
+            let detail = format!("{failure}; pay there, then longhaul resume ID");
+            let reason = PauseReason::Credits;
+            draft.push(Actor::RUNTIME, cause, Paused { reason, detail });
+        }
         Err(BrainFailure::TimedOut(limit_ms)) => {
             let failure = format!("no answer within {limit_ms} ms");
             draft.push(

@@ -42,8 +42,8 @@ pub(super) fn due(state: &State) -> Option<u64> {
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
         Phase::AwaitingApproval | Phase::Paused { .. } => {
-            let ends = [service::due(state), approval::due(state)];
-            ends.into_iter().flatten().min()
+            let dues = [approval::due(state), service::due(state)];
+            dues.into_iter().flatten().min()
         }
         _ => None,
     }

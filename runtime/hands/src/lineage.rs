@@ -148,6 +148,7 @@ mod tests {
         line.trim().parse().expect("a pid")
     }
 
+    /// B-GATE-3
     #[test]
     fn a_process_below_a_marked_one_acts_for_an_agent_even_with_a_clean_environment() {
         let mut marked = child(

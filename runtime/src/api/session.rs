@@ -58,6 +58,29 @@ pub struct Start {
     pub resources: ResourcesWish,
     /// Opaque JSON text of at most 16 KB, returned byte-equal.
     pub metadata: Option<String>,
+    /// What it may cost in all: a decimal number of credits, as text. No bound of its own when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+    /// What happens when as many sessions work as may.
+    #[serde(skip_serializing_if = "OnLimit::is_queue")]
+    pub on_limit: OnLimit,
+}
+
+/// What happens to a session that is started when as many work as may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLimit {
+    /// It waits its turn.
+    #[default]
+    Queue,
+    /// It is not started.
+    Reject,
+}
+
+impl OnLimit {
+    fn is_queue(&self) -> bool {
+        *self == Self::Queue
+    }
 }
 
 /// A session was started, or found again by the same request.
@@ -94,6 +117,15 @@ pub struct Send {
 pub struct Pause {
     /// End the open step instead of awaiting it.
     pub now: bool,
+}
+
+/// A wish to go on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resume {
+    /// What the session may cost in all from here on: a decimal number of credits, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
 }
 
 /// A wish to cancel.
@@ -200,6 +232,12 @@ pub struct SessionView {
     pub services: Vec<String>,
     /// What it used.
     pub usage: Usage,
+    /// Why it is paused and what to do about it, where that does not go without saying.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub paused_detail: String,
+    /// What it costs, if its work is charged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub credits: Option<SessionCredits>,
     /// Active milliseconds that the whole run may take, if it is bounded in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_limit_ms: Option<u64>,
@@ -215,6 +253,18 @@ pub struct SessionView {
     /// Opaque JSON text it was started with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+}
+
+/// What a session costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionCredits {
+    /// The account it is charged to.
+    pub account: String,
+    /// What it had cost when its last step started, credits.
+    pub spent: String,
+    /// What it may cost in all, credits, if it has a budget of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub budget: Option<String>,
 }
 
 /// A request for approval that waits for a decision.

@@ -64,8 +64,10 @@ Exit codes:
 
 Environment: LONGHAUL_DATA (data directory), LONGHAUL_POLICY (policy file), LONGHAUL_LOG (log filter, default warn), \
 LONGHAUL_URL (where runUrl begins, default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, \
-default 24), LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
-NO_COLOR.";
+default 24), LONGHAUL_APPROVAL_HOURS (after which a request for approval counts as denied, default never), \
+LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
+LONGHAUL_CREDITS_INITIAL (what a new account is granted, default 5.00), LONGHAUL_MAX_ACTIVE (sessions at work at the same \
+time, default 5), NO_COLOR.";
 
 const AFTER_RUN: &str = "\
 Examples:
@@ -137,11 +139,15 @@ pub(super) enum Verb {
     /// Let a session rest until it is resumed
     Pause(Pause),
     /// Let a paused session go on
-    Resume(Which),
+    Resume(Resume),
     /// End a session for good
     Cancel(Cancel),
     /// Make a session that has ended read-only
     Archive(Which),
+    /// Show and top up the credit that work is paid with
+    Credits(CreditsArgs),
+    /// Show where the account stands
+    Billing(BillingArgs),
     /// Decide what agents may do that is not theirs to decide
     #[command(after_help = AFTER_APPROVALS)]
     Approvals(Approvals),
@@ -212,6 +218,12 @@ pub(super) struct Run {
     /// Work on the current folder itself, not on a copy
     #[arg(long)]
     pub(super) in_place: bool,
+    /// What the session may cost in all, credits
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    pub(super) budget: Option<String>,
+    /// What to do when as many sessions work as may
+    #[arg(long, value_enum, default_value_t = OnLimitArg::Queue)]
+    pub(super) on_limit: OnLimitArg,
     /// Let isolated commands reach this: name[:port], or git, npm, crates, pypi; may be repeated
     #[arg(long, value_name = "NAME|PRESET", value_delimiter = ',')]
     pub(super) allow_net: Vec<String>,
@@ -223,6 +235,14 @@ pub(super) struct Run {
     pub(super) resources: ResourceArgs,
     #[command(flatten)]
     pub(super) limiting: LimitingArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnLimitArg {
+    /// Wait for a place
+    Queue,
+    /// Start nothing
+    Reject,
 }
 
 #[derive(Debug, Args)]
@@ -499,6 +519,62 @@ pub(super) struct Pause {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Resume {
+    /// Which session
+    pub(super) id: String,
+    /// What it may cost in all from here on, credits
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    pub(super) budget: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreditsArgs {
+    #[command(subcommand)]
+    pub(super) verb: CreditsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CreditsVerb {
+    /// Show the balance
+    Show,
+    /// Grant more credit
+    TopUp(TopUp),
+    /// Print the last records of the account, with the balance after each
+    Ledger(Ledger),
+    /// Print every record of the account, one JSON object per line
+    Export,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TopUp {
+    /// How much, credits: 5 or 0.25
+    #[arg(allow_hyphen_values = true)]
+    pub(super) amount: String,
+    /// Names the request, so that it is granted once however often it is sent
+    #[arg(long, value_name = "ID")]
+    pub(super) request: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Ledger {
+    /// At most this many, the last ones
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BillingArgs {
+    #[command(subcommand)]
+    pub(super) verb: BillingVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BillingVerb {
+    /// Show the balance, what is held, the prices, and how many sessions work
+    Status,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Cancel {
     /// Which session
     pub(super) id: String,
@@ -591,7 +667,7 @@ pub(super) enum JournalVerb {
     Verify(Verify),
     /// Make a quarantined session writable again, behind what it lost
     #[command(after_help = AFTER_REPAIR)]
-    Repair(Which),
+    Repair(Repair),
     /// Count what is there
     Stats,
 }
@@ -606,7 +682,23 @@ pub(super) struct Inspect {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Repair {
+    /// Which session
+    #[arg(required_unless_present = "acknowledge_lost")]
+    pub(super) id: Option<String>,
+    /// Take note of damaged bytes that belong to no session, so that they are not reported any more
+    #[arg(long, conflicts_with = "id")]
+    pub(super) acknowledge_lost: bool,
+    /// Do not ask
+    #[arg(long, short, requires = "acknowledge_lost")]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Verify {
+    /// Check the frames only, not the bodies that lie beside them
+    #[arg(long)]
+    pub(super) frames_only: bool,
     /// Also prove that a session's chain passes through a hash noted elsewhere
     #[arg(long, value_name = "ID=HASH")]
     pub(super) head: Vec<String>,

@@ -27,9 +27,9 @@ use tokio::net::UnixStream;
 
 use self::exchange::{Answered, Lost, exchange};
 use crate::api::{
-    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected, Decide,
-    EventsPage, EventsQuery, Imported, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
-    Send as SendMessage, SessionView, Start, Started,
+    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
+    Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause, Problem,
+    Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp, ToppedUp,
 };
 use crate::control::{Answer, Control};
 use crate::http;
@@ -220,8 +220,27 @@ impl Control for SocketClient {
         async move { self.wish(&session(id, "/pause"), &request).await }.boxed()
     }
 
-    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
-        async move { self.wish(&session(id, "/resume"), &Nothing {}).await }.boxed()
+    fn resume<'a>(&'a self, id: &'a str, request: Resume) -> Answer<'a, Accepted> {
+        async move { self.wish(&session(id, "/resume"), &request).await }.boxed()
+    }
+
+    fn account(&self) -> Answer<'_, AccountView> {
+        async move { self.ask_for("/v1/credits", Duration::ZERO).await }.boxed()
+    }
+
+    fn top_up(&self, request: TopUp) -> Answer<'_, ToppedUp> {
+        async move { self.wish("/v1/credits/top-ups", &request).await }.boxed()
+    }
+
+    fn ledger(&self, query: LedgerQuery) -> Answer<'_, LedgerPage> {
+        async move {
+            let mut path = format!("/v1/credits/ledger?after={}", query.after);
+            if let Some(limit) = query.limit {
+                write!(path, "&limit={limit}").expect("a string takes everything");
+            }
+            self.ask_for(&path, Duration::ZERO).await
+        }
+        .boxed()
     }
 
     fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted> {

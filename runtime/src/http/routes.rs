@@ -10,8 +10,8 @@ use super::refusal::Refusal;
 use super::request::{Approve, Body, Deny, Nothing, header, query, whole};
 use super::stream;
 use crate::api::{
-    ApprovalsQuery, Cancel, Code, Collect, Decide, EventsQuery, ListQuery, Pause, Problem, Remove, Send,
-    Start,
+    ApprovalsQuery, Cancel, Code, Collect, Decide, EventsQuery, LedgerQuery, ListQuery, Pause, Problem,
+    Remove, Resume, Send, Start, TopUp,
 };
 
 type Answer = Result<HttpResponse, Refusal>;
@@ -38,6 +38,9 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/sessions/{id}/archive", "POST").route(web::post().to(archive)))
         .service(at("/v1/sessions/{id}/repair", "POST").route(web::post().to(repair)))
         .service(at("/v1/sessions/{id}/adopt", "POST").route(web::post().to(adopt)))
+        .service(at("/v1/credits", "GET").route(web::get().to(account)))
+        .service(at("/v1/credits/top-ups", "POST").route(web::post().to(top_up)))
+        .service(at("/v1/credits/ledger", "GET").route(web::get().to(ledger)))
         .service(at("/v1/approvals", "GET").route(web::get().to(approvals)))
         .service(at("/v1/approvals/{id}", "GET").route(web::get().to(approval)))
         .service(at("/v1/approvals/{id}/approve", "POST").route(web::post().to(approve)))
@@ -174,9 +177,9 @@ async fn pause(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Pa
     Ok(HttpResponse::Ok().json(accepted))
 }
 
-async fn resume(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
+async fn resume(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Resume>) -> Answer {
     let accepted = edge
-        .wish(|control| async move { control.resume(&id).await })
+        .wish(|control| async move { control.resume(&id, wish).await })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
 }
@@ -207,6 +210,30 @@ async fn adopt(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -
         .wish(|control| async move { control.adopt(&id).await })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn account(edge: web::Data<Edge>) -> Answer {
+    let account = edge.ask(|control| async move { control.account().await }).await?;
+    Ok(HttpResponse::Ok().json(account))
+}
+
+async fn top_up(edge: web::Data<Edge>, Body(wish): Body<TopUp>) -> Answer {
+    let granted = edge
+        .wish(|control| async move { control.top_up(wish).await })
+        .await?;
+    Ok(if granted.repeated {
+        HttpResponse::Ok().json(granted)
+    } else {
+        HttpResponse::Created().json(granted)
+    })
+}
+
+async fn ledger(edge: web::Data<Edge>, request: HttpRequest) -> Answer {
+    let wanted: LedgerQuery = query(&request)?;
+    let page = edge
+        .ask(|control| async move { control.ledger(wanted).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
 }
 
 async fn approvals(edge: web::Data<Edge>, request: HttpRequest) -> Answer {

@@ -121,6 +121,7 @@ fn said() -> NewRecord {
 }
 
 fn collect(data: &Path, journal: &LocalJournal, request: Collect) -> Result<Collected, Problem> {
+    // What somebody took note of was looked at, and is no reason to keep everything for ever.
     let report = longhaul_journal::verify(data, None).map_err(|error| at(data, &error))?;
     if !journal.damaged().is_empty() || !report.damaged.is_empty() || !report.lost.is_empty() {
         let detail = "the journal is damaged, so nobody knows which bodies the lost records named; nothing was removed";

@@ -282,8 +282,8 @@ impl LocalHands {
             Tool::Exec(exec) => {
                 let mut spec = spec_of(&exec, act, &folder, &prepared);
                 spec.walls = self.walls(&prepared)?;
+                let mut spec = self.bounded(spec, act, &folder).await?;
                 self.surround(&mut spec, act, &folder).await;
-                let spec = self.bounded(spec, act, &folder).await?;
                 let ended = self.run(act, pass, &folder, spec).await?;
                 let outcome = ToolOutcome::Command(self.execution(ended).await?);
                 Ok(self.with_denials(outcome, act, &folder).await)

@@ -20,6 +20,8 @@ use crate::api::{Code, Problem};
 
 /// The policy file of a data directory, where none was named.
 const FILE: &str = "policy.toml";
+/// A policy file that adds nothing to what comes with longhaul.
+const EMPTY: &str = "version = 1\n";
 /// Largest script that is looked into, bytes. A larger one counts as one that cannot be read.
 const SCRIPT_LIMIT: u64 = 1 << 20;
 
@@ -34,7 +36,7 @@ pub(crate) fn load(data: &Path, named: Option<&Path>) -> Result<Policy, Problem>
     let shown = file.display();
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => String::new(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => EMPTY.to_owned(),
         Err(error) => {
             let detail = format!("the policy {shown} cannot be read: {error}");
             return Err(Problem::new(Code::InvalidRequest, detail)

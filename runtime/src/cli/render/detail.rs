@@ -32,8 +32,14 @@ fn known(record: &RecordView) -> Option<String> {
         "session.pause_requested" => say(data, |it: PauseRequested| {
             format!("{}{}", word(&it.reason), if it.now { ", at once" } else { "" })
         }),
-        "session.paused" => say(data, |it: Paused| word(&it.reason)),
-        "session.resumed" => say(data, |it: Resumed| format!("after {}", span(it.paused_ms))),
+        "session.paused" => say(data, |it: Paused| match it.detail.as_str() {
+            "" => word(&it.reason),
+            detail => format!("{}: {detail}", word(&it.reason)),
+        }),
+        "session.resumed" => say(data, |it: Resumed| match it.budget_micro {
+            None => format!("after {}", span(it.paused_ms)),
+            Some(budget) => format!("after {}, with a budget of {budget}", span(it.paused_ms)),
+        }),
         "session.hibernated" | "session.woken" | "session.canceled" | "session.archived"
         | "session.adopted" | "runtime.stopped" => Some(String::new()),
         "session.stop_requested" => say(data, |it: StopRequested| word(&it.stop)),
@@ -601,6 +607,20 @@ mod tests {
             detail(&record("session.paused", json!({ "reason": "bored" }))),
             r#"{"reason":"bored"}"#
         );
+    }
+
+    #[test]
+    fn a_pause_says_what_is_missing_and_a_resume_the_new_budget() {
+        let paused = record(
+            "session.paused",
+            json!({ "reason": "credits", "detail": "0.00 is left" }),
+        );
+        assert_eq!(detail(&paused), "credits: 0.00 is left");
+        let resumed = record(
+            "session.resumed",
+            json!({ "pausedMs": 200_000, "budgetMicro": 1_500_000 }),
+        );
+        assert_eq!(detail(&resumed), "after 3m 20s, with a budget of 1.50");
     }
 
     #[test]
