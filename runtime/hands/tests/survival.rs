@@ -377,7 +377,12 @@ fn killing_without_patience_kills_the_shims_too_and_tells_the_truth_about_it() {
         kill_all(&rig.session, std::slice::from_ref(&dir), Duration::ZERO).unwrap(),
         [] as [u32; 0]
     );
-    assert_eq!(state(&dir).unwrap(), State::Unknown(UnknownCause::ShimDied));
+    // Its command may have died first, and the shim may have been quick to write that down: then it is so.
+    match state(&dir).unwrap() {
+        State::Unknown(UnknownCause::ShimDied) => {}
+        State::Exited(record) => assert_eq!(record.verdict, Verdict::Canceled),
+        other => panic!("{other:?}"),
+    }
     let command = std::fs::read(format!("/proc/{unmarked}/cmdline")).unwrap_or_default();
     assert!(
         !text(&command).contains("31536015"),
