@@ -440,4 +440,19 @@ fn full_disk(folder: &Path) {
         "dd failed, and so did we"
     );
     assert!(record.stdout.truncated && output.stdout.head.is_empty());
+
+    // Where even the room set aside for the record was taken away, the outcome is unknown: never a guess.
+    std::fs::remove_file(ws.join("fill")).unwrap();
+    let dir = folder.join("robbed");
+    let line = format!(
+        "rm {}; exec dd if=/dev/zero of=fill bs=4k",
+        dir.join("exit.reserve").display()
+    );
+    let spec = Spec::shell("full-disk", 2, &line, &ws, folder);
+    start(&dir, &spec);
+    assert_eq!(
+        wait(&dir, None, None).unwrap(),
+        State::Unknown(UnknownCause::ShimDied)
+    );
+    assert_eq!(start(&dir, &spec), Launched::AlreadyTaken, "nor is it run again");
 }
