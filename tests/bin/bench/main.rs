@@ -7,6 +7,7 @@
 
 mod actors;
 mod append;
+mod commands;
 mod fold;
 mod kit;
 mod load;
@@ -48,6 +49,11 @@ const BENCHES: &[Bench] = &[
         name: "steps",
         shows: "no-op steps of 64 real sessions, start and outcome durable, beside half the append rate",
         run: actors::steps,
+    },
+    Bench {
+        name: "command",
+        shows: "a durable command without walls, isolated, and held to limits, beside a bare spawn and its syncs",
+        run: commands::run,
     },
     Bench {
         name: "steps-charged",
@@ -92,6 +98,8 @@ const BENCHES: &[Bench] = &[
 ];
 
 fn main() -> ExitCode {
+    // The commands of a bench run under this program.
+    longhaul_hands::main_if_shim();
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let Some(("child", rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return told(kit::child(rest));
