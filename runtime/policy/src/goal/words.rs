@@ -414,23 +414,13 @@ pub(super) fn risky_at(tokens: &[Token], at: usize) -> Option<(Vec<Category>, us
                     ])
             }
             "merge" | "merging" => {
-                follows(&[
-                    "conflict",
-                    "conflicts",
-                    "sort",
-                    "function",
-                    "function",
-                    "algorithm",
-                    "two",
-                    "arrays",
-                    "lists",
-                    "dictionaries",
-                    "objects",
-                    "cells",
-                    "duplicate",
-                    "duplicates",
-                    "strategy",
-                ]) || precedes(&["git", "deep", "array"])
+                near_after(
+                    &[
+                        "conflict", "conflicts", "sort", "function", "functions", "algorithm", "two", "arrays", "lists",
+                        "dictionaries", "objects", "cells", "duplicate", "duplicates", "strategy", "files", "modules", "classes",
+                    ],
+                    3,
+                ) || precedes(&["git", "deep", "array"])
             }
             "upload" | "uploads" | "uploading" | "uploaded" => {
                 follows(&[

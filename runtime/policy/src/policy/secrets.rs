@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use super::glob;
-use crate::shell::expand::HOLE;
 
 /// Names of what holds secrets.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +101,7 @@ fn ends_in(parts: &[&str], wanted: &[String], globbed: bool) -> bool {
             && fixed.iter().zip(&parts[from..]).all(|(wanted, part)| {
                 glob(wanted, part)
                     || (globbed && part.contains(['*', '?']) && shell_glob(part, wanted))
-                    || *part == HOLE_PART
+                   
             })
     };
     match rooted {
@@ -110,9 +109,6 @@ fn ends_in(parts: &[&str], wanted: &[String], globbed: bool) -> bool {
         false => (0..parts.len()).any(fits),
     }
 }
-
-const HOLE_PART: &str = "\0";
-const _: () = assert!(HOLE as u32 == 0);
 
 /// As the shell matches names: a leading dot is only met by a dot.
 fn shell_glob(pattern: &str, name: &str) -> bool {

@@ -400,8 +400,8 @@ impl<'t> Lower<'t> {
             }),
             "raw_string" => parts.push(Part::Text {
                 text: text
-                    .trim_start_matches('\'')
-                    .strip_suffix('\'')
+                    .strip_prefix('\'')
+                    .and_then(|text| text.strip_suffix('\''))
                     .unwrap_or(text)
                     .to_owned(),
                 quoted: true,
@@ -534,7 +534,16 @@ impl<'t> Lower<'t> {
     }
 
     fn opaque(&mut self, found: Found<'_>) -> Word {
-        let scripts = self.runs(found);
+        let mut scripts = self.runs(found);
+        let text = self.text_of(found);
+        if scripts.is_empty() && (text.contains('`') || text.contains("$(")) {
+            // The grammar did not see that something runs here.
+            let inner = text.trim_start_matches("${").trim_end_matches('}');
+            let line = format!("_ \"{}\"", inner.replace('"', "\\\""));
+            let script = parse_within(&line, self.depth.saturating_sub(1));
+            self.broken |= script.broken;
+            scripts.push(script);
+        }
         Word {
             parts: vec![Part::Opaque(scripts)],
         }

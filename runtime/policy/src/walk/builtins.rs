@@ -95,8 +95,8 @@ impl Walk<'_> {
     }
 
     /// What a simple command defines, as [`Walk::collect`] needs it.
-    pub(super) fn collect_command(&mut self, simple: &Simple) {
-        self.collect_written(simple, &Feed::Inherited);
+    pub(super) fn collect_command(&mut self, simple: &Simple, feed: &Feed) {
+        self.collect_written(simple, feed);
         let Some(first) = simple.words.first() else { return };
         let [crate::shell::ast::Part::Text { text: name, .. }] = &first.parts[..] else {
             return;
@@ -121,11 +121,26 @@ impl Walk<'_> {
             "curl",
             "wget",
             "tee",
+            "gcc",
+            "g++",
+            "cc",
+            "c++",
+            "clang",
+            "clang++",
+            "rustc",
+            "go",
+            "tcc",
+            "gfortran",
+            "ghc",
+            "zig",
+            "nasm",
+            "ld",
         ];
         if !defines.contains(&name.as_str()) {
             return;
         }
         let name = name.clone();
+        // Looked at only: what is met here is met again when it runs.
         let readings = expand::fields(&simple.words, self);
         let Some(fields) = readings.first() else { return };
         let args = &fields[1..];
@@ -185,6 +200,15 @@ impl Walk<'_> {
                     self.written
                         .insert(format!("{}/{from}", to.trim_end_matches('/')), content.clone());
                     self.written.insert(to, content);
+                }
+            }
+            "gcc" | "g++" | "cc" | "c++" | "clang" | "clang++" | "rustc" | "go" | "tcc" | "gfortran" | "ghc" | "zig" | "nasm"
+            | "ld" => {
+                if let Some(at) = args.iter().position(|arg| arg.text == "-o")
+                    && let Some(target) = args.get(at + 1)
+                {
+                    let target = self.named(&target.text);
+                    self.built.push(target);
                 }
             }
             "curl" | "wget" => {
@@ -551,6 +575,7 @@ impl Walk<'_> {
         ];
         let inside = self.place(path) == places::Place::Inside;
         let ordinary = built.contains(&file)
+            || self.built.contains(&self.named(path))
             || folders.iter().any(|folder| name.starts_with(folder))
             || words::of(file).iter().any(|word| work.contains(&word.as_str()));
         match inside && ordinary {

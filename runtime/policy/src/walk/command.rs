@@ -146,6 +146,29 @@ impl Walk<'_> {
         if self.builtin(program, args, feed) {
             return true;
         }
+        if program == "env" || program == "npx" || program == "npm" || program == "bunx" {
+            // An argument that is a whole line.
+            let options: &[&str] = match program {
+                "env" => &["-S", "--split-string"],
+                _ => &["-c", "--call"],
+            };
+            for (at, arg) in args.iter().enumerate() {
+                let line = options.iter().find_map(|option| match arg.text.strip_prefix(option) {
+                    Some("") => args.get(at + 1).map(|next| next.text.clone()),
+                    Some(rest) => Some(rest.trim_start_matches('=').to_owned()),
+                    None => None,
+                });
+                if let Some(line) = line {
+                    let rest = args.get(at + 2..).unwrap_or_default().iter().map(|arg| quoted(&arg.text));
+                    let words: Vec<String> = std::iter::once(line).chain(rest).collect();
+                    self.code(&words.join(" "), feed);
+                    return true;
+                }
+                if !arg.text.starts_with('-') && !is_assignment(&arg.text) && arg.text != "exec" {
+                    break;
+                }
+            }
+        }
         let Some(wrapper) = self.policy.wrappers.get(program) else {
             return false;
         };
@@ -203,7 +226,7 @@ impl Walk<'_> {
 
     /// `sh -c CODE`, `sh SCRIPT`, or `sh` with code on its standard input.
     fn shell(&mut self, args: &[Field], feed: &Feed) {
-        let (mut code, mut at) = (false, 0);
+        let (mut code, mut input, mut at) = (false, false, 0);
         while let Some(arg) = args.get(at) {
             let text = arg.text.as_str();
             if text == "--" || text == "-" {
@@ -225,6 +248,7 @@ impl Walk<'_> {
                 code = true;
             } else if !text.starts_with("--") {
                 code |= text.contains('c') && text.starts_with('-');
+                input |= text.contains('s') && text.starts_with('-');
                 if text.ends_with(['o', 'O']) {
                     at += 1;
                 }
@@ -246,6 +270,11 @@ impl Walk<'_> {
                 }
                 let text = text.text.clone();
                 self.code(&text, feed);
+                self.positional.pop();
+            }
+            (false, _) if input => {
+                self.positional.push(words(0));
+                self.fed_code(feed);
                 self.positional.pop();
             }
             (true, None) => self.unknown("dynamic-code", "a shell that is to run code, without any"),

@@ -73,6 +73,8 @@ pub(crate) struct Walk<'a> {
     written: HashMap<String, Option<String>>,
     /// Output of the substitutions that stand for files.
     made: Vec<Option<String>>,
+    /// Programs that the act itself builds.
+    built: Vec<String>,
     scripts: BTreeMap<String, Option<String>>,
     /// Scripts that are being followed, so that one that names itself ends.
     open_scripts: Vec<String>,
@@ -126,6 +128,7 @@ impl<'a> Walk<'a> {
             aliases: HashMap::new(),
             written: HashMap::new(),
             made: Vec::new(),
+            built: Vec::new(),
             scripts: BTreeMap::new(),
             open_scripts: Vec::new(),
             cwd: places::Folder::default(),
@@ -285,9 +288,28 @@ impl<'a> Walk<'a> {
         let script = parse(&text);
         if script.broken {
             self.unknown("not-shell", format!("this cannot be read as shell: {text}"));
+            self.scan(&text);
         }
         self.script(&script, feed);
         self.depth -= 1;
+    }
+
+    /// A text that is not shell, word by word: what would be risky in it still asks for that.
+    fn scan(&mut self, text: &str) {
+        let only_risky = std::mem::replace(&mut self.only_risky, true);
+        for part in text.split([';', '|', '&', '\n', '(', ')']).take(200) {
+            let words = part.split_whitespace().map(|word| ast::Word {
+                parts: vec![ast::Part::Text {
+                    text: word.trim_matches(['"', '\'', '`']).to_owned(),
+                    quoted: false,
+                }],
+            });
+            let words: Vec<ast::Word> = words.take(64).collect();
+            for fields in expand::fields(&words, self) {
+                self.invoke(&fields, &Feed::Dynamic);
+            }
+        }
+        self.only_risky = only_risky;
     }
 
     fn script(&mut self, script: &ast::Script, feed: &Feed) {
@@ -337,20 +359,15 @@ impl<'a> Walk<'a> {
     fn collect(&mut self, nodes: &[Node]) {
         for node in nodes {
             match node {
-                Node::Simple(simple) => {
-                    for assign in &simple.assigns {
-                        self.assign(assign);
-                    }
-                    self.collect_command(simple);
-                }
+                Node::Simple(simple) => self.collect_simple(simple, &Feed::Inherited),
                 Node::Pipe(stages) => {
                     let mut feed = Feed::Inherited;
                     for stage in stages {
                         let next = self.output(stage, &feed);
-                        if let Node::Simple(simple) = stage {
-                            self.collect_written(simple, &feed);
+                        match stage {
+                            Node::Simple(simple) => self.collect_simple(simple, &feed),
+                            stage => self.collect(std::slice::from_ref(stage)),
                         }
-                        self.collect(std::slice::from_ref(stage));
                         feed = next;
                     }
                 }
@@ -390,6 +407,13 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+    }
+
+    fn collect_simple(&mut self, simple: &Simple, feed: &Feed) {
+        for assign in &simple.assigns {
+            self.assign(assign);
+        }
+        self.collect_command(simple, feed);
     }
 
     fn assign(&mut self, assign: &ast::Assign) {
@@ -471,6 +495,12 @@ impl<'a> Walk<'a> {
         let feed = self.redirects(&simple.redirects, feed);
         for assign in &simple.assigns {
             self.assigned(assign);
+        }
+        if let ([word], false) = (&simple.words[..], simple.assigns.is_empty())
+            && let [ast::Part::Text { text, .. }] = &word.parts[..]
+            && ["export", "declare", "typeset", "local", "readonly"].contains(&text.as_str())
+        {
+            return self.ordinary("ordinary", text);
         }
         self.met_unset = false;
         let readings = expand::fields(&simple.words, self);

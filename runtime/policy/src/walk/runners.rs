@@ -217,7 +217,6 @@ impl Walk<'_> {
             "sbom",
             "completion",
             "repl",
-            "build",
         ];
         let scripts: Vec<&str> = match words[..] {
             ["run" | "run-script" | "rum" | "urn", name, ..] => vec![name],
@@ -259,6 +258,13 @@ impl Walk<'_> {
                 self.risky_code(&code);
                 done.push(name);
             }
+        }
+        if done.is_empty() && program != "npm" && !own.contains(&words.first().copied().unwrap_or("install")) {
+            // No script of that name: a program that a package brought along.
+            let inner: Vec<Field> = args.iter().skip_while(|arg| arg.text.starts_with('-')).cloned().collect();
+            let only_risky = std::mem::replace(&mut self.only_risky, true);
+            self.invoke(&inner, &Feed::Inherited);
+            self.only_risky = only_risky;
         }
         if named {
             for name in &scripts {
