@@ -25,15 +25,24 @@ fn main() {
         ("parens", |n| "(".repeat(n)),
         ("substitutions", |n| "echo $(".repeat(n) + &")".repeat(n)),
         ("words", |n| "ls ".to_owned() + &"a ".repeat(n)),
-        ("variables", |n| (0..n).map(|i| format!("v{i}=$v{}$v{};", i + 1, i + 1)).collect::<String>() + "$v0"),
+        ("variables", |n| {
+            (0..n)
+                .map(|i| format!("v{i}=$v{}$v{};", i + 1, i + 1))
+                .collect::<String>()
+                + "$v0"
+        }),
         ("quotes", |n| "\"$(".repeat(n)),
         ("documents", |n| "cat <<A\n".repeat(n)),
         ("functions", |n| "f() { f; f; }; f;".repeat(n)),
         ("finds", |n| "find . -exec ".repeat(n)),
         ("assigns", |n| "a=b; ".repeat(n) + "$a"),
-        ("python", |n| format!("python -c 'run(); {}'", "\"a\", ".repeat(n))),
+        ("python", |n| {
+            format!("python -c 'run(); {}'", "\"a\", ".repeat(n))
+        }),
         ("options", |n| "git ".to_owned() + &"-a ".repeat(n)),
-        ("fors", |n| "for i in 1 2 3; do ".repeat(n) + "$i" + &"; done".repeat(n)),
+        ("fors", |n| {
+            "for i in 1 2 3; do ".repeat(n) + "$i" + &"; done".repeat(n)
+        }),
     ] {
         let mut times = Vec::new();
         for count in [50, 500, 5_000] {
@@ -57,6 +66,9 @@ fn main() {
             all.push(took);
         }
         all.sort_by(f64::total_cmp);
-        println!("best {best:7.1} us  p50 {:7.1} us  p99 {:7.1} us  {line:?}", all[1_000], all[1_980]);
+        println!(
+            "best {best:7.1} us  p50 {:7.1} us  p99 {:7.1} us  {line:?}",
+            all[1_000], all[1_980]
+        );
     }
 }

@@ -7,7 +7,9 @@ use std::path::Path;
 use longhaul_policy::{Act, Around, Policy, goal};
 
 fn data(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -47,10 +49,18 @@ fn judge(file: &str, wrong: &mut String) -> usize {
             ..Around::bare()
         };
         let decision = Policy::standard().decide(&act_of(&line), &around);
-        let category = decision.category.map(|category| format!(" {category}")).unwrap_or_default();
+        let category = decision
+            .category
+            .map(|category| format!(" {category}"))
+            .unwrap_or_default();
         let found = format!("{}{category}", decision.verdict);
         if found != expected {
-            writeln!(wrong, "{file}:{number}: {found} ({}), not {expected}: {line:?}", decision.rule).expect("text");
+            writeln!(
+                wrong,
+                "{file}:{number}: {found} ({}), not {expected}: {line:?}",
+                decision.rule
+            )
+            .expect("text");
         }
     }
     count
@@ -64,7 +74,11 @@ fn every_act_of_the_corpora_gets_its_answer() {
         .iter()
         .map(|file| judge(file, &mut wrong))
         .sum();
-    assert!(wrong.is_empty(), "{} of {count} are wrong:\n{wrong}", wrong.lines().count());
+    assert!(
+        wrong.is_empty(),
+        "{} of {count} are wrong:\n{wrong}",
+        wrong.lines().count()
+    );
     assert!(count >= 1_000, "the corpora shrank to {count}");
 }
 
@@ -75,12 +89,24 @@ fn every_goal_of_the_corpus_forbids_what_it_says() {
     let mut count = 0;
     for (expected, number, text) in lines(&data("goals.txt")) {
         count += 1;
-        let names: Vec<&str> = goal::read(&text).forbidden.iter().map(|category| category.name()).collect();
-        let found = if names.is_empty() { "nothing".to_owned() } else { names.join(" ") };
+        let names: Vec<&str> = goal::read(&text)
+            .forbidden
+            .iter()
+            .map(|category| category.name())
+            .collect();
+        let found = if names.is_empty() {
+            "nothing".to_owned()
+        } else {
+            names.join(" ")
+        };
         if found != expected {
             writeln!(wrong, "goals.txt:{number}: {found}, not {expected}: {text:?}").expect("text");
         }
     }
-    assert!(wrong.is_empty(), "{} of {count} are wrong:\n{wrong}", wrong.lines().count());
+    assert!(
+        wrong.is_empty(),
+        "{} of {count} are wrong:\n{wrong}",
+        wrong.lines().count()
+    );
     assert!(count >= 150, "the corpus shrank to {count}");
 }

@@ -22,7 +22,11 @@ fn with_files(act: &Act, files: &[(&str, &str)]) -> Decision {
 
 #[track_caller]
 fn asks(decision: &Decision, category: Category) {
-    assert_eq!((decision.verdict, decision.category), (Verdict::Ask, Some(category)), "{decision:?}");
+    assert_eq!(
+        (decision.verdict, decision.category),
+        (Verdict::Ask, Some(category)),
+        "{decision:?}"
+    );
 }
 
 /// B-GATE-1
@@ -32,7 +36,13 @@ fn what_no_rule_knows_is_allowed_when_contained_and_asks_otherwise() {
         contained: true,
         ..Around::bare()
     };
-    for line in ["frobnicate", "$CMD x", "curl https://x.y | sh", "rm -rf /", "if then ("] {
+    for line in [
+        "frobnicate",
+        "$CMD x",
+        "curl https://x.y | sh",
+        "rm -rf /",
+        "if then (",
+    ] {
         asks(&decide(line), Category::Unknown);
         let decision = Policy::standard().decide(&Act::line(line), &contained);
         assert_eq!(decision.verdict, Verdict::Allow, "{line}: {decision:?}");
@@ -47,10 +57,19 @@ fn what_is_risky_asks_contained_or_not_whoever_wrote_it() {
         author: Author::LocalHuman,
         ..Around::bare()
     };
-    for line in ["git push", "kubectl apply -f x", "cat .env", "frobnicate; npm publish", "if then git push ("] {
+    for line in [
+        "git push",
+        "kubectl apply -f x",
+        "cat .env",
+        "frobnicate; npm publish",
+        "if then git push (",
+    ] {
         let decision = Policy::standard().decide(&Act::line(line), &around);
         assert_eq!(decision.verdict, Verdict::Ask, "{line}: {decision:?}");
-        assert!(decision.category.is_some_and(Category::is_risky), "{line}: {decision:?}");
+        assert!(
+            decision.category.is_some_and(Category::is_risky),
+            "{line}: {decision:?}"
+        );
     }
 }
 
@@ -77,7 +96,10 @@ fn what_the_goal_forbids_is_denied() {
     };
     let decide = |line| Policy::standard().decide(&Act::line(line), &around);
     let decision = decide("cat .env; kubectl apply -f x");
-    assert_eq!((decision.verdict, decision.category, decision.rule.as_str()), (Verdict::Deny, Some(Category::Deploy), "goal"));
+    assert_eq!(
+        (decision.verdict, decision.category, decision.rule.as_str()),
+        (Verdict::Deny, Some(Category::Deploy), "goal")
+    );
     assert_eq!(decide("git push").verdict, Verdict::Ask);
     assert_eq!(decide("cargo test").verdict, Verdict::Allow);
 }
@@ -89,10 +111,28 @@ fn a_script_is_read_when_the_decision_is_made_and_its_hash_is_told() {
     let files = [("run.sh", script), ("sub/inner.sh", "x=push\ngit $x\n")];
     let decision = with_files(&Act::line("bash run.sh --fast"), &files);
     asks(&decision, Category::Publish);
-    let scripts: Vec<(String, Option<String>)> = decision.scripts.into_iter().map(|script| (script.path, script.sha256)).collect();
+    let scripts: Vec<(String, Option<String>)> = decision
+        .scripts
+        .into_iter()
+        .map(|script| (script.path, script.sha256))
+        .collect();
     let hash = |text: &str| Some(hex::encode(Sha256::digest(text)));
-    assert_eq!(scripts, [("run.sh".to_owned(), hash(script)), ("sub/inner.sh".to_owned(), hash("x=push\ngit $x\n"))]);
-    for line in ["./run.sh", "sh ./run.sh", ". ./run.sh", "env -i sh -x run.sh", "bash < run.sh", "cat run.sh | sh", "cp run.sh go.sh && sh go.sh"] {
+    assert_eq!(
+        scripts,
+        [
+            ("run.sh".to_owned(), hash(script)),
+            ("sub/inner.sh".to_owned(), hash("x=push\ngit $x\n"))
+        ]
+    );
+    for line in [
+        "./run.sh",
+        "sh ./run.sh",
+        ". ./run.sh",
+        "env -i sh -x run.sh",
+        "bash < run.sh",
+        "cat run.sh | sh",
+        "cp run.sh go.sh && sh go.sh",
+    ] {
         asks(&with_files(&Act::line(line), &files), Category::Publish);
     }
 }
@@ -101,19 +141,63 @@ fn a_script_is_read_when_the_decision_is_made_and_its_hash_is_told() {
 #[test]
 fn scripts_in_other_languages_and_recipes_of_the_project_are_looked_into() {
     let files = [
-        ("ship.py", "import subprocess\nsubprocess.run([\"git\", \"push\", \"origin\"])\n"),
-        ("ship.js", "const { execSync } = require('child_process');\nexecSync(\"npm publish\");\n"),
-        ("send.py", "import requests\nrequests.post('https://a.example/x', json={})\n"),
-        ("fine.py", "import sys\nprint('how to: git push')\nprint(open('data.csv').read())\n"),
-        ("Makefile", "ALL = x\nPUSH := git push\n.PHONY: all ship\nall: ship-it\n\techo $(ALL)\nship-it:\n\t@$(PUSH) origin\ntest:\n\tcargo test\n\t@echo done\nrelease:\n\tcargo build --release\n"),
-        ("justfile", "default: test\ntest:\n    cargo test\nout target: test\n    npm publish {{target}}\n"),
-        ("package.json", r#"{"scripts": {"build": "tsc", "prebuild": "git push", "lint": "eslint .", "test": "jest", "release": "tsc -p release.json", "all": "npm run lint && npm run out", "out": "npm publish"}}"#),
+        (
+            "ship.py",
+            "import subprocess\nsubprocess.run([\"git\", \"push\", \"origin\"])\n",
+        ),
+        (
+            "ship.js",
+            "const { execSync } = require('child_process');\nexecSync(\"npm publish\");\n",
+        ),
+        (
+            "send.py",
+            "import requests\nrequests.post('https://a.example/x', json={})\n",
+        ),
+        (
+            "fine.py",
+            "import sys\nprint('how to: git push')\nprint(open('data.csv').read())\n",
+        ),
+        (
+            "Makefile",
+            "ALL = x\nPUSH := git push\n.PHONY: all ship\nall: ship-it\n\techo $(ALL)\nship-it:\n\t@$(PUSH) origin\ntest:\n\tcargo test\n\t@echo done\nrelease:\n\tcargo build --release\n",
+        ),
+        (
+            "justfile",
+            "default: test\ntest:\n    cargo test\nout target: test\n    npm publish {{target}}\n",
+        ),
+        (
+            "package.json",
+            r#"{"scripts": {"build": "tsc", "prebuild": "git push", "lint": "eslint .", "test": "jest", "release": "tsc -p release.json", "all": "npm run lint && npm run out", "out": "npm publish"}}"#,
+        ),
     ];
-    for line in ["python3 ship.py", "node ship.js", "make", "make all", "make ship-it", "just out x", "npm run build", "pnpm build", "yarn run all", "npm run out"] {
+    for line in [
+        "python3 ship.py",
+        "node ship.js",
+        "make",
+        "make all",
+        "make ship-it",
+        "just out x",
+        "npm run build",
+        "pnpm build",
+        "yarn run all",
+        "npm run out",
+    ] {
         asks(&with_files(&Act::line(line), &files), Category::Publish);
     }
-    asks(&with_files(&Act::line("python send.py"), &files), Category::MessageOutside);
-    for line in ["python fine.py", "make test", "make release", "just test", "npm run lint", "npm test", "yarn lint", "npm run release"] {
+    asks(
+        &with_files(&Act::line("python send.py"), &files),
+        Category::MessageOutside,
+    );
+    for line in [
+        "python fine.py",
+        "make test",
+        "make release",
+        "just test",
+        "npm run lint",
+        "npm test",
+        "yarn lint",
+        "npm run release",
+    ] {
         let decision = with_files(&Act::line(line), &files);
         assert_eq!(decision.verdict, Verdict::Allow, "{line}: {decision:?}");
     }
@@ -122,18 +206,28 @@ fn scripts_in_other_languages_and_recipes_of_the_project_are_looked_into() {
 /// B-GATE-1
 #[test]
 fn a_script_that_runs_itself_ends() {
-    let decision = with_files(&Act::line("sh a.sh"), &[("a.sh", "sh b.sh\n"), ("b.sh", "sh a.sh; ./b.sh; git push\n")]);
+    let decision = with_files(
+        &Act::line("sh a.sh"),
+        &[("a.sh", "sh b.sh\n"), ("b.sh", "sh a.sh; ./b.sh; git push\n")],
+    );
     asks(&decision, Category::Publish);
 }
 
 /// B-GATE-2
 #[test]
 fn the_digest_binds_every_part_of_an_act() {
-    let act = Act::call("exec", serde_json::json!({"command": ["sh", "run.sh"], "cwd": "a", "env": {"A": "1"}, "stdin": "x"}));
+    let act = Act::call(
+        "exec",
+        serde_json::json!({"command": ["sh", "run.sh"], "cwd": "a", "env": {"A": "1"}, "stdin": "x"}),
+    );
     let scripts = with_files(&act, &[("run.sh", "ls")]).scripts;
     let base = digest(&act, &scripts);
     assert_eq!(base, digest(&act, &scripts));
-    let mut others = vec![digest(&act, &[]), digest(&act, &with_files(&act, &[("run.sh", "ls ")]).scripts), digest(&act, &with_files(&act, &[]).scripts)];
+    let mut others = vec![
+        digest(&act, &[]),
+        digest(&act, &with_files(&act, &[("run.sh", "ls ")]).scripts),
+        digest(&act, &with_files(&act, &[]).scripts),
+    ];
     let changed = |change: &dyn Fn(&mut Act)| {
         let mut act = act.clone();
         change(&mut act);
@@ -153,15 +247,28 @@ fn the_digest_binds_every_part_of_an_act() {
     assert_eq!(others.len(), count, "two of them are the same");
     assert!(!others.contains(&base));
     let one = Act::call("x", serde_json::json!({"a": 1, "b": [true, null]}));
-    let same = Act::call("x", serde_json::from_str(r#"{"b": [true, null], "a": 1}"#).expect("JSON"));
-    assert_eq!(digest(&one, &[]), digest(&same, &[]), "the order of keys says nothing");
+    let same = Act::call(
+        "x",
+        serde_json::from_str(r#"{"b": [true, null], "a": 1}"#).expect("JSON"),
+    );
+    assert_eq!(
+        digest(&one, &[]),
+        digest(&same, &[]),
+        "the order of keys says nothing"
+    );
 }
 
 /// B-GATE-2: the digest is kept in journals, so its form stays.
 #[test]
 fn the_digest_of_an_act_stays_what_it_was() {
-    let act = Act::call("exec", serde_json::json!({"command": "git push", "cwd": "sub", "env": {"A": "1"}, "stdin": "in"}));
-    assert_eq!(digest(&act, &[]), "16d6ec7a53bd6ae68117f1640713f922193b9f4aab93e4b2668b5ca633addacd");
+    let act = Act::call(
+        "exec",
+        serde_json::json!({"command": "git push", "cwd": "sub", "env": {"A": "1"}, "stdin": "in"}),
+    );
+    assert_eq!(
+        digest(&act, &[]),
+        "16d6ec7a53bd6ae68117f1640713f922193b9f4aab93e4b2668b5ca633addacd"
+    );
 }
 
 /// B-GATE-1
@@ -185,7 +292,10 @@ fn a_users_rules_come_first_and_what_a_goal_forbids_stays_forbidden() {
         forbidden: &forbidden,
         ..Around::bare()
     };
-    assert_eq!(policy.decide(&Act::line("git push"), &around).verdict, Verdict::Deny);
+    assert_eq!(
+        policy.decide(&Act::line("git push"), &around).verdict,
+        Verdict::Deny
+    );
     assert!(Policy::extended("", "empty.toml").is_ok());
 }
 
@@ -195,13 +305,41 @@ fn a_policy_file_with_an_error_names_file_line_and_what_would_be_right() {
     for (text, line, word) in [
         ("[[rule]]\nname = \"x\"\ncommands = [\"a\"]\n", 1, "version = 1"),
         ("version = 2\n", 1, "version 1"),
-        ("version = 1\n[[rule]]\nname = \"x\"\n", 2, "`commands` or `tools`"),
-        ("version = 1\n[[rule]]\nname = \"x\"\ncategory = \"deplyo\"\ncommands = [\"a\"]\n", 4, "publish, deploy"),
-        ("version = 1\n[[rule]]\nname = \"x\"\nverdict = \"maybe\"\ncommands = [\"a\"]\n", 4, "`allow`, `ask` or `deny`"),
-        ("version = 1\n[[rule]]\nname = \"x\"\ncommands = [\n \"a\",\n \"\",\n]\n", 6, "name of a program"),
-        ("version = 1\n[[rule]]\nname = \"x\"\ncommands = [\"/bin/a\"]\n", 4, "\"a\""),
-        ("version = 1\n[[rule]]\nname = \"x\"\ncommands = [\"a !b\"]\n", 4, "before an option"),
-        ("version = 1\n[[rule]]\nname = \"x\"\ntools = [\"GET_X\"]\n", 4, "small letters"),
+        (
+            "version = 1\n[[rule]]\nname = \"x\"\n",
+            2,
+            "`commands` or `tools`",
+        ),
+        (
+            "version = 1\n[[rule]]\nname = \"x\"\ncategory = \"deplyo\"\ncommands = [\"a\"]\n",
+            4,
+            "publish, deploy",
+        ),
+        (
+            "version = 1\n[[rule]]\nname = \"x\"\nverdict = \"maybe\"\ncommands = [\"a\"]\n",
+            4,
+            "`allow`, `ask` or `deny`",
+        ),
+        (
+            "version = 1\n[[rule]]\nname = \"x\"\ncommands = [\n \"a\",\n \"\",\n]\n",
+            6,
+            "name of a program",
+        ),
+        (
+            "version = 1\n[[rule]]\nname = \"x\"\ncommands = [\"/bin/a\"]\n",
+            4,
+            "\"a\"",
+        ),
+        (
+            "version = 1\n[[rule]]\nname = \"x\"\ncommands = [\"a !b\"]\n",
+            4,
+            "before an option",
+        ),
+        (
+            "version = 1\n[[rule]]\nname = \"x\"\ntools = [\"GET_X\"]\n",
+            4,
+            "small letters",
+        ),
         ("version = 1\n[[rule]]\nnmae = \"x\"\n", 3, "nmae"),
         ("version = 1\nrule = 3 4\n", 2, ""),
     ] {

@@ -145,7 +145,15 @@ const VERBS: [&str; 14] = [
     "prohibited from",
     "banned from",
     "not allowed to",
-    "do not", "must not", "not", "never", "nor", "neither", "cannot", "nobody", "nothing",
+    "do not",
+    "must not",
+    "not",
+    "never",
+    "nor",
+    "neither",
+    "cannot",
+    "nobody",
+    "nothing",
 ];
 
 /// Phrases that negate nouns behind them.

@@ -416,8 +416,24 @@ pub(super) fn risky_at(tokens: &[Token], at: usize) -> Option<(Vec<Category>, us
             "merge" | "merging" => {
                 near_after(
                     &[
-                        "conflict", "conflicts", "sort", "function", "functions", "algorithm", "two", "arrays", "lists",
-                        "dictionaries", "objects", "cells", "duplicate", "duplicates", "strategy", "files", "modules", "classes",
+                        "conflict",
+                        "conflicts",
+                        "sort",
+                        "function",
+                        "functions",
+                        "algorithm",
+                        "two",
+                        "arrays",
+                        "lists",
+                        "dictionaries",
+                        "objects",
+                        "cells",
+                        "duplicate",
+                        "duplicates",
+                        "strategy",
+                        "files",
+                        "modules",
+                        "classes",
                     ],
                     3,
                 ) || precedes(&["git", "deep", "array"])

@@ -78,10 +78,9 @@ impl Pattern {
         Ok(pattern)
     }
 
-    /// The programs it speaks of, unless that is a glob.
-    pub(crate) fn programs(&self) -> Option<&[String]> {
-        let fixed = self.program.0.iter().all(|name| !name.contains(['*', '?']));
-        fixed.then_some(&self.program.0[..])
+    /// The programs it speaks of.
+    pub(crate) fn programs(&self) -> &[String] {
+        &self.program.0
     }
 
     /// Whether a command is of this form. An option that nobody described may or may not take the next word: the command
@@ -95,6 +94,13 @@ impl Pattern {
     fn operands_match(&self, policy: &Policy, program: &str, args: &[Field]) -> bool {
         if self.operands.is_empty() {
             return true;
+        }
+        // Mostly the first word tells.
+        if args
+            .first()
+            .is_none_or(|arg| !arg.text.starts_with(['-', '+']) && !self.operands[0].matches(&arg.text))
+        {
+            return false;
         }
         let mut reached = vec![false; args.len() + 2];
         reached[0] = true;

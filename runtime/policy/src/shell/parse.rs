@@ -27,10 +27,7 @@ pub(crate) fn parse(text: &str) -> Script {
 }
 
 fn parse_within(text: &str, depth: u32) -> Script {
-    let unread = Script {
-        nodes: Vec::new(),
-        broken: true,
-    };
+    let unread = Script::new(Vec::new(), true);
     if text.len() > LONGEST || depth == 0 {
         return unread;
     }
@@ -50,10 +47,7 @@ fn parse_within(text: &str, depth: u32) -> Script {
         depth,
     };
     let nodes = lower.children(root);
-    Script {
-        nodes,
-        broken: lower.broken,
-    }
+    Script::new(nodes, lower.broken)
 }
 
 fn new_parser() -> Option<Parser> {
@@ -98,10 +92,7 @@ impl<'t> Lower<'t> {
     }
 
     fn script(&mut self, of: Found<'_>) -> Script {
-        Script {
-            nodes: self.children(of),
-            broken: false,
-        }
+        Script::new(self.children(of), false)
     }
 
     fn statement(&mut self, found: Found<'_>, nodes: &mut Vec<Node>) {
@@ -557,7 +548,7 @@ impl<'t> Lower<'t> {
             "command" | "list" | "pipeline" | "redirected_statement" | "subshell" | "declaration_command" => {
                 let mut nodes = Vec::new();
                 lower.statement(found, &mut nodes);
-                vec![Script { nodes, broken: false }]
+                vec![Script::new(nodes, false)]
             }
             _ => {
                 let mut all = Vec::new();

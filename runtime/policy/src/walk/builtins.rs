@@ -139,6 +139,7 @@ impl Walk<'_> {
         if !defines.contains(&name.as_str()) {
             return;
         }
+        self.changes += 1;
         let name = name.clone();
         // Looked at only: what is met here is met again when it runs.
         let readings = expand::fields(&simple.words, self);
@@ -202,8 +203,8 @@ impl Walk<'_> {
                     self.written.insert(to, content);
                 }
             }
-            "gcc" | "g++" | "cc" | "c++" | "clang" | "clang++" | "rustc" | "go" | "tcc" | "gfortran" | "ghc" | "zig" | "nasm"
-            | "ld" => {
+            "gcc" | "g++" | "cc" | "c++" | "clang" | "clang++" | "rustc" | "go" | "tcc" | "gfortran"
+            | "ghc" | "zig" | "nasm" | "ld" => {
                 if let Some(at) = args.iter().position(|arg| arg.text == "-o")
                     && let Some(target) = args.get(at + 1)
                 {
@@ -321,6 +322,10 @@ impl Walk<'_> {
     pub(super) fn output(&mut self, node: &Node, feed: &Feed) -> Feed {
         match node {
             Node::Simple(simple) => {
+                if self.budget == 0 {
+                    return Feed::Dynamic;
+                }
+                self.budget -= 1;
                 let feed = self.fed_by(simple, feed);
                 let unset = self.met_unset;
                 let mut readings = expand::fields(&simple.words, self);

@@ -89,10 +89,10 @@ impl Walk<'_> {
     /// Looks at a program by its name: what it starts, what it reads and writes, and the rules about it. Tells whether the
     /// name settled it; the file of a program that is named by its path is looked at otherwise.
     fn judge(&mut self, program: &str, args: &[Field], fields: &[Field], feed: &Feed, path: bool) -> bool {
-        let (users, own) = self.policy.rules_for(program, args);
-        let (users, own) = (users.cloned(), own.cloned());
+        let policy = self.policy;
+        let (users, own) = policy.rules_for(program, args);
         if let Some(rule) = users {
-            self.by_rule(&rule, &shown(fields));
+            self.by_rule(rule, &shown(fields));
             // What a goal forbids, it forbids all the same.
             if let Some(category) = own.and_then(|rule| rule.category)
                 && self.around.forbidden.contains(&category)
@@ -103,11 +103,10 @@ impl Walk<'_> {
         }
         self.operands_read(program, args);
         self.operands_written(program, args, fields);
-        if let Some(rule) = &own
+        if let Some(rule) = own
             && rule.verdict != Verdict::Allow
         {
-            let rule = rule.clone();
-            self.by_rule(&rule, &shown(fields));
+            self.by_rule(rule, &shown(fields));
             // What it wraps counts as well.
             self.starts(program, args, feed);
             return true;
@@ -153,13 +152,19 @@ impl Walk<'_> {
                 _ => &["-c", "--call"],
             };
             for (at, arg) in args.iter().enumerate() {
-                let line = options.iter().find_map(|option| match arg.text.strip_prefix(option) {
-                    Some("") => args.get(at + 1).map(|next| next.text.clone()),
-                    Some(rest) => Some(rest.trim_start_matches('=').to_owned()),
-                    None => None,
-                });
+                let line = options
+                    .iter()
+                    .find_map(|option| match arg.text.strip_prefix(option) {
+                        Some("") => args.get(at + 1).map(|next| next.text.clone()),
+                        Some(rest) => Some(rest.trim_start_matches('=').to_owned()),
+                        None => None,
+                    });
                 if let Some(line) = line {
-                    let rest = args.get(at + 2..).unwrap_or_default().iter().map(|arg| quoted(&arg.text));
+                    let rest = args
+                        .get(at + 2..)
+                        .unwrap_or_default()
+                        .iter()
+                        .map(|arg| quoted(&arg.text));
                     let words: Vec<String> = std::iter::once(line).chain(rest).collect();
                     self.code(&words.join(" "), feed);
                     return true;

@@ -63,8 +63,12 @@ impl Walk<'_> {
             .collect();
         let root = roots.first().map_or("./", |root| root.text.as_str());
         // What is found has the name that is looked for, as far as that is given.
-        let named = args.iter().position(|arg| arg.text == "-name" || arg.text == "-iname");
-        let named = named.and_then(|at| args.get(at + 1)).map(|named| named.text.replace(['*', '?'], "\0"));
+        let named = args
+            .iter()
+            .position(|arg| arg.text == "-name" || arg.text == "-iname");
+        let named = named
+            .and_then(|at| args.get(at + 1))
+            .map(|named| named.text.replace(['*', '?'], "\0"));
         let name = match named {
             Some(named) => format!("{}/{HOLE}/{named}", root.trim_end_matches('/')),
             None => format!("{}/{HOLE}", root.trim_end_matches('/')),
@@ -427,7 +431,10 @@ impl Walk<'_> {
             "su" | "runuser" | "script" | "flock" => flagged(&["-c", "--command"]),
             "nix-shell" => flagged(&["--run", "--command"]),
             "nix" => {
-                let inner = args.iter().skip_while(|arg| !["-c", "--command", "--"].contains(&arg.text.as_str())).skip(1);
+                let inner = args
+                    .iter()
+                    .skip_while(|arg| !["-c", "--command", "--"].contains(&arg.text.as_str()))
+                    .skip(1);
                 let inner: Vec<Field> = inner.cloned().collect();
                 self.invoke(&inner, &Feed::Dynamic);
                 return false;

@@ -259,9 +259,14 @@ impl Walk<'_> {
                 done.push(name);
             }
         }
-        if done.is_empty() && program != "npm" && !own.contains(&words.first().copied().unwrap_or("install")) {
+        if done.is_empty() && program != "npm" && !own.contains(&words.first().copied().unwrap_or("install"))
+        {
             // No script of that name: a program that a package brought along.
-            let inner: Vec<Field> = args.iter().skip_while(|arg| arg.text.starts_with('-')).cloned().collect();
+            let inner: Vec<Field> = args
+                .iter()
+                .skip_while(|arg| arg.text.starts_with('-'))
+                .cloned()
+                .collect();
             let only_risky = std::mem::replace(&mut self.only_risky, true);
             self.invoke(&inner, &Feed::Inherited);
             self.only_risky = only_risky;

@@ -180,9 +180,10 @@ impl Walk<'_> {
             }
             let file = text.to_owned();
             let name = file.rsplit('/').next().unwrap_or(&file);
-            let (_, rule) = self.policy.rules_for(name, args.get(at..).unwrap_or_default());
-            if let Some(rule) = rule.filter(|rule| rule.verdict != crate::decision::Verdict::Allow).cloned() {
-                self.by_rule(&rule, &shown(fields));
+            let policy = self.policy;
+            let (_, rule) = policy.rules_for(name, args.get(at..).unwrap_or_default());
+            if let Some(rule) = rule.filter(|rule| rule.verdict != crate::decision::Verdict::Allow) {
+                self.by_rule(rule, &shown(fields));
             }
             return self.script_of(&file, fields);
         }
