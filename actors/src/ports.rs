@@ -9,7 +9,7 @@ use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
 use crate::account;
 use crate::entity::DecodeError;
 use crate::session::{
-    Answer, Around, BrainSpec, Candidate, Event, Isolation, Script, ServiceEnd, Setting, ToolCall,
+    Answer, Around, BrainSpec, Candidate, Event, Isolation, Resources, Script, ServiceEnd, Setting, ToolCall,
     ToolOutcome, WorkspaceSpec, call_digest,
 };
 
@@ -137,6 +137,9 @@ pub enum BrainFailure {
     /// It did not answer in time, and was stopped.
     #[error("the brain did not answer within {0} ms")]
     TimedOut(u64),
+    /// Whoever thinks for it wants to be paid first. The call is not repeated until a human resumes the session.
+    #[error("the provider of the brain wants to be paid: {0}")]
+    Unpaid(String),
     /// It can never answer: its playbook or program is gone. No human can mend the session.
     #[error("the brain is gone: {0}")]
     Gone(String),
@@ -189,6 +192,8 @@ pub struct Act {
     pub call: ToolCall,
     /// Active milliseconds it may take at most.
     pub limit_ms: u64,
+    /// What it may use.
+    pub resources: Resources,
     /// What stands around it.
     pub around: Around,
     /// Whether this step may have been begun before a crash: look at the evidence first.
@@ -228,6 +233,12 @@ pub trait Hands: Send + Sync + 'static {
         // Hands that start no service are never asked.
         let _ = (session, step);
         Box::pin(futures_util::future::pending())
+    }
+
+    /// Asks a service to end, which its `watch` then sees.
+    fn end_service(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()> {
+        let _ = (session, step);
+        Box::pin(futures_util::future::ready(()))
     }
 
     /// Ends every process of a session and returns the ids of those that are not confirmed gone.

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::files::{self, DiskFile, RealDisk};
+use crate::files::{self, Disk, DiskFile, RealDisk};
 use crate::id::Position;
 use crate::local::inert;
 use crate::offline::Offline;
@@ -40,6 +40,12 @@ pub struct BackupReport {
 /// # Errors
 /// When there is no journal, the target exists, or the system refuses; what was begun lies under `<target>.partial`.
 pub fn backup(folder: &Path, target: &Path) -> io::Result<BackupReport> {
+    backup_on(&RealDisk, folder, target)
+}
+
+/// As [`backup`], written to another file system; for tests with faults.
+#[doc(hidden)]
+pub fn backup_on(disk: &dyn Disk, folder: &Path, target: &Path) -> io::Result<BackupReport> {
     if target.exists() {
         return Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
@@ -63,9 +69,10 @@ pub fn backup(folder: &Path, target: &Path) -> io::Result<BackupReport> {
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    fs::create_dir_all(partial.join("journal"))?;
+    let segments = partial.join("journal");
+    disk.create_dir(&segments)?;
     // First of all: a copy without it would take every session for its own.
-    inert::write(&RealDisk, &partial, &streams)?;
+    inert::write(disk, &partial, &streams)?;
     let mut report = BackupReport {
         streams: streams.len() as u64,
         segment_bytes: 0,
@@ -73,84 +80,68 @@ pub fn backup(folder: &Path, target: &Path) -> io::Result<BackupReport> {
         durable_below: journal.durable_below(),
     };
     for (name, segment, bytes) in journal.extents()? {
-        report.segment_bytes += copy_open(&*segment.file, &partial.join("journal").join(&name), bytes)?;
+        report.segment_bytes += copy(&*segment.file, disk, &segments.join(name), bytes)?;
     }
-    report.blobs = copy_blobs(&folder.join("blobs"), &partial.join("blobs"))?;
+    disk.sync_dir(&segments)?;
+    report.blobs = copy_blobs(disk, &folder.join("blobs"), &partial.join("blobs"))?;
     for file in ["format", "boot"] {
-        match copy(&folder.join(file), &partial.join(file), u64::MAX) {
-            Ok(_) => {}
+        match RealDisk.open(&folder.join(file), false) {
+            Ok(source) => drop(copy(&*source, disk, &partial.join(file), u64::MAX)?),
             // A boot generation that is not there is found from the frames.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
-    sync_folders(&partial)?;
-    fs::rename(&partial, target)?;
+    disk.sync_dir(&partial)?;
+    disk.rename(&partial, target)?;
     let above = target
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    fs::File::open(above)?.sync_all()?;
+    disk.sync_dir(above)?;
     Ok(report)
 }
 
-/// Copies the first bytes of an open file, whatever has its name by now.
-fn copy_open(from: &dyn DiskFile, to: &Path, most: u64) -> io::Result<u64> {
-    let mut copy = fs::File::create_new(to)?;
+/// Copies the first bytes of an open file, whatever has its name by now, and syncs them.
+fn copy(from: &dyn DiskFile, disk: &dyn Disk, to: &Path, most: u64) -> io::Result<u64> {
+    let copy = disk.create(to)?;
     let mut buffer = vec![0; CHUNK];
     let mut copied = 0;
     while copied < most {
         let want = usize::try_from(most - copied).unwrap_or(CHUNK).min(CHUNK);
         let read = files::read_full(from, &mut buffer[..want], copied)?;
-        copy.write_all(&buffer[..read])?;
+        files::write_all(&*copy, &buffer[..read], copied)?;
         copied += read as u64;
         if read < want {
             break;
         }
     }
-    copy.sync_all()?;
+    copy.sync_data()?;
     Ok(copied)
 }
 
-fn copy(from: &Path, to: &Path, most: u64) -> io::Result<u64> {
-    let mut source = fs::File::open(from)?.take(most);
-    let mut copy = fs::File::create_new(to)?;
-    let bytes = io::copy(&mut source, &mut copy)?;
-    copy.sync_all()?;
-    Ok(bytes)
-}
-
-fn copy_blobs(from: &Path, to: &Path) -> io::Result<u64> {
-    fs::create_dir_all(to)?;
+fn copy_blobs(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<u64> {
+    disk.create_dir(to)?;
     let mut blobs = 0;
-    let folders = match fs::read_dir(from) {
-        Ok(folders) => folders,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    for folder in folders {
-        let folder = folder?;
+    for name in RealDisk.list(from)? {
+        let (folder, target) = (from.join(&name), to.join(&name));
         // What is still being written lies beside the folders, under a temporary name.
-        if !folder.file_type()?.is_dir() {
+        if !folder.is_dir() {
             continue;
         }
-        let target = to.join(folder.file_name());
-        fs::create_dir_all(&target)?;
-        for blob in fs::read_dir(folder.path())? {
-            let blob = blob?;
-            copy(&blob.path(), &target.join(blob.file_name()), u64::MAX)?;
+        disk.create_dir(&target)?;
+        for blob in RealDisk.list(&folder)? {
+            let source = match RealDisk.open(&folder.join(&blob), false) {
+                Ok(source) => source,
+                // Nothing named it, and a collection has swept it since.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            copy(&*source, disk, &target.join(blob), u64::MAX)?;
             blobs += 1;
         }
+        disk.sync_dir(&target)?;
     }
+    disk.sync_dir(to)?;
     Ok(blobs)
-}
-
-fn sync_folders(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            sync_folders(&entry.path())?;
-        }
-    }
-    fs::File::open(folder)?.sync_all()
 }

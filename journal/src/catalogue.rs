@@ -264,6 +264,27 @@ impl Catalogue {
         Ok(gaps)
     }
 
+    /// The frames that begin from one position on and below another. Looks at every entry: only for tracing damage.
+    pub(crate) fn frames_between(
+        &self,
+        from: Position,
+        to: Position,
+    ) -> Result<Vec<(StreamId, Span)>, Broken> {
+        let mut found = Vec::new();
+        self.each(vec![b'f']..vec![b'f' + 1], |key, value| {
+            let stream: [u8; 16] = key
+                .get(1..17)
+                .and_then(|stream| stream.try_into().ok())
+                .ok_or_else(odd_key)?;
+            let first_seq = Seq(u64::from_be_bytes(tail(key)?));
+            let spans = decode_spans(&value, first_seq)?.into_iter();
+            let here = spans.filter(|span| span.position >= from && span.position < to);
+            found.extend(here.map(|span| (StreamId::from_bytes(stream), span)));
+            Ok(true)
+        })?;
+        Ok(found)
+    }
+
     /// The stream whose head has this hash. Looks at every head: only for tracing damage.
     pub(crate) fn head_with_hash(&self, hash: ChainHash) -> Result<Option<Head>, Broken> {
         let mut found = None;

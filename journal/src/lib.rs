@@ -79,6 +79,7 @@ mod spread;
 mod watches;
 
 // Reading beside them.
+mod acknowledged;
 mod backup;
 mod offline;
 mod portable;
@@ -95,7 +96,8 @@ pub mod files;
 #[doc(hidden)]
 pub mod sabotage;
 
-pub use backup::{BackupReport, backup};
+pub use acknowledged::acknowledge_lost;
+pub use backup::{BackupReport, backup, backup_on};
 pub use blobs::{BlobError, BlobId, BlobRef, Blobs};
 pub use codec::Flaw;
 pub use damage::{Damage, Lost};
@@ -104,7 +106,7 @@ pub use id::{ChainHash, Epoch, ParseStreamIdError, Position, Seq, StreamId};
 pub use journal::{Draft, Durable, Gap, Journal, Limit, ReadError, Receipt, SubmitError};
 pub use local::{
     CatalogueState, Compaction, CompactionReport, CopiedTail, Holder, ImportError, Imported, LocalJournal,
-    OpenError, OpenReport, Options, TornTail,
+    OpenError, OpenReport, Options, Scrubbed, TornTail,
 };
 pub use memory::MemoryJournal;
 pub use offline::{Entry, Offline, Stats, inert_streams, stats};
@@ -112,4 +114,4 @@ pub use portable::{Portable, PortableError, blobs_named_in};
 pub use record::{Frame, Head, Level, NewRecord, Record, Standing};
 pub use rules::{MAX_FRAME_PAYLOAD, MAX_FRAME_RECORDS, MAX_KIND, MAX_TYPE_NAME, MAX_WAIT_NAME, REMOVED};
 pub use tail::{Tail, TailAll, tail, tail_all};
-pub use verify::{HeadCheck, Repaired, VerifyReport, verify};
+pub use verify::{BadBlob, HeadCheck, Repaired, VerifyReport, verify, verify_blobs};

@@ -1,14 +1,20 @@
 //! Proving that nothing acknowledged was lost or changed, from the segments alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::acknowledged;
+use crate::blobs::{BlobError, BlobId, Blobs};
 use crate::codec::{self, Summary};
 use crate::damage::{Damage, Lost, SetAside, blame};
+use crate::files::RealDisk;
 use crate::id::{ChainHash, Position, Seq, StreamId};
-use crate::offline::Offline;
+use crate::local::blobs::LocalBlobs;
+use crate::offline::{Entry, Offline};
+use crate::portable::blobs_named_in;
 use crate::record::Head;
 use crate::rules;
 use crate::scan::{Bad, Found};
@@ -33,6 +39,8 @@ pub struct VerifyReport {
     pub removed: u64,
     /// Damaged bytes that no stream could be blamed for.
     pub lost: Vec<Lost>,
+    /// The same, where somebody has said that it is known ([`crate::acknowledge_lost`]).
+    pub known_lost: Vec<Lost>,
     /// Whole frames that are not known to be durable yet.
     pub unconfirmed_frames: u64,
     /// Bytes of a write that never finished. No damage: nobody was told of it.
@@ -93,9 +101,61 @@ pub fn verify(folder: &Path, expected_head: Option<(StreamId, ChainHash)>) -> io
         Ok(ControlFlow::Continue(()))
     })?;
     let mut report = walk.finish();
+    let noted = acknowledged::read(folder)?;
+    (report.known_lost, report.lost) = report
+        .lost
+        .into_iter()
+        .partition(|lost| acknowledged::holds(&noted, lost));
     report.durable_below = offline.durable_below();
     (report.unconfirmed_frames, report.torn_bytes) = offline.beyond()?;
     Ok(report)
+}
+
+/// A body whose bytes are not what they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadBlob {
+    /// Its name, which is the hash it should have.
+    pub id: BlobId,
+    /// Streams whose records name it.
+    pub streams: BTreeSet<StreamId>,
+}
+
+/// Reads every body of a data directory, which may be in use, and returns those that do not have the hash they are named
+/// by, with the streams that need them. How many bodies there are comes with it.
+///
+/// A body that is missing cannot be found in this way: a record may speak of any hash.
+///
+/// # Errors
+/// When the bodies or the journal cannot be read.
+pub fn verify_blobs(folder: &Path) -> io::Result<(u64, Vec<BadBlob>)> {
+    let blobs = LocalBlobs::of(Arc::new(RealDisk), &folder.join("blobs"));
+    let (mut count, mut bad) = (0, BTreeMap::new());
+    for id in blobs.ids()? {
+        match blobs.get(id) {
+            Ok(_) => count += 1,
+            Err(BlobError::Damaged(id)) => {
+                count += 1;
+                bad.insert(id, BTreeSet::new());
+            }
+            // Swept meanwhile.
+            Err(BlobError::NotFound(_)) => {}
+            Err(BlobError::Io(error)) => return Err(error),
+        }
+    }
+    if !bad.is_empty() {
+        Offline::open(folder)?.walk(None, |entry| {
+            if let Entry::Frame(frame) = entry {
+                for id in blobs_named_in(&frame) {
+                    if let Some(streams) = bad.get_mut(&id) {
+                        streams.insert(frame.stream);
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    let bad = bad.into_iter().map(|(id, streams)| BadBlob { id, streams });
+    Ok((count, bad.collect()))
 }
 
 #[derive(Debug, Default)]

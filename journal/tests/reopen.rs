@@ -270,7 +270,7 @@ fn a_newer_format_is_refused_and_left_alone() {
             refused,
             Err(OpenError::NewerFormat {
                 found: 7,
-                supported: 1,
+                supported: 2,
                 ..
             })
         ),

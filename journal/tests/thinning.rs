@@ -52,18 +52,23 @@ fn mostly_removed(folder: &Path) -> (LocalJournal, BTreeMap<u64, Vec<Arc<Frame>>
     for number in 0..4 {
         assert_eq!(remove(&journal, number), Seq(61));
     }
-    // So that the frames of removal are sealed as well.
-    for round in 0..40 {
-        for number in 4..STREAMS {
+    seal(&journal, 4..STREAMS, 40);
+    let kept = kept(&journal);
+    (journal, kept)
+}
+
+/// Goes on for a while, so that the frames of removal are sealed.
+fn seal(journal: &LocalJournal, streams: std::ops::Range<u64>, rounds: u64) {
+    for _ in 0..rounds {
+        for number in streams.clone() {
+            let head = journal.head(stream(number)).unwrap().unwrap();
             let epoch = journal.claim(stream(number));
             journal
-                .submit(draft(stream(number), epoch, 60 + round, "later"))
+                .submit(draft(stream(number), epoch, head.seq.0, "later"))
                 .wait()
                 .unwrap();
         }
     }
-    let kept = kept(&journal);
-    (journal, kept)
 }
 
 fn kept(journal: &LocalJournal) -> BTreeMap<u64, Vec<Arc<Frame>>> {
@@ -209,13 +214,22 @@ fn thinning_frees_the_room_of_what_was_removed_and_moves_nothing_else() {
 
     // A segment that was thinned is thinned again when more of it goes.
     remove(&journal, 4);
+    let early = journal.compact(Compaction { at_least_percent: 1 }).unwrap();
+    assert_eq!(
+        early.rewritten, 0,
+        "until it is sealed, who reads the files may not know: {early:?}"
+    );
+    assert!(early.left > 5_000, "{early:?}");
+    seal(&journal, 5..6, 80);
+    let before = kept(&journal);
     let more = journal.compact(Compaction { at_least_percent: 1 }).unwrap();
     assert!(more.rewritten > 3 && more.freed > 0, "{more:?}");
     assert_eq!(kept(&journal)[&5], before[&5]);
     drop(journal);
     let backup = folder.path().join("copy");
     longhaul_journal::backup(folder.path(), &backup).unwrap();
-    assert!(verify(&backup, None).unwrap().is_sound());
+    let report = verify(&backup, None).unwrap();
+    assert!(report.is_sound(), "{report:?}");
     let restored = open(&backup);
     assert_eq!(kept(&restored)[&5], before[&5]);
 }
@@ -254,10 +268,14 @@ fn a_crash_anywhere_in_thinning_leaves_the_old_segment_or_the_new() {
             order(&faults, nth);
             let thinned = journal.compact(Compaction::default());
             if !faults.have_struck() {
-                assert!(thinned.is_ok(), "{story}: {thinned:?}");
+                assert!(
+                    thinned.as_ref().is_ok_and(|report| report.rewritten > 3),
+                    "{story}: {thinned:?}"
+                );
                 break;
             }
-            assert!(thinned.is_err(), "{story}: {thinned:?}");
+            // The indexer cuts off what is behind the frames meanwhile, and may be the one that is struck.
+            assert!(thinned.is_err() || what != "power", "{story}: {thinned:?}");
             if what == "power" {
                 disk.after_power_loss(&here, &there).unwrap();
             } else {

@@ -7,8 +7,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
-    Send as SendMessage, SessionView, Start, Started,
+    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
+    Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause, Problem,
+    Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp, ToppedUp,
 };
 
 /// What every call answers.
@@ -40,7 +41,7 @@ pub trait Control: Send + Sync + 'static {
     fn pause<'a>(&'a self, id: &'a str, request: Pause) -> Answer<'a, Accepted>;
 
     /// Lets it go on.
-    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted>;
+    fn resume<'a>(&'a self, id: &'a str, request: Resume) -> Answer<'a, Accepted>;
 
     /// Ends it for good.
     fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted>;
@@ -57,6 +58,62 @@ pub trait Control: Send + Sync + 'static {
     /// Takes on a session that was imported or restored (B-LOG-12).
     fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
         not_here(id)
+    }
+
+    /// The credit account.
+    fn account(&self) -> Answer<'_, AccountView> {
+        not_here("the credit account")
+    }
+
+    /// Grants more credit; the same request is granted once.
+    fn top_up(&self, request: TopUp) -> Answer<'_, ToppedUp> {
+        let _ = request;
+        not_here("the credit account")
+    }
+
+    /// A page of the account's records.
+    fn ledger(&self, query: LedgerQuery) -> Answer<'_, LedgerPage> {
+        let _ = query;
+        not_here("the credit account")
+    }
+
+    /// Requests for approval that wait for a decision, of all sessions; or every request of one session (B-GATE-3).
+    fn approvals(&self, query: ApprovalsQuery) -> Answer<'_, ApprovalsPage> {
+        let _ = query;
+        not_here("approvals")
+    }
+
+    /// One request for approval, decided or not.
+    fn approval<'a>(&'a self, id: &'a str) -> Answer<'a, ApprovalView> {
+        not_here(id)
+    }
+
+    /// Decides on a request, as the human on whose behalf this is called. The whole id is needed: the beginning of one
+    /// could come to mean another act.
+    ///
+    /// Whoever calls this vouches for that human. The HTTP edge refuses processes that act for an agent.
+    fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
+        let _ = request;
+        not_here(id)
+    }
+
+    /// Removes the files of a session that has ended, and the session itself if that is wished (B-LOG-11).
+    fn remove<'a>(&'a self, id: &'a str, request: Remove) -> Answer<'a, Removed> {
+        let _ = request;
+        not_here(id)
+    }
+
+    /// Frees what nothing names any more (B-LOG-11). May take minutes.
+    fn collect(&self, request: Collect) -> Answer<'_, Collected> {
+        let _ = request;
+        not_here("a collection")
+    }
+
+    /// Takes in a session from the bytes of a file that `longhaul export` wrote; it is inert until it is adopted
+    /// (B-LOG-12).
+    fn import(&self, portable: Vec<u8>) -> Answer<'_, Imported> {
+        let _ = portable;
+        not_here("an import")
     }
 
     /// Sessions known to be quarantined.

@@ -49,6 +49,12 @@ impl Folds {
         self.lock().remove(&stream);
     }
 
+    /// Forgets everything of a session that was removed.
+    pub(crate) fn forget_removed(&self, stream: StreamId) {
+        self.lock().remove(&stream);
+        self.snapshots.forget_stream(stream);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<StreamId, Arc<Folded<Session>>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

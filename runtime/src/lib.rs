@@ -20,7 +20,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! It does not promise a wall around commands yet: they run in process mode, and every record of a command says so.
+//! Commands run isolated (see [`sandbox`]); where that cannot be had, starting one is refused, and
+//! [`SandboxOptions::process`](sandbox::SandboxOptions::process) is the explicit way without. Every record of a command
+//! says how it ran.
 
 pub mod api;
 pub mod brains;
@@ -29,16 +31,24 @@ pub mod cli;
 #[cfg(feature = "cli")]
 pub mod client;
 mod control;
+mod credits;
 mod folds;
 #[cfg(feature = "server")]
 pub mod http;
 mod janitor;
+mod limiting;
+#[cfg(feature = "server")]
+mod lineage;
 mod runtime;
+pub mod sandbox;
 mod service;
 mod shim;
+mod slots;
 mod world;
 
 pub use control::{Answer, Control};
+pub use credits::CreditOptions;
+pub use limiting::{LimitOptions, LimitsMode};
 pub use longhaul_actors as actors;
 pub use longhaul_journal as journal;
 pub use runtime::{Mode, Options, Runtime};

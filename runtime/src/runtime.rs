@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{AllowAll, Brain, Clock, EndlessSlots, FreeOfCharge, Hands};
+use longhaul_actors::account::{Account, AccountDesk, AccountWorld, DEFAULT_ACCOUNT};
+use longhaul_actors::ports::{Brain, Clock, EndlessSlots, Hands, Slots};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
     SystemOptions, World,
 };
-use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
+use longhaul_hands::egress::AllowList;
+use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, Standing, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
 
@@ -20,11 +22,18 @@ use crate::brains::playbook::PlaybookBrain;
 use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
 use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
+use crate::credits::{ACTIVE_SESSIONS, CreditOptions};
 use crate::folds::Folds;
 use crate::janitor;
-use crate::service::Service;
+use crate::limiting::{LimitOptions, Limiting};
+use crate::sandbox::{SandboxOptions, Sandboxing};
+use crate::service::{OWNER, Service};
 use crate::shim::find_shim;
-use crate::world::LocalHands;
+use crate::slots::Places;
+use crate::world::{LocalHands, PolicyGate, load_policy};
+
+/// How long closing waits for what sessions used to be settled.
+const SETTLING: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Which sessions a runtime works for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,10 +57,26 @@ pub struct Options {
     pub shim: Option<PathBuf>,
     /// Bounds of sessions that bring none of their own.
     pub limits: Limits,
+    /// How commands are held to what they may use.
+    pub limiting: LimitOptions,
+    /// The most that sessions may be let to reach, as names and presets; a start that asks for more is refused. None: what
+    /// each start asks for.
+    pub network_bound: Option<Vec<String>>,
+    /// Answers of a name server that is not there, for tests of the way out. Nothing sets it from outside the program.
+    #[doc(hidden)]
+    pub egress_fixture: Option<longhaul_hands::egress::Fixture>,
+    /// How commands are walled in: isolated, unless told otherwise.
+    pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
     pub until_done_ms: Option<u64>,
+    /// The policy file by which acts are judged: `policy.toml` of the data directory when absent.
+    pub policy: Option<PathBuf>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
+    /// How work is charged.
+    pub credits: CreditOptions,
+    /// How many sessions work at the same time when all are served; 5 when absent.
+    pub active_sessions: Option<usize>,
 }
 
 impl Options {
@@ -80,7 +105,11 @@ struct Parts {
     clock: Arc<dyn Clock>,
     system: System,
     sessions: Registry<Session>,
+    accounts: Registry<Account>,
+    account_world: AccountWorld,
+    places: Option<Places>,
     janitor: JoinHandle<()>,
+    scrubber: Option<JoinHandle<()>>,
     /// Closes the registries of entities that the embedder brought.
     guests: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
@@ -89,29 +118,36 @@ impl Runtime {
     /// Opens the data directory, making it if it is not there, and begins to work.
     ///
     /// # Errors
-    /// `data_dir_in_use` (who holds it), `newer_format` (both versions), `shim_not_found`, `storage_unavailable`.
+    /// `data_dir_in_use` (who holds it), `newer_format` (both versions), `shim_not_found`, `storage_unavailable`;
+    /// `invalid_request` when the policy has an error (file and line).
     pub async fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, Problem> {
         let directory = std::path::absolute(directory.as_ref())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let shim = find_shim(options.shim.as_deref())?;
+        let limiting = Arc::new(Limiting::new(options.limiting));
+        let network_bound = options.network_bound.map(AllowList::of).transpose();
+        let network_bound = network_bound.map_err(|error| {
+            Problem::new(Code::InvalidRequest, format!("the bound of the network: {error}"))
+        })?;
+        let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
+        // A runtime that does no work judges nothing, and is not to be kept from answering by an error in a policy.
+        let policy = match options.mode {
+            Mode::Dormant => None,
+            Mode::Serve | Mode::Only(_) => Some(load_policy(&directory, options.policy.as_deref())?),
+        };
         let socket = options.socket.as_ref().map(|path| path.display().to_string());
         let journal = Arc::new(open_journal(directory.clone(), socket).await?);
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
-        let hands: Arc<dyn Hands> = Arc::new(LocalHands::new(directory.clone(), shim, Arc::clone(&shared)));
-        let world: Arc<dyn World<Session>> = match options.mode {
-            Mode::Dormant => Arc::new(AtRest),
-            Mode::Serve | Mode::Only(_) => Arc::new(SessionWorld {
-                journal: Arc::clone(&shared),
-                brain: Arc::clone(&brains) as Arc<dyn Brain>,
-                hands: Arc::clone(&hands),
-                gate: Arc::new(AllowAll),
-                credit: Arc::new(FreeOfCharge),
-                slots: Arc::new(EndlessSlots),
-                clock: Arc::clone(&clock),
-            }),
-        };
+        let hands = LocalHands::new(
+            directory.clone(),
+            shim,
+            Arc::clone(&shared),
+            Arc::clone(&sandbox),
+            Arc::clone(&limiting),
+        );
+        let hands: Arc<dyn Hands> = Arc::new(hands.with_fixture(options.egress_fixture));
         let system = System::start(SystemOptions::default())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let hosting = match options.mode {
@@ -119,15 +155,51 @@ impl Runtime {
             Mode::Only(stream) => Hosting::Only(stream),
             Mode::Dormant => Hosting::OnDemand,
         };
+        let snapshots = open_snapshots(directory.clone()).await?;
+        let account_world =
+            AccountWorld::new(Arc::clone(&shared), Arc::clone(&snapshots), Arc::clone(&clock));
+        let accounts = open_accounts(&system, options.mode, &account_world, &snapshots);
+        let desk = AccountDesk {
+            accounts: accounts.clone(),
+            journal: Arc::clone(&shared),
+            open: options.credits.open(OWNER),
+            clock: Arc::clone(&clock),
+        };
+        let places = (options.mode == Mode::Serve).then(|| {
+            let limit = options.active_sessions.unwrap_or(ACTIVE_SESSIONS);
+            Places::new(limit, Arc::clone(&shared), Arc::clone(&clock))
+        });
+        let slots: Arc<dyn Slots> = match &places {
+            Some(places) => Arc::new(places.clone()),
+            None => Arc::new(EndlessSlots),
+        };
+        let world: Arc<dyn World<Session>> = match policy {
+            None => Arc::new(AtRest),
+            Some(policy) => Arc::new(SessionWorld {
+                journal: Arc::clone(&shared),
+                brain: Arc::clone(&brains) as Arc<dyn Brain>,
+                hands: Arc::clone(&hands),
+                gate: Arc::new(PolicyGate::new(directory.clone(), policy)),
+                credit: Arc::new(desk.clone()),
+                slots,
+                clock: Arc::clone(&clock),
+            }),
+        };
         let ports = Ports {
             journal: Arc::clone(&shared),
             clock: Arc::clone(&clock),
             world,
         };
-        let snapshots = open_snapshots(directory.clone()).await?;
         let mut registry_options = RegistryOptions::of(hosting);
         registry_options.snapshots = Arc::clone(&snapshots);
         let sessions = Registry::open(&system, ports, registry_options);
+        account_world.links.tie(accounts.clone(), sessions.clone());
+        if let Some(places) = &places {
+            places.tie(Some(sessions.clone()));
+        }
+        wake_account(&*shared, options.mode, &accounts).await;
+        let scrubber =
+            (options.mode == Mode::Serve).then(|| tokio::spawn(janitor::scrub(Arc::clone(&journal))));
         let janitor = tokio::spawn(janitor::release_what_rests(
             Arc::clone(&shared),
             brains as Arc<dyn Brain>,
@@ -135,9 +207,18 @@ impl Runtime {
         ));
         let control = Arc::new(Service {
             journal: shared,
+            local: Arc::clone(&journal),
+            is_alone: options.mode == Mode::Dormant,
             sessions: sessions.clone(),
+            accounts: accounts.clone(),
+            desk,
+            credits: options.credits,
+            places: places.clone(),
             data: directory.clone(),
             limits: options.limits,
+            network_bound,
+            sandbox,
+            limiting,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
             folds: Arc::new(Folds::new(snapshots)),
             clock: Arc::clone(&clock),
@@ -151,7 +232,11 @@ impl Runtime {
             clock,
             system,
             sessions,
+            accounts,
+            account_world,
+            places,
             janitor,
+            scrubber,
             guests: Mutex::default(),
         };
         Ok(Self {
@@ -219,13 +304,65 @@ impl Runtime {
     pub async fn close(self) {
         let guests = std::mem::take(&mut *self.parts.guests.lock().unwrap_or_else(PoisonError::into_inner));
         futures_util::future::join_all(guests).await;
+        // What rests or has ended is settled now rather than by the next process.
+        self.settle().await;
         self.parts.sessions.close().await;
+        self.parts.accounts.close().await;
+        self.parts.account_world.links.untie();
+        if let Some(places) = &self.parts.places {
+            places.tie(None);
+        }
         self.parts.system.close().await;
         self.parts.janitor.abort();
+        self.parts.scrubber.iter().for_each(JoinHandle::abort);
         let journal = Arc::clone(&self.parts.journal);
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         if let Err(error) = closed {
             tracing::error!(%error, "the journal did not close in good order; it will be checked when it is opened");
+        }
+    }
+}
+
+impl Runtime {
+    /// Settles what the logs of the sessions allow to be settled, unless nobody holds any credit.
+    async fn settle(&self) {
+        let account = Account::stream(OWNER, DEFAULT_ACCOUNT);
+        if self.parts.accounts.is_awake(account) {
+            let audited = tokio::time::timeout(SETTLING, self.parts.account_world.audit(account)).await;
+            if audited.is_err() {
+                tracing::warn!("what sessions used could not be settled in time; the next process does it");
+            }
+        }
+    }
+}
+
+/// The accounts of this directory. Where only one session is worked for, they do what that one asks for.
+fn open_accounts(
+    system: &System,
+    mode: Mode,
+    world: &AccountWorld,
+    snapshots: &Arc<SnapshotStore>,
+) -> Registry<Account> {
+    let ports = Ports {
+        journal: Arc::clone(&world.journal),
+        clock: Arc::clone(&world.clock),
+        world: Arc::new(world.clone()) as Arc<dyn World<Account>>,
+    };
+    let mut options = RegistryOptions::of(match mode {
+        Mode::Serve => Hosting::Serve,
+        Mode::Only(_) | Mode::Dormant => Hosting::OnDemand,
+    });
+    options.snapshots = Arc::clone(snapshots);
+    Registry::open(system, ports, options)
+}
+
+/// Lets an account that owes something get on with it, where no sweeper does.
+async fn wake_account(journal: &dyn Journal, mode: Mode, accounts: &Registry<Account>) {
+    let account = Account::stream(OWNER, DEFAULT_ACCOUNT);
+    let owes = || matches!(journal.head(account), Ok(Some(head)) if head.standing == Standing::Owed);
+    if matches!(mode, Mode::Only(_)) && !journal.is_inert(account) && owes() {
+        if let Err(error) = accounts.wake(account).await {
+            tracing::warn!(%error, "the credit account could not be woken");
         }
     }
 }

@@ -101,6 +101,15 @@ impl DiskStore {
         self.with(counts, |db| db.remove(key).map(drop));
     }
 
+    pub(crate) fn forget_stream(&self, stream: StreamId, counts: &Counts) {
+        self.with(counts, |db| {
+            for key in db.scan_prefix(stream.as_bytes()).keys() {
+                db.remove(key?)?;
+            }
+            Ok(())
+        });
+    }
+
     /// Runs a query; if sled fails or panics, the store is begun anew and the answer is that there is nothing.
     fn with<T>(&self, counts: &Counts, query: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Option<T> {
         let reason = {

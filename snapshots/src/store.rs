@@ -183,6 +183,18 @@ impl SnapshotStore {
         }
     }
 
+    /// Drops every kept fold of a stream, because it was removed.
+    pub fn forget_stream(&self, stream: StreamId) {
+        match &self.backend {
+            Backend::Disk(store) => store.forget_stream(stream, &self.counts),
+            Backend::Memory(memory) => {
+                let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                memory.retain(|(kept, _), _| *kept != stream);
+            }
+            Backend::Disabled => {}
+        }
+    }
+
     /// The newest kept fold at or below `head` that belongs to the journal's history; `None` means: replay from the start.
     ///
     /// Each candidate's hash is compared with the hash the journal has at that seq. One that differs is reported and

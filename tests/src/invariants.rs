@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use longhaul_actors::session::{Body, RunOutcome, Session, State};
+use longhaul_actors::account::{self, Account};
+use longhaul_actors::session::{ApprovalDecision, Body, RunOutcome, Session, State};
 use longhaul_actors::{Entity, Placed};
 use longhaul_journal::{Frame, Record, Standing};
 
@@ -34,6 +35,10 @@ pub const ALL: &[Property] = &[
         "nothing follows the end but the archive",
         nothing_follows_the_end_but_the_archive,
     ),
+    (
+        "a gated act was approved of before it",
+        a_gated_act_was_approved_of_before_it,
+    ),
     ("each message is consumed once", each_message_is_consumed_once),
     (
         "the sealed standing is the fold's",
@@ -55,6 +60,53 @@ pub fn check(frames: &[Arc<Frame>]) {
     }
 }
 
+/// B-CREDIT-2: what holds of an account at every prefix, and between it and the session that used it up.
+///
+/// # Panics
+/// When it does not hold.
+pub fn check_ledger(account: &[Arc<Frame>], session: &[Arc<Frame>]) {
+    let (mut granted, mut settled, mut open) = (0, 0, BTreeMap::new());
+    let mut charged = BTreeSet::new();
+    for record in records(account) {
+        let event = Account::decode(record).expect("this version wrote it");
+        match event.body {
+            account::Body::Granted(grant) => granted += grant.amount_micro.micro(),
+            account::Body::Held(held) => {
+                open.insert(record.seq, held.amount_micro.micro());
+            }
+            account::Body::Settled(end) => {
+                let held = open
+                    .remove(&end.hold)
+                    .expect("what is settled was held, and is settled once");
+                assert!(
+                    end.amount_micro.micro() <= held,
+                    "settling takes at most the hold"
+                );
+                settled += end.amount_micro.micro();
+                charged.insert(end.hold);
+            }
+            account::Body::Released(end) => {
+                open.remove(&end.hold).expect("what is released was held");
+            }
+            _ => {}
+        }
+        let held: u64 = open.values().sum();
+        assert!(settled + held <= granted, "at seq {} of the account", record.seq);
+    }
+    assert!(open.is_empty(), "held for ever: {open:?}");
+    let mut named = BTreeSet::new();
+    for (seq, body) in bodies(session) {
+        let hold = match body {
+            Body::ModelStarted(started) => started.hold,
+            Body::ToolStarted(started) if started.limit_ms > 0 => started.hold,
+            _ => continue,
+        };
+        let hold = hold.unwrap_or_else(|| panic!("the step at seq {seq} started without a hold"));
+        assert!(named.insert(hold.seq), "a hold is used twice");
+    }
+    assert_eq!(named, charged, "each step is charged, once, and nothing else is");
+}
+
 fn records(frames: &[Arc<Frame>]) -> impl Iterator<Item = &Record> {
     frames.iter().flat_map(|frame| &frame.records)
 }
@@ -64,6 +116,40 @@ fn bodies(frames: &[Arc<Frame>]) -> impl Iterator<Item = (u64, Body)> {
         let event = Session::decode(record).expect("this version wrote it");
         (record.seq.0, event.body)
     })
+}
+
+/// B-GATE-4: where a human was asked about a step, it begins only behind a decision that approves of the same digest.
+pub fn a_gated_act_was_approved_of_before_it(frames: &[Arc<Frame>]) {
+    let (mut asked, mut approved) = (None, None);
+    let mut turned_away = None;
+    for (seq, body) in bodies(frames) {
+        if let Some(step) = turned_away.take() {
+            let failed = matches!(&body, Body::ToolFailed(failed) if failed.step == step && failed.settled_by.is_none());
+            assert!(
+                failed,
+                "the act of step {step} was not approved of, and not turned away at {seq}"
+            );
+        }
+        match body {
+            Body::ApprovalRequested(requested) => {
+                asked = Some((requested.id, requested.step, requested.digest))
+            }
+            Body::ApprovalDecided(decided) => {
+                let known = asked.as_ref().is_some_and(|(id, ..)| *id == decided.id);
+                assert!(known, "a decision on nothing at {seq}");
+                approved = (decided.decision == ApprovalDecision::Approve).then_some(decided.digest);
+            }
+            Body::ApprovalCanceled(_) => (asked, approved) = (None, None),
+            Body::ToolStarted(started) => {
+                if asked.take_if(|(_, step, _)| *step == started.step).is_some()
+                    && approved.take() != Some(started.digest)
+                {
+                    turned_away = Some(started.step);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// B-LOG-1

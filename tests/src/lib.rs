@@ -1,5 +1,6 @@
 //! What tests across crates share: a repository with a real bug, playbooks, and a runtime to run them in.
 
+pub mod acts;
 pub mod child;
 pub mod dice;
 pub mod fleet;
@@ -12,13 +13,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul::api::{EventsQuery, RecordView, Start, Started};
+use longhaul::sandbox::SandboxOptions;
 use longhaul::{Control, Options, Runtime};
 
 /// Options whose shim is this binary of the package under test.
 pub fn options(shim: &str) -> Options {
     let mut options = Options::default();
     options.shim = Some(PathBuf::from(shim));
+    // Nobody waits for a place but where that is what is tested.
+    options.active_sessions = Some(1_000);
+    options.sandbox = sandbox();
     options
+}
+
+/// How the commands of tests across crates are walled in: as `LONGHAUL_SANDBOX` says, which children read as well, and
+/// not at all without it, so that these tests run on any machine.
+pub fn sandbox() -> SandboxOptions {
+    match sandbox_word() {
+        "isolated" => SandboxOptions::default(),
+        _ => SandboxOptions::process(),
+    }
+}
+
+/// The value of `--sandbox` for programs under test.
+pub fn sandbox_word() -> &'static str {
+    match std::env::var("LONGHAUL_SANDBOX").as_deref() {
+        Ok("isolated") => "isolated",
+        _ => "process",
+    }
 }
 
 /// Opens a runtime that works for every session.

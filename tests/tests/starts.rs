@@ -132,6 +132,7 @@ async fn a_clone_takes_the_uncommitted_work_along_and_gives_a_patch_back() {
         workspace: WorkspaceSpec {
             kind: WorkspaceKind::Clone,
             source: repository.display().to_string(),
+            ..WorkspaceSpec::default()
         },
         ..Start::default()
     };

@@ -215,6 +215,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
         }
         Body::Paused(paused) => {
             let rest = rest(state, paused.reason);
+            state.money.why.clone_from(&paused.detail);
             state.pause = None;
             state.phase = Phase::Paused {
                 reason: paused.reason,

@@ -7,6 +7,7 @@ use super::event::{
     Actor, Answer, ApprovalDecision, BrainSpec, Isolation, Limits, Mode, PauseReason, SendMode, WorkspaceSpec,
 };
 use super::money::{HeldStep, OutOfCredit, Purse, Terms};
+use super::resources::Resources;
 use super::service::{Around, ServiceEnd};
 use super::tool::{ToolCall, ToolOutcome};
 use crate::account::Credits;
@@ -246,6 +247,8 @@ pub enum Effect {
         call: ToolCall,
         /// Active milliseconds it may take.
         limit_ms: u64,
+        /// What it may use.
+        resources: Resources,
         /// What stands around it.
         around: Around,
         /// The act that comes after it, and what that is judged by once this one is over.

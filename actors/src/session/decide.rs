@@ -164,7 +164,10 @@ fn check_limits(limits: &Limits) -> Result<(), Refusal> {
         Some((what, _)) => Err(Refusal::Invalid(format!(
             "{what} is 0; leave it out or make it at least 1"
         ))),
-        None => Ok(()),
+        None => match limits.resources.too_little() {
+            Some(little) => Err(Refusal::Invalid(little)),
+            None => Ok(()),
+        },
     }
 }
 

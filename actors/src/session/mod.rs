@@ -19,6 +19,7 @@ mod meter;
 mod money;
 mod outcome;
 mod perform;
+mod resources;
 mod service;
 mod state;
 mod tool;
@@ -36,6 +37,7 @@ pub use mend::over_gap;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
 pub use money::{HeldStep, Metered, Money, OutOfCredit, Purse, Terms, finding};
 pub use perform::{SessionWorld, brain_name};
+pub use resources::{LimitsReport, Resources, ResourcesWish, Used};
 pub use service::{
     Around, DeniedEgress, RunningService, SERVICES_LIMIT, ServiceCall, ServiceCause, ServiceEnd,
     ServiceEnding,

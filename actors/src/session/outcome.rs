@@ -10,15 +10,14 @@ use super::command::Reply;
 use super::decide::{already, granted};
 use super::draft::{Draft, clip};
 use super::event::{
-    Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Canceled, CommandRun, CrashCause,
-    EgressDenied, Failed, FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason,
-    Paused, RuntimeCrashed, RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxSetupFailed,
-    SandboxStarting, ServiceStarted, StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed,
-    ToolOutcomeUnknown, TurnEnd,
+    Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Canceled, CommandRun, CrashCause, Failed,
+    FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason, Paused, RuntimeCrashed,
+    RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxSetupFailed, SandboxStarting, ServiceStarted,
+    StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
 };
 use super::follow::{closing, complete_turn, overrun};
 use super::money::HeldStep;
-use super::service::{self, DeniedEgress, ServiceCause};
+use super::service::{self, ServiceCause};
 use super::state::{OpenStep, Phase, Work};
 use super::tool::ToolOutcome;
 use super::waits;
@@ -37,9 +36,9 @@ pub(super) fn prepared(mut draft: Draft, result: Result<Isolation, SetupError>) 
         return already(&draft);
     }
     match result {
-        Ok(isolation) => {
-            let network = reach(&draft, &isolation).to_owned();
-            draft.push(Actor::RUNTIME, None, SandboxReady { isolation, network });
+        Ok(mut isolation) => {
+            reach(&draft, &mut isolation);
+            draft.push(Actor::RUNTIME, None, SandboxReady { isolation });
         }
         Err(SetupError { code, detail, report }) => {
             let detail = clip(detail);
@@ -62,17 +61,13 @@ pub(super) fn prepared(mut draft: Draft, result: Result<Isolation, SetupError>) 
     granted(draft)
 }
 
-/// What commands of the session may reach, told as it is: without walls the list holds nobody.
-fn reach(draft: &Draft, isolation: &Isolation) -> &'static str {
-    let listed = draft
-        .state
-        .origin
-        .as_ref()
-        .is_some_and(|origin| !origin.network.is_empty());
-    match (isolation.mode.as_str(), listed) {
-        ("process", _) => "host",
-        (_, true) => "listed",
-        (_, false) => "none",
+/// The network of the session's commands, told as it is: where there is one to let out of, by the list; without walls the
+/// list holds nobody, and what the hands said stands.
+fn reach(draft: &Draft, isolation: &mut Isolation) {
+    let origin = draft.state.origin.as_ref();
+    let listed = origin.is_some_and(|origin| !origin.network.is_empty());
+    if listed && isolation.network.as_deref() == Some("none") {
+        isolation.network = Some("listed".into());
     }
 }
 
@@ -108,6 +103,17 @@ pub(super) fn thought(
             complete_turn(&mut draft, TurnEnd::Failed);
             let code = "brain_gone".into();
             draft.push(Actor::RUNTIME, cause, Failed { code, detail });
+        }
+        Err(failure @ BrainFailure::Unpaid(_)) => {
+            let failure = clip(failure.to_string());
+            draft.push(
+                Actor::RUNTIME,
+                cause,
+                unanswered(step, failure.clone(), active_ms),
+            );
+            let detail = format!("{failure}; pay there, then longhaul resume ID");
+            let reason = PauseReason::Credits;
+            draft.push(Actor::RUNTIME, cause, Paused { reason, detail });
         }
         Err(BrainFailure::TimedOut(limit_ms)) => {
             let failure = format!("no answer within {limit_ms} ms");
@@ -182,25 +188,7 @@ pub(super) fn acted(
     let tool = call.tool.clone();
     let outcome = match outcome {
         ToolOutcome::Denied { denied, then } => {
-            for place in denied {
-                let DeniedEgress {
-                    host,
-                    port,
-                    reason,
-                    times,
-                } = place;
-                draft.push(
-                    Actor::RUNTIME,
-                    cause,
-                    EgressDenied {
-                        step,
-                        host: clip(host),
-                        port,
-                        reason,
-                        times,
-                    },
-                );
-            }
+            service::push_denied(&mut draft, step, open.seq, denied);
             *then
         }
         outcome => outcome,
@@ -508,14 +496,15 @@ pub(super) fn alarm(mut draft: Draft) -> Decision<Event, Reply> {
                 draft.push(Actor::RUNTIME, None, Hibernated {});
             }
         }
-        Phase::AwaitingInput if waits::due(&draft.state).is_some_and(|due| now_ms >= due) => {
-            service::settle_before(&mut draft, ServiceCause::Idle);
-        }
+        Phase::AwaitingInput => service::tire(&mut draft),
         Phase::Recovering { until_ms } if now_ms >= until_ms => {
             let since = draft.state.phase_since;
             restarted(&mut draft, since);
         }
-        Phase::AwaitingApproval | Phase::Paused { .. } => approval::expire(&mut draft),
+        Phase::AwaitingApproval | Phase::Paused { .. } => {
+            service::tire(&mut draft);
+            approval::expire(&mut draft);
+        }
         _ => {}
     }
     granted(draft)

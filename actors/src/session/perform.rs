@@ -94,6 +94,7 @@ impl World<Session> for SessionWorld {
                 step,
                 call,
                 limit_ms,
+                resources,
                 around,
                 next,
             } => {
@@ -102,6 +103,7 @@ impl World<Session> for SessionWorld {
                     step,
                     call,
                     limit_ms,
+                    resources,
                     around,
                     recovered: context.recovered,
                 };
@@ -129,7 +131,7 @@ impl World<Session> for SessionWorld {
                 async move { service::outcome(step, world.hands.watch(session, step).await) }.boxed()
             }
             Effect::EndService { step } => async move {
-                world.hands.cancel(session, step).await;
+                world.hands.end_service(session, step).await;
                 // Its watch sees it end.
                 Command::Alarm
             }

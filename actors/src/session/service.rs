@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::Event;
 use super::command::{Command, Effect, Reply};
 use super::decide::{already, granted};
-use super::draft::Draft;
-use super::event::{Actor, ServiceEnded, ServiceStarted, ServiceStopRequested};
-use super::state::{OpenStep, Phase, State, Work};
+use super::draft::{Draft, clip};
+use super::event::{Actor, EgressDenied, ServiceEnded, ServiceStarted, ServiceStopRequested};
+use super::state::{Ending, OpenStep, Phase, State, Work};
 use super::tool::{CallError, CommandLine, Execution, Tool, ToolCall, brief_of};
 use crate::entity::{Decision, EffectId, Owed};
 
@@ -153,6 +153,9 @@ pub struct ServiceEnd {
     /// Why nobody can know how it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
+    /// What it was kept from, for records of their own.
+    #[serde(skip)]
+    pub denied: Vec<DeniedEgress>,
 }
 
 /// A place on the network that an act was not let to.
@@ -284,7 +287,27 @@ pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
 pub(super) fn due(state: &State) -> Option<u64> {
     let waits = state.services.iter().any(|service| service.ending.is_none());
     let at = state.phase_since_ms.saturating_add(state.limits().idle_ms);
-    (waits && matches!(state.phase, Phase::Idle | Phase::AwaitingInput)).then_some(at)
+    let rests = matches!(
+        state.phase,
+        Phase::Idle | Phase::AwaitingInput | Phase::AwaitingApproval
+    );
+    (waits && rests).then_some(at)
+}
+
+/// Whether the session goes on only once its services have ended: no step comes next, and none is to be admitted.
+pub(super) fn is_awaited(state: &State) -> bool {
+    let end = state.turn.as_ref().filter(|turn| turn.plan.is_empty());
+    let ends = end
+        .and_then(|turn| turn.end.as_ref())
+        .is_some_and(Ending::ends_the_run);
+    !state.services.is_empty() && (state.pause.is_some() || state.run_is_spent() || ends)
+}
+
+/// Asks the services of a session that waits for a human to end, when they have waited for long.
+pub(super) fn tire(draft: &mut Draft) {
+    if due(&draft.state).is_some_and(|due| draft.now_ms() >= due) {
+        settle_before(draft, ServiceCause::Idle);
+    }
 }
 
 // ---- deciding ----
@@ -347,13 +370,36 @@ pub(super) fn stopped(draft: &mut Draft, step: u64, end: ServiceEnd) {
     }
 }
 
-fn push_end(draft: &mut Draft, service: RunningService, cause: ServiceCause, end: ServiceEnd) {
+/// Writes down what a step was kept from.
+pub(super) fn push_denied(draft: &mut Draft, step: u64, cause: Seq, denied: Vec<DeniedEgress>) {
+    for DeniedEgress {
+        host,
+        port,
+        reason,
+        times,
+    } in denied
+    {
+        let host = clip(host);
+        let denied = EgressDenied {
+            step,
+            host,
+            port,
+            reason,
+            times,
+        };
+        draft.push(Actor::RUNTIME, Some(cause), denied);
+    }
+}
+
+fn push_end(draft: &mut Draft, service: RunningService, cause: ServiceCause, mut end: ServiceEnd) {
     let RunningService {
         name,
         step,
         seq,
         ending,
     } = service;
+    push_denied(draft, step, seq, std::mem::take(&mut end.denied));
+    end.unknown = end.unknown.map(clip);
     let because = ending.map_or(seq, |ending| ending.seq);
     draft.push(
         Actor::RUNTIME,

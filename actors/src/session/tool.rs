@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::event::RecoveryClass;
+use super::resources::Used;
 use super::service::{DeniedEgress, ServiceCall, ServiceEnd};
 
 /// A call as the brain made it; the arguments are checked only when it is about to be made.
@@ -287,7 +288,13 @@ pub enum Verdict {
         signal: i32,
     },
     /// It ran over its time and was killed.
-    Timeout,
+    Timeout {
+        /// Whether it was the time without any output that ran out.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        idle: bool,
+    },
+    /// The kernel killed it because its memory was used up.
+    OomKilled,
     /// It said more than it may and was killed.
     OutputLimit,
     /// It was ended on demand.
@@ -297,8 +304,14 @@ pub enum Verdict {
         /// What the system said.
         detail: String,
     },
-    /// The disk was full.
-    DiskFull,
+    /// It took more of the disk than it may, and was killed.
+    DiskFull {
+        /// Which bound it passed: `bytes` or `files` of the workspace, `file_size`, `reserve` of the disk.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        limit: String,
+    },
+    /// It made a system call that ends the process behind walls.
+    SandboxViolation,
     /// The sandbox itself failed.
     SandboxError {
         /// Which step of it, and what the system said.
@@ -321,6 +334,9 @@ pub struct Execution {
     pub active_ms: u64,
     /// How far it was walled in: `process`.
     pub isolation: String,
+    /// What it used, and what it was refused; none of one that never began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Used>,
 }
 
 /// A file that was written or edited.

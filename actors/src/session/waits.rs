@@ -41,7 +41,10 @@ pub(super) fn due(state: &State) -> Option<u64> {
         Phase::Idle | Phase::AwaitingInput if !state.services.is_empty() => service::due(state),
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
-        Phase::AwaitingApproval | Phase::Paused { .. } => approval::due(state),
+        Phase::AwaitingApproval | Phase::Paused { .. } => {
+            let dues = [approval::due(state), service::due(state)];
+            dues.into_iter().flatten().min()
+        }
         _ => None,
     }
 }
@@ -98,6 +101,9 @@ fn owed_by_phase(state: &State) -> Vec<Owed<Effect>> {
 
 /// The admission of the step that comes next, named by the record that ended the one before.
 fn admission(state: &State) -> Vec<Owed<Effect>> {
+    if service::is_awaited(state) {
+        return Vec::new();
+    }
     let purse = money::purse(state).map(Box::new);
     let (attempt, effect) = match (money::next_act(state), purse) {
         (Some(candidate), purse) => {
@@ -155,6 +161,7 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
                 step,
                 call,
                 limit_ms: *limit_ms,
+                resources: state.limits().resources,
                 around,
                 next: next.map(Box::new),
             };

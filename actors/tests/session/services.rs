@@ -2,8 +2,8 @@
 
 use longhaul_actors::ports::BrainFailure;
 use longhaul_actors::session::{
-    AnswerEnd, Command, DeniedEgress, Effect, PauseReason, SERVICES_LIMIT, SendMode, ServiceEnd, Start,
-    ToolCall, ToolOutcome,
+    AnswerEnd, Command, DeniedEgress, Effect, Isolation, PauseReason, SERVICES_LIMIT, SendMode, ServiceEnd,
+    Start, ToolCall, ToolOutcome,
 };
 use serde_json::json;
 
@@ -313,12 +313,15 @@ fn what_an_act_was_kept_from_stands_before_its_end() {
 /// B-HANDS-3: without walls the list holds nobody, and the record does not pretend that it does.
 #[test]
 fn the_record_says_what_commands_may_reach() {
-    let ready = |mode: &str, network: &[&str]| {
+    let ready = |given_network: &str, network: &[&str]| {
         let start = Start {
             network: network.iter().map(ToString::to_string).collect(),
             ..interactive()
         };
-        let isolation = longhaul_actors::session::Isolation { mode: mode.into() };
+        let isolation = Isolation {
+            network: Some(given_network.into()),
+            ..Isolation::default()
+        };
         let story = crate::story::given(start)
             .when(Command::SlotGranted)
             .when(Command::Prepared {
@@ -327,9 +330,12 @@ fn the_record_says_what_commands_may_reach() {
         let ready = &story.world.records[3];
         assert_eq!(ready.event.type_name, "sandbox.ready");
         let payload: serde_json::Value = serde_json::from_slice(&ready.event.payload).expect("JSON");
-        payload["data"]["network"].as_str().expect("a word").to_owned()
+        payload["data"]["isolation"]["network"]
+            .as_str()
+            .expect("a word")
+            .to_owned()
     };
-    assert_eq!(ready("process", &["a.test:443"]), "host");
-    assert_eq!(ready("isolated", &["a.test:443"]), "listed");
-    assert_eq!(ready("isolated", &[]), "none");
+    assert_eq!(ready("host", &["a.test:443"]), "host");
+    assert_eq!(ready("none", &["a.test:443"]), "listed");
+    assert_eq!(ready("none", &[]), "none");
 }

@@ -287,6 +287,7 @@ pub(crate) fn in_a_clone(start: Start) -> Start {
     let workspace = WorkspaceSpec {
         kind: WorkspaceKind::Clone,
         source: "/repo".into(),
+        ..WorkspaceSpec::default()
     };
     Start { workspace, ..start }
 }
@@ -303,6 +304,7 @@ pub(crate) fn ready() -> Command {
     Command::Prepared {
         result: Ok(Isolation {
             mode: "process".into(),
+            ..Isolation::default()
         }),
     }
 }
@@ -445,6 +447,7 @@ pub(crate) fn exited_after(active_ms: u64, said: &str) -> ToolOutcome {
         stderr: Output::default(),
         active_ms,
         isolation: "process".into(),
+        used: None,
     })
 }
 

@@ -211,6 +211,18 @@ impl Shadow {
         self.entry(to, |_, _| ())?;
         real.rename(from, to)?;
         let node = node.unwrap_or(Node::Untouched);
+        // What is known of a folder goes with it.
+        let moved: Vec<PathBuf> = self
+            .folders
+            .keys()
+            .filter(|path| path.starts_with(from))
+            .cloned()
+            .collect();
+        for path in moved {
+            let below = path.strip_prefix(from).expect("it begins with that");
+            let (folder, new) = (self.folders.remove(&path), to.join(below));
+            self.folders.extend(folder.map(|folder| (new, folder)));
+        }
         self.entry(to, |folder, name| folder.put(name, node))?;
         self.entry(from, Folder::take)
     }

@@ -48,6 +48,24 @@ impl LocalBlobs {
         }
     }
 
+    /// Every blob there is.
+    pub(crate) fn ids(&self) -> io::Result<Vec<BlobId>> {
+        let mut ids = Vec::new();
+        for folder in self.disk.list(&self.folder)? {
+            // What is still being written lies beside the folders.
+            if folder.len() != 2 {
+                continue;
+            }
+            for rest in self.disk.list(&self.folder.join(&folder))? {
+                let mut id = [0; 32];
+                if hex::decode_to_slice(format!("{folder}{rest}"), &mut id).is_ok() {
+                    ids.push(BlobId(id));
+                }
+            }
+        }
+        Ok(ids)
+    }
+
     fn place(&self, id: BlobId) -> (PathBuf, PathBuf) {
         let name = id.to_string();
         let folder = self.folder.join(&name[..2]);

@@ -90,9 +90,17 @@ impl Inbox {
     pub(crate) fn claim(&self, stream: StreamId) -> Epoch {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         claims.count += 1;
-        let epoch = Epoch::new(self.boot, claims.count);
+        let known = claims.by_stream.get(&stream).copied().unwrap_or_default();
+        let epoch = Epoch::new(self.boot, claims.count).max(Epoch(known.0 + 1));
         claims.by_stream.insert(stream, epoch);
         epoch
+    }
+
+    /// Later claims of a stream come after this epoch: it was written elsewhere, in more boots than this journal had.
+    pub(crate) fn claims_follow(&self, stream: StreamId, epoch: Epoch) {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = claims.by_stream.entry(stream).or_default();
+        *known = epoch.max(*known);
     }
 
     pub(crate) fn push(&self, intent: Intent, answer: Answer) {

@@ -59,14 +59,26 @@ pub struct CompactionReport {
     pub left: u64,
 }
 
+/// The frame that says that a stream was removed.
+#[derive(Clone, Copy)]
+struct Removal {
+    seq: Seq,
+    /// Whether it lies in a sealed segment. Until then whoever reads the files by themselves may not know that it is
+    /// durable, and would take what is missing before it for damage.
+    is_sealed: bool,
+}
+
+type Removed = HashMap<StreamId, Removal>;
+
 /// What a segment holds.
 #[derive(Default)]
 struct Content {
     runs: Runs,
-    frames: u64,
     kept_bytes: u64,
     dead_frames: u64,
     dead_bytes: u64,
+    /// What is dead once the frame of removal is sealed.
+    dying_bytes: u64,
     damaged: bool,
     /// Of every sealed part that stays, in order.
     proof: blake3::Hasher,
@@ -81,16 +93,16 @@ impl LocalJournal {
     pub fn compact(&self, which: Compaction) -> io::Result<CompactionReport> {
         let _one_at_a_time = self.thinning.lock().unwrap_or_else(PoisonError::into_inner);
         let mut report = CompactionReport::default();
+        let segments = &self.index.segments;
+        // What was sealed a moment ago is about to be indexed.
+        if let [_, .., last] = segments.firsts()[..] {
+            self.index.await_settled(last, INDEXING);
+        }
+        let settled = self.index.settled();
         let removed = self.removed().map_err(io::Error::other)?;
         if removed.is_empty() {
             return Ok(report);
         }
-        let segments = &self.index.segments;
-        // What was sealed a moment ago is about to be indexed.
-        if let Some(last) = segments.last() {
-            self.index.await_settled(last, INDEXING);
-        }
-        let settled = self.index.settled();
         for first in segments.firsts() {
             let segment = segments.get(first)?;
             let content = content(&segment, &removed, self.index.durable())?;
@@ -104,9 +116,10 @@ impl LocalJournal {
                     >= u128::from(all) * u128::from(which.at_least_percent);
             let is_worn = segment.runs.as_ref().is_some_and(|runs| runs.is_rescued);
             if !is_ready || content.damaged || !(is_worth || is_worn) {
-                report.left += content.dead_bytes;
+                report.left += content.dead_bytes + content.dying_bytes;
                 continue;
             }
+            report.left += content.dying_bytes;
             report.freed += self.rewrite(&segment, content.runs, content.proof)?;
             report.rewritten += 1;
             report.frames += content.dead_frames;
@@ -114,8 +127,8 @@ impl LocalJournal {
         Ok(report)
     }
 
-    /// Every removed stream, with the seq of the one frame of it that counts.
-    fn removed(&self) -> Result<HashMap<StreamId, Seq>, ReadError> {
+    /// Every removed stream, with the frame of it that counts.
+    fn removed(&self) -> Result<Removed, ReadError> {
         let (mut removed, mut after) = (HashMap::new(), None);
         loop {
             let page = self.list(REMOVED, after, PAGE)?;
@@ -123,7 +136,16 @@ impl LocalJournal {
                 return Ok(removed);
             };
             after = Some(last.stream);
-            removed.extend(page.iter().map(|head| (head.stream, head.seq)));
+            removed.extend(page.iter().map(|head| {
+                let is_sealed = !self.index.is_fresh(head.stream);
+                (
+                    head.stream,
+                    Removal {
+                        seq: head.seq,
+                        is_sealed,
+                    },
+                )
+            }));
         }
     }
 
@@ -199,7 +221,7 @@ impl LocalJournal {
 }
 
 /// Walks a segment up to `until`, and tells what stays from what was removed.
-fn content(segment: &Segment, removed: &HashMap<StreamId, Seq>, until: Position) -> io::Result<Content> {
+fn content(segment: &Segment, removed: &Removed, until: Position) -> io::Result<Content> {
     let mut content = Content::default();
     let _ = scan::scan_until(segment, segment.first, until, |found| {
         match found {
@@ -210,12 +232,13 @@ fn content(segment: &Segment, removed: &HashMap<StreamId, Seq>, until: Position)
                 summary,
                 sealed,
             } => {
-                let counts_from = removed.get(&summary.head.stream).copied().unwrap_or(Seq::ZERO);
-                if summary.first_seq < counts_from {
+                let removal = removed.get(&summary.head.stream);
+                let removal = removal.filter(|removal| summary.first_seq < removal.seq);
+                if removal.is_some_and(|removal| removal.is_sealed) {
                     content.dead_frames += 1;
                     content.dead_bytes += envelope.frame_len();
                 } else {
-                    content.frames += 1;
+                    content.dying_bytes += removal.map_or(0, |_| envelope.frame_len());
                     content.kept_bytes += envelope.frame_len();
                     content.runs.push(envelope.position, envelope.frame_len());
                     content.proof.update(&envelope.position.0.to_le_bytes());

@@ -55,8 +55,8 @@ impl LocalJournal {
     /// Takes in a stream; it is inert from before its first new frame until it is adopted. Blocks on the disk.
     ///
     /// What is here already is compared: if it is the beginning of what comes, the rest is added, and the stream belongs to
-    /// nobody here any more; if it is all of it or more, nothing changes. Its epochs may be above those of this journal, so
-    /// the next boot generation is made larger than any of them: adopt after the next opening.
+    /// nobody here any more; if it is all of it or more, nothing changes. Its epochs may be above those of this journal: claims
+    /// of it follow them, and the next boot generation is made larger than any of them.
     ///
     /// # Errors
     /// [`ImportError`]; after a crash or an error the same import may be done again.
@@ -94,6 +94,9 @@ impl LocalJournal {
                 self.blobs.put(&mut body)?;
             }
             self.inert.add(stream)?;
+            if let Some((last, _)) = new.last() {
+                self.inbox.claims_follow(stream, last.head.epoch);
+            }
             let receipts: Vec<_> = intents
                 .into_iter()
                 .map(|intent| self.hand_in(Ok(intent)))

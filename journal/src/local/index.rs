@@ -97,6 +97,11 @@ impl Index {
         *self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the last frame of a stream lies where nothing is indexed yet.
+    pub(crate) fn is_fresh(&self, stream: StreamId) -> bool {
+        self.fresh().holds(stream)
+    }
+
     /// The position below which nothing is fresh: everything there is sealed and in the catalogue.
     pub(crate) fn settled(&self) -> Position {
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner)

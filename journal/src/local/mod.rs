@@ -38,6 +38,7 @@ mod open;
 mod recover;
 mod remove;
 mod room;
+mod scrub;
 mod survey;
 
 use std::path::{Path, PathBuf};
@@ -59,6 +60,7 @@ pub use compact::{Compaction, CompactionReport};
 pub use import::{ImportError, Imported};
 pub use lock::Holder;
 pub use open::{CatalogueState, CopiedTail, OpenError, OpenReport, TornTail};
+pub use scrub::Scrubbed;
 
 use blobs::LocalBlobs;
 use committer::Inbox;

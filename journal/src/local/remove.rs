@@ -47,9 +47,7 @@ pub(super) fn remove(
     let draft = Draft {
         stream,
         kind: REMOVED.into(),
-        epoch: journal
-            .claim(stream)
-            .max(head.as_ref().map_or_else(Default::default, |head| head.epoch)),
+        epoch: journal.claim(stream),
         expected,
         time_ms: head.map_or(time_ms, |head| time_ms.max(head.time_ms)),
         standing: Standing::Done,

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use crate::spec::StreamRecord;
 
@@ -54,8 +55,48 @@ impl HeadTail {
     }
 }
 
+/// Bytes of each of the two files in which the last words of a service are kept.
+const RECENT_BYTES: u64 = 512 << 10;
+
+/// What a service says beyond the head, in two files that take turns: what is memory in a command would otherwise be out
+/// of reach until its end, which may be days away.
+struct Recent {
+    path: PathBuf,
+    file: Option<File>,
+    room: u64,
+}
+
+impl Recent {
+    fn push(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.room == 0 || self.file.is_none() {
+            let _ = std::fs::rename(&self.path, older(&self.path));
+            self.file = File::create(&self.path).ok();
+            self.room = RECENT_BYTES;
+        }
+        self.room = self.room.saturating_sub(bytes.len() as u64);
+        if let Some(file) = &mut self.file {
+            // For reading along only: what a full disk takes away is no part of the record.
+            let _ = file.write_all(bytes);
+        }
+    }
+}
+
+/// The file with what stands before that of `recent`.
+pub(crate) fn older(recent: &Path) -> PathBuf {
+    recent.with_extension("older")
+}
+
+/// The file with the last words of a service's output file.
+pub(crate) fn recent(output: &Path) -> PathBuf {
+    output.with_extension("recent")
+}
+
 /// A stream being captured into a file.
 pub(crate) struct Capture {
+    recent: Option<Recent>,
     file: File,
     split: HeadTail,
     write_errno: Option<i32>,
@@ -65,10 +106,20 @@ impl Capture {
     pub(crate) fn new(file: File, head_cap: u64, tail_cap: u64) -> Self {
         let tail_cap = usize::try_from(tail_cap).unwrap_or(usize::MAX);
         Self {
+            recent: None,
             file,
             split: HeadTail::new(head_cap, tail_cap),
             write_errno: None,
         }
+    }
+
+    /// Keeps the last words of the stream in files, beside its output file, while it goes on.
+    pub(crate) fn read_along(&mut self, output: &Path) {
+        self.recent = Some(Recent {
+            path: recent(output),
+            file: None,
+            room: 0,
+        });
     }
 
     /// Bytes seen so far.
@@ -79,6 +130,9 @@ impl Capture {
     /// Takes the next bytes of the stream. A full disk does not stop the command: it is counted and recorded.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         let head = self.split.push(bytes);
+        if let Some(recent) = &mut self.recent {
+            recent.push(&bytes[head.len()..]);
+        }
         let written = self.write(head);
         if written < head.len() {
             self.split.close_head(&head[written..]);
@@ -165,6 +219,27 @@ mod tests {
                 "chunks of {size}"
             );
         }
+    }
+
+    #[test]
+    fn the_last_words_of_a_service_are_read_while_it_talks() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("stdout");
+        let mut capture = Capture::new(File::create(&output).unwrap(), 1_000, 10);
+        capture.read_along(&output);
+        let said: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+        for chunk in said.chunks(70_001) {
+            capture.push(chunk);
+        }
+        for max in [1, 1_000, 500_000, 600_000] {
+            let last = crate::last_words(dir.path(), crate::Stream::Stdout, max).unwrap();
+            assert!(last == said[said.len() - max as usize..], "the last {max}");
+        }
+        let kept: u64 = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().metadata().unwrap().len())
+            .sum();
+        assert!(kept < 4 * RECENT_BYTES);
     }
 
     #[test]

@@ -146,6 +146,7 @@ impl FileError {
             Self::OldTextNotUnique { .. } => "old_text_not_unique",
             Self::Changed { .. } => "file_changed",
             Self::NoOpenat2 => "openat2_unavailable",
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => "disk_full",
             Self::Io { .. } => "file_io",
         }
     }
@@ -236,7 +237,11 @@ pub struct Listing {
 #[derive(Debug)]
 pub struct Workspace {
     root: OwnedFd,
+    /// Who gets what is made here, if that is not who makes it.
+    heir: Option<Owner>,
 }
+
+type Owner = (rustix::fs::Uid, rustix::fs::Gid);
 
 /// The most that is hashed of a file about to be replaced: a sparse file of a terabyte costs nothing to plant.
 const MAX_REPLACED_BYTES: u64 = 256 << 20;
@@ -251,7 +256,11 @@ impl Workspace {
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| refusal(path, "opening", e))?;
-        Ok(Self { root })
+        let stat = rustix::fs::fstat(&root).map_err(|e| refusal(path, "looking at", e))?;
+        let me = rustix::process::geteuid();
+        // What root makes for a session belongs to the user that the session is, as its workspace does.
+        let heir = (me.is_root() && stat.st_uid != me.as_raw()).then(|| owner((stat.st_uid, stat.st_gid)));
+        Ok(Self { root, heir })
     }
 
     /// Reads a file of at most `max` bytes.
@@ -284,7 +293,8 @@ impl Workspace {
         let folder = self.folder_for(path)?;
         let old = existing(&folder, path)?;
         let before = old.as_ref().map(|old| old.sha256(path)).transpose()?;
-        replace(&folder, path, bytes, old.as_ref())?;
+        let owner = old.as_ref().map(|old| owner(old.owner)).or(self.heir);
+        replace(&folder, path, bytes, old.as_ref(), owner)?;
         Ok(Written {
             before,
             after: sha256(bytes),
@@ -324,7 +334,13 @@ impl Workspace {
             path: path.to_owned(),
         })?;
         let (edited, written) = edited(&file, path, old, new, expected_before)?;
-        replace(&folder, path, edited.as_bytes(), Some(&file))?;
+        replace(
+            &folder,
+            path,
+            edited.as_bytes(),
+            Some(&file),
+            Some(owner(file.owner)),
+        )?;
         Ok(written)
     }
 
@@ -433,14 +449,19 @@ impl Workspace {
         let mut folder = self.directory(&so_far)?;
         for part in parent(path).components() {
             so_far.push(part);
-            match rustix::fs::mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o755)) {
+            let made = match rustix::fs::mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(0o755)) {
                 Ok(()) => {
-                    rustix::fs::fsync(&folder).map_err(|e| refusal(&so_far, "syncing the folder of", e))?
+                    rustix::fs::fsync(&folder).map_err(|e| refusal(&so_far, "syncing the folder of", e))?;
+                    true
                 }
-                Err(Errno::EXIST) => {}
+                Err(Errno::EXIST) => false,
                 Err(error) => return Err(refusal(&so_far, "making", error)),
-            }
+            };
             folder = self.directory(&so_far)?;
+            if let (Some((user, group)), true) = (self.heir, made) {
+                // Whatever stands there by now lies inside, where everything is the heir's.
+                let _ = rustix::fs::fchown(&folder, Some(user), Some(group));
+            }
         }
         Ok(folder)
     }
@@ -550,10 +571,16 @@ fn replace_once(text: &str, old: &str, new: &str, path: &Path) -> Result<String,
 }
 
 /// Writes beside the file and renames over it. Neither step follows a link.
-fn replace(folder: &OwnedFd, path: &Path, bytes: &[u8], old: Option<&Existing>) -> Result<(), FileError> {
+fn replace(
+    folder: &OwnedFd,
+    path: &Path,
+    bytes: &[u8],
+    old: Option<&Existing>,
+    owner: Option<Owner>,
+) -> Result<(), FileError> {
     // One name per target: what a crash leaves behind is cleared by the next write, which recovery asks for.
     let draft = format!(".longhaul-write-{}", &sha256(name(path).as_encoded_bytes())[..16]);
-    let result = write_draft(folder, &draft, bytes, old)
+    let result = write_draft(folder, &draft, bytes, old, owner)
         .and_then(|()| Ok(rustix::fs::renameat(folder, &draft, folder, name(path))?))
         .and_then(|()| Ok(rustix::fs::fsync(folder)?));
     result.map_err(|source| {
@@ -567,7 +594,13 @@ fn replace(folder: &OwnedFd, path: &Path, bytes: &[u8], old: Option<&Existing>) 
     })
 }
 
-fn write_draft(folder: &OwnedFd, draft: &str, bytes: &[u8], old: Option<&Existing>) -> io::Result<()> {
+fn write_draft(
+    folder: &OwnedFd,
+    draft: &str,
+    bytes: &[u8],
+    old: Option<&Existing>,
+    owner: Option<Owner>,
+) -> io::Result<()> {
     let create = || {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(folder, draft, flags, Mode::from_raw_mode(0o600))
@@ -580,16 +613,16 @@ fn write_draft(folder: &OwnedFd, draft: &str, bytes: &[u8], old: Option<&Existin
         created => File::from(created?),
     };
     file.write_all(bytes)?;
-    if let Some(old) = old {
+    if let Some((user, group)) = owner {
         // Only root may give files away; for others it is their own file already, or becomes it.
-        let (user, group) = (
-            rustix::fs::Uid::from_raw(old.owner.0),
-            rustix::fs::Gid::from_raw(old.owner.1),
-        );
         let _ = rustix::fs::fchown(&file, Some(user), Some(group));
     }
     rustix::fs::fchmod(&file, old.map_or(Mode::from_raw_mode(0o644), |old| old.mode))?;
     file.sync_all()
+}
+
+fn owner((user, group): (u32, u32)) -> Owner {
+    (rustix::fs::Uid::from_raw(user), rustix::fs::Gid::from_raw(group))
 }
 
 fn resolve(folder: impl AsFd, path: &Path, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {

@@ -11,6 +11,8 @@
 //!   the command wrote in its workspace.
 //! - **What cannot be known is said so**: [`State::Unknown`], when the shim was killed or the machine restarted. Such a
 //!   command is never run again by anything here.
+//! - **It is held to [`Limits`]**, with all that it starts: by a control group where one can be made, by rlimits otherwise, and
+//!   the record says which. What ran into one says so from counters of the kernel.
 //! - **No process is left behind.** A deadline, a cancel, or the command's own end kills its whole tree, also what has
 //!   called `setsid`, ignores SIGTERM or was orphaned. What would not die is listed by pid.
 //! - **It inherits nothing**: an environment built from nothing, three descriptors, default signals.
@@ -18,9 +20,12 @@
 //! # What is not
 //!
 //! - **[`Isolation::Process`] is no wall.** The command runs as the runtime's own user: it can read that user's
-//!   files, use the network, kill its own shim (which reads as unknown), and fill disk and memory. Every record says which
-//!   isolation it ran with.
-//! - After SIGKILL of a *shim*, processes that had wiped [`STEP_VARIABLE`] from their environment are not found.
+//!   files, use the network, kill its own shim (which reads as unknown), and leave its control group if it is root. Every
+//!   record says which isolation it ran with.
+//! - After SIGKILL of a *shim*, processes that had wiped [`STEP_VARIABLE`] from their environment are found only where
+//!   the command had a control group or walls.
+//! - **Without a control group nobody bounds the sum**: memory is limited for each process by itself, the processor not at
+//!   all ([`LimitsBy::Rlimit`]). The disk is watched, not partitioned: a cap is passed by what is written until the next look.
 //! - Process memory is not kept over anything.
 //!
 //! # Example
@@ -50,6 +55,7 @@ mod files;
 mod isolate;
 mod launcher;
 mod limits;
+mod lineage;
 mod procs;
 mod sabotage;
 mod shim;
@@ -63,14 +69,15 @@ pub use dir::{State, UnknownCause, read_spec, state};
 pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Workspace, Written};
 pub use isolate::{IsolationReport, Layer, Refusal, probe, session_uid};
 pub use limits::{DiskLimit, Groups, Limits, LimitsBy, Usage, probe as probe_groups};
+pub use lineage::{Held, Lineage, lineage};
 pub use shim::{main_if_shim, run};
 pub use spec::{
     Claim, CommandLine, ExitRecord, Isolation, MAX_TAIL_BYTES, PROTOCOL, STEP_VARIABLE, Spec, StreamRecord,
     Verdict,
 };
 pub use start::{
-    Collected, LaunchError, Launched, Output, Stop, Stream, cancel, collect, follow, launch, own_exe, wait,
-    watch,
+    Collected, LaunchError, Launched, Output, Stop, Stream, cancel, collect, follow, last_words, launch,
+    own_exe, wait, watch,
 };
 pub use sweep::{Recovery, kill_all, recover};
 pub use walls::{INSIDE_HOME, INSIDE_PROXY, INSIDE_TMP, INSIDE_WORKSPACE, Network, ProcMount, Walls};

@@ -12,6 +12,20 @@ pub(crate) fn is_on(name: &str) -> bool {
     CHOSEN.as_deref() == Some(name)
 }
 
+/// What a process that begins with an empty environment is told all the same.
+#[cfg(feature = "sabotage")]
+pub(crate) fn passed_on() -> Option<(&'static str, String)> {
+    let name = "LONGHAUL_SABOTAGE";
+    std::env::var(name).ok().map(|chosen| (name, chosen))
+}
+
+/// Nothing, without the feature.
+#[cfg(not(feature = "sabotage"))]
+#[inline(always)]
+pub(crate) const fn passed_on() -> Option<(&'static str, String)> {
+    None
+}
+
 /// Whether this process was told to break the promise of this name: never, without the feature.
 #[cfg(not(feature = "sabotage"))]
 #[inline(always)]

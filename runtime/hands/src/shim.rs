@@ -25,6 +25,7 @@ use crate::isolate::{self, Doorkeeper, Ended};
 use crate::launcher::{self, Started};
 use crate::limits::{DiskLimit, Group, Usage};
 use crate::procs;
+use crate::sabotage;
 use crate::spec::{Claim, ExitRecord, PROTOCOL, Spec, StreamRecord, Verdict};
 use crate::sys::{self, Children, Fork};
 
@@ -207,7 +208,11 @@ impl Claimed {
         let began = Instant::now();
         let capture = |name| {
             let file = dir::create_output(dir, name)?;
-            io::Result::Ok(Capture::new(file, self.spec.head_bytes, self.spec.tail_bytes))
+            let mut capture = Capture::new(file, self.spec.head_bytes, self.spec.tail_bytes);
+            if self.spec.wall_ms.is_none() {
+                capture.read_along(&dir.join(name));
+            }
+            io::Result::Ok(capture)
         };
         let failed = |step: &str, error: &io::Error| Verdict::SandboxError {
             step: step.to_owned(),
@@ -471,9 +476,11 @@ impl<'a> Watch<'a> {
         match ended {
             Ended::Exited(code) => Verdict::Exited { code },
             Ended::Signaled(libc::SIGSYS) if self.told.is_some() => Verdict::SandboxViolation,
-            Ended::Signaled(libc::SIGKILL) if usage.oom_kills > 0 => Verdict::OomKilled {
-                limit_bytes: limits.memory_bytes,
-            },
+            Ended::Signaled(libc::SIGKILL) if usage.oom_kills > 0 && !sabotage::is_on("overlook-the-oom") => {
+                Verdict::OomKilled {
+                    limit_bytes: limits.memory_bytes,
+                }
+            }
             Ended::Signaled(libc::SIGXFSZ) if limits.disk_bytes > 0 => Verdict::DiskFull {
                 limit: DiskLimit::FileSize,
             },

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
 
+use crate::capture;
 use crate::dir::{self, STDERR, STDOUT, State};
 use crate::procs::{self, Sent};
+use crate::sabotage;
 use crate::shim;
 use crate::spec::Spec;
 
@@ -91,6 +93,7 @@ pub fn launch(shim_exe: &Path, dir: &Path, spec: &Spec) -> Result<Launched, Laun
         .arg("shim")
         .arg(&dir)
         .env_clear()
+        .envs(sabotage::passed_on())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -297,6 +300,34 @@ pub fn follow(dir: &Path, stream: Stream, offset: u64, max: u64) -> io::Result<V
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(bytes),
         Err(error) => Err(error),
     }
+}
+
+/// The last `max` bytes of a service that runs, as far as they were kept.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn last_words(dir: &Path, stream: Stream, max: u64) -> io::Result<Vec<u8>> {
+    let output = dir.join(stream.file());
+    let recent = capture::recent(&output);
+    let mut last = Vec::new();
+    for path in [recent.clone(), capture::older(&recent), output] {
+        let left = max.saturating_sub(last.len() as u64);
+        let before = match File::open(path) {
+            Ok(file) => end_of(file, left)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        last.splice(..0, before);
+    }
+    Ok(last)
+}
+
+fn end_of(mut file: File, max: u64) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(max)))?;
+    let mut bytes = Vec::new();
+    file.take(max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn timespec(duration: Duration) -> Timespec {

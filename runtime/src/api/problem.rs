@@ -45,18 +45,25 @@ codes! {
     NoBrain             "no_brain"             400 2 "No brain was named",
     NotFound            "not_found"            404 1 "There is no such thing",
     IdempotencyConflict "idempotency_conflict" 409 4 "The key was used for another request",
+    SelfApproval        "self_approval"        403 3 "An agent cannot decide on its own acts",
     SessionTerminal     "session_terminal"     409 4 "The session has ended",
     SessionLive         "session_live"         409 4 "The session is still going",
     SessionArchived     "session_archived"     409 4 "The session is archived",
     SessionInert        "session_inert"        409 4 "The session was not adopted here",
+    SessionRemoved      "session_removed"      410 4 "The session was removed",
     HistoryConflict     "history_conflict"     409 4 "The session has another history here",
+    ApprovalDecided     "approval_decided"     409 4 "There is nothing to decide any more",
     StreamQuarantined   "stream_quarantined"   409 8 "The session lost part of its log",
     DataDirInUse        "data_dir_in_use"      409 4 "Another process has the data directory",
     NewerFormat         "newer_format"         409 1 "A newer version wrote the data directory",
+    AiCreditsRequired   "ai_credits_required"  402 6 "There is no credit left",
+    ConcurrencyLimit    "concurrency_limit"    429 5 "As many sessions work as may",
     PayloadTooLarge     "payload_too_large"    413 2 "The request is too large",
     JournalDamaged      "journal_damaged"      500 8 "The journal is damaged",
     Internal            "internal"             500 1 "longhaul itself failed",
     OutcomeUnknown      "outcome_unknown"      503 5 "It may or may not have happened",
+    SandboxRefused      "sandbox_refused"      403 3 "Commands without walls are not consented to",
+    SandboxUnavailable  "sandbox_unavailable"  503 1 "This machine cannot wall commands in",
     StorageUnavailable  "storage_unavailable"  503 5 "Nothing can be written at the moment",
     ShimNotFound        "shim_not_found"       503 1 "The program that runs commands was not found",
     NotServing          "not_serving"          503 5 "Nobody serves this data directory",
@@ -91,6 +98,15 @@ pub struct Problem {
     pub code: Code,
     /// What to do next.
     pub next_actions: Vec<NextAction>,
+    /// Where credit is bought (`ai_credits_required`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_up_url: Option<String>,
+    /// How many sessions work (`concurrency_limit`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<usize>,
+    /// How many may (`concurrency_limit`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
 }
 
 impl Problem {
@@ -104,6 +120,9 @@ impl Problem {
             status: code.status(),
             code,
             next_actions: Vec::new(),
+            top_up_url: None,
+            active: None,
+            limit: None,
         }
     }
 

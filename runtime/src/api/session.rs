@@ -1,6 +1,6 @@
 //! Sessions as they are shown, and the requests that act on them.
 
-use longhaul_actors::session::{Limits, Mode, SendMode, Usage, WorkspaceSpec};
+use longhaul_actors::session::{Limits, Mode, ResourcesWish, SendMode, Usage, WorkspaceSpec};
 use longhaul_journal::StreamId;
 use serde::{Deserialize, Serialize};
 
@@ -45,12 +45,42 @@ pub struct Start {
     pub workspace: WorkspaceSpec,
     /// Its bounds; the configured ones when absent.
     pub limits: Option<Limits>,
+    /// What its commands may reach: names with or without a port, and the presets `git`, `npm`, `crates`, `pypi`. Nothing
+    /// unless told.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<String>,
     /// How long it may work: `30m`, `1h`, `3h`, `5h` or `until-done`, in active time. Makes it a bounded run.
     // Left out where it is absent: the fingerprint of a request must not change with the version that takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
+    /// What one of its commands may use; what is absent is as in `limits`, or as configured.
+    #[serde(skip_serializing_if = "ResourcesWish::is_empty")]
+    pub resources: ResourcesWish,
     /// Opaque JSON text of at most 16 KB, returned byte-equal.
     pub metadata: Option<String>,
+    /// What it may cost in all: a decimal number of credits, as text. No bound of its own when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+    /// What happens when as many sessions work as may.
+    #[serde(skip_serializing_if = "OnLimit::is_queue")]
+    pub on_limit: OnLimit,
+}
+
+/// What happens to a session that is started when as many work as may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLimit {
+    /// It waits its turn.
+    #[default]
+    Queue,
+    /// It is not started.
+    Reject,
+}
+
+impl OnLimit {
+    fn is_queue(&self) -> bool {
+        *self == Self::Queue
+    }
 }
 
 /// A session was started, or found again by the same request.
@@ -87,6 +117,15 @@ pub struct Send {
 pub struct Pause {
     /// End the open step instead of awaiting it.
     pub now: bool,
+}
+
+/// A wish to go on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resume {
+    /// What the session may cost in all from here on: a decimal number of credits, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
 }
 
 /// A wish to cancel.
@@ -175,6 +214,9 @@ pub struct SessionView {
     /// The step under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepView>,
+    /// What waits for a human's decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<WaitingView>,
     /// Messages that no turn has taken.
     pub unread: usize,
     /// Whether it can only be read.
@@ -182,8 +224,20 @@ pub struct SessionView {
     /// How far its hands are walled in, once they are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<String>,
+    /// What its commands may reach, as `name:port`; absent: no network.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub network: Vec<String>,
+    /// Names of the services that run.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub services: Vec<String>,
     /// What it used.
     pub usage: Usage,
+    /// Why it is paused and what to do about it, where that does not go without saying.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub paused_detail: String,
+    /// What it costs, if its work is charged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub credits: Option<SessionCredits>,
     /// Active milliseconds that the whole run may take, if it is bounded in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_limit_ms: Option<u64>,
@@ -199,6 +253,31 @@ pub struct SessionView {
     /// Opaque JSON text it was started with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+}
+
+/// What a session costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionCredits {
+    /// The account it is charged to.
+    pub account: String,
+    /// What it had cost when its last step started, credits.
+    pub spent: String,
+    /// What it may cost in all, credits, if it has a budget of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub budget: Option<String>,
+}
+
+/// A request for approval that waits for a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingView {
+    /// Its id.
+    pub id: String,
+    /// The record that asks.
+    pub seq: u64,
+    /// When it counts as denied if nobody decides, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
 }
 
 /// A step under way.

@@ -46,8 +46,8 @@ impl Stage {
             brain: spec,
             workspace: WorkspaceSpec::default(),
             limits: Limits::default(),
-            metadata: None,
             network: Vec::new(),
+            metadata: None,
             forbidden: Vec::new(),
             fingerprint: String::new(),
             terms: None,
@@ -153,8 +153,8 @@ impl Stage {
             step: self.step,
             calls: Vec::new(),
             end: None,
-            failure: None,
             gone: false,
+            failure: None,
             usage: Usage::default(),
         };
         let answer = match result {
@@ -225,6 +225,7 @@ pub(crate) fn command(verdict: Verdict, stdout: &str) -> impl FnOnce(u64) -> Bod
         stderr: output(""),
         active_ms: 1,
         isolation: "process".into(),
+        used: None,
     };
     |step| CommandRun { step, execution }.into()
 }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use longhaul_actors::session::SendMode;
+use longhaul_actors::session::{Sandbox, SendMode};
 use longhaul_journal::Level;
 
 use super::demo;
+use super::limits::{LimitingArgs, ResourceArgs};
 use super::ui::Ui;
 use crate::api::{Code, Problem};
+use crate::sandbox::{ProcMount, SandboxOptions};
 
 /// Durable agent sessions: every step is on disk before it counts, so a session survives crashes, is watched and
 /// steered while it runs, and can be replayed.
@@ -27,6 +29,17 @@ pub(super) struct Cli {
         help_heading = EVERYWHERE
     )]
     pub(super) data: Option<PathBuf>,
+
+    /// The policy file by which acts are judged here [default: policy.toml in the data directory, if it is there]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LONGHAUL_POLICY",
+        hide_env_values = true,
+        global = true,
+        help_heading = EVERYWHERE
+    )]
+    pub(super) policy: Option<PathBuf>,
 
     /// One JSON object per line instead of text, problems too
     #[arg(long, global = true, help_heading = EVERYWHERE)]
@@ -49,8 +62,12 @@ Exit codes:
   3  not authorised         8  damaged journal
   4  conflict             130  interrupted
 
-Environment: LONGHAUL_DATA (data directory), LONGHAUL_LOG (log filter, default warn), LONGHAUL_URL (where runUrl begins, \
-default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, default 24), NO_COLOR.";
+Environment: LONGHAUL_DATA (data directory), LONGHAUL_POLICY (policy file), LONGHAUL_LOG (log filter, default warn), \
+LONGHAUL_URL (where runUrl begins, default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, \
+default 24), LONGHAUL_APPROVAL_HOURS (after which a request for approval counts as denied, default never), \
+LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
+LONGHAUL_CREDITS_INITIAL (what a new account is granted, default 5.00), LONGHAUL_MAX_ACTIVE (sessions at work at the same \
+time, default 5), NO_COLOR.";
 
 const AFTER_RUN: &str = "\
 Examples:
@@ -68,6 +85,11 @@ returns.
 
 Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
 canceled, 6 out of credits or budget, 7 it waits for a human.";
+
+const AFTER_APPROVALS: &str = "\
+An approval covers exactly the act that is shown, once: its arguments, folder, environment, standard input, and what stands \
+in the scripts it runs. Where any of that changes, it is asked for again. Every decision needs grounds, which are kept. \
+A process that acts for an agent cannot decide (self_approval).";
 
 const AFTER_ADOPT: &str = "\
 Adopt a session only where it is to live from now on: nobody can see from here whether another copy still runs. What was \
@@ -117,11 +139,18 @@ pub(super) enum Verb {
     /// Let a session rest until it is resumed
     Pause(Pause),
     /// Let a paused session go on
-    Resume(Which),
+    Resume(Resume),
     /// End a session for good
     Cancel(Cancel),
     /// Make a session that has ended read-only
     Archive(Which),
+    /// Show and top up the credit that work is paid with
+    Credits(CreditsArgs),
+    /// Show where the account stands
+    Billing(BillingArgs),
+    /// Decide what agents may do that is not theirs to decide
+    #[command(after_help = AFTER_APPROVALS)]
+    Approvals(Approvals),
     /// Write a session to one file, for another place
     Export(Export),
     /// Take in a session from a file; it is only read here until it is adopted
@@ -134,9 +163,9 @@ pub(super) enum Verb {
     Backup(Backup),
     /// Show what takes room
     Du(Du),
-    /// Remove the files of a session that has ended; its log stays
+    /// Remove the files of a session that has ended, or the session itself
     Rm(Rm),
-    /// Remove what no record names any more
+    /// Free what no record names any more, and the logs of removed sessions
     Gc(Gc),
     /// Compute the state of a session from its log
     Replay(Replay),
@@ -189,8 +218,31 @@ pub(super) struct Run {
     /// Work on the current folder itself, not on a copy
     #[arg(long)]
     pub(super) in_place: bool,
+    /// What the session may cost in all, credits
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    pub(super) budget: Option<String>,
+    /// What to do when as many sessions work as may
+    #[arg(long, value_enum, default_value_t = OnLimitArg::Queue)]
+    pub(super) on_limit: OnLimitArg,
+    /// Let isolated commands reach this: name[:port], or git, npm, crates, pypi; may be repeated
+    #[arg(long, value_name = "NAME|PRESET", value_delimiter = ',')]
+    pub(super) allow_net: Vec<String>,
     #[command(flatten)]
     pub(super) shown: Shown,
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnLimitArg {
+    /// Wait for a place
+    Queue,
+    /// Start nothing
+    Reject,
 }
 
 #[derive(Debug, Args)]
@@ -215,6 +267,10 @@ pub(super) struct Attach {
     pub(super) from: Option<u64>,
     #[command(flatten)]
     pub(super) shown: Shown,
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -245,7 +301,103 @@ enum LevelArg {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Serve {}
+pub(super) struct Serve {
+    /// The most that sessions may be let to reach; a start that asks for more is refused [default: no bound]
+    #[arg(long, value_name = "NAME|PRESET", num_args = 0.., value_delimiter = ',')]
+    pub(super) net_bound: Option<Vec<String>>,
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+    #[command(flatten)]
+    pub(super) limiting: LimitingArgs,
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+    /// Let sessions that ask for it run commands without walls
+    #[arg(long)]
+    pub(super) allow_process_sandbox: bool,
+}
+
+/// How commands are walled in.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Isolation")]
+pub(super) struct WallArgs {
+    /// What stands between commands and this machine [default: isolated]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        env = "LONGHAUL_SANDBOX",
+        hide_env_values = true
+    )]
+    pub(super) sandbox: Option<SandboxArg>,
+    /// The /proc of isolated commands: `none` where a container allows no other
+    #[arg(long, value_enum, value_name = "KIND", default_value_t)]
+    pub(super) sandbox_proc: ProcArg,
+    /// Refuse a machine without this layer instead of going on with the others
+    #[arg(long, value_enum, value_name = "LAYER")]
+    pub(super) require: Vec<RequireArg>,
+    /// A folder of this machine that isolated commands see as well, read-only (a toolchain in a home); may be repeated
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "LONGHAUL_SANDBOX_READ_ONLY",
+        hide_env_values = true,
+        value_delimiter = ':'
+    )]
+    pub(super) sandbox_read_only: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SandboxArg {
+    /// Namespaces, a root of their own, no rights, filtered system calls
+    Isolated,
+    /// Nothing: they run as you, and can do what you can
+    Process,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProcArg {
+    /// One of their own
+    #[default]
+    Private,
+    /// An empty folder
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum RequireArg {
+    /// The kernel's own rules about files (Linux 5.13)
+    Landlock,
+    /// A control group for each command; the same as --limits=cgroup
+    Cgroup,
+}
+
+impl WallArgs {
+    /// What a session that is started with these words asks for.
+    pub(super) fn wish(&self) -> Option<Sandbox> {
+        self.sandbox.map(|sandbox| match sandbox {
+            SandboxArg::Isolated => Sandbox::Isolated,
+            SandboxArg::Process => Sandbox::Process,
+        })
+    }
+
+    /// Whether commands must have control groups.
+    pub(super) fn requires_cgroup(&self) -> bool {
+        self.require.contains(&RequireArg::Cgroup)
+    }
+
+    /// How a runtime that is opened with these words walls commands in.
+    pub(super) fn options(&self) -> SandboxOptions {
+        let mut options = SandboxOptions::default();
+        options.default = self.wish().unwrap_or_default();
+        options.proc = match self.sandbox_proc {
+            ProcArg::Private => ProcMount::Private,
+            ProcArg::None => ProcMount::None,
+        };
+        options.require_landlock = self.require.contains(&RequireArg::Landlock);
+        options.read_only.clone_from(&self.sandbox_read_only);
+        options
+    }
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Ls {
@@ -261,6 +413,55 @@ pub(super) struct Ls {
 pub(super) struct Which {
     /// Which session
     pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approvals {
+    #[command(subcommand)]
+    pub(super) verb: ApprovalsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ApprovalsVerb {
+    /// List what waits for a decision
+    Ls(ListApprovals),
+    /// Show one request: the whole act, and why it asks
+    Show(WhichApproval),
+    /// Let the act be done, once
+    Approve(Approve),
+    /// Refuse the act; the agent is told why, and goes on
+    Deny(Deny),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListApprovals {
+    /// Every request of this session, decided or not
+    #[arg(long, value_name = "ID")]
+    pub(super) session: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WhichApproval {
+    /// Which request
+    pub(super) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approve {
+    /// Which request, by its whole id
+    pub(super) id: String,
+    /// On what grounds, at most 4 KiB
+    #[arg(long, value_name = "TEXT")]
+    pub(super) evidence: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Deny {
+    /// Which request, by its whole id
+    pub(super) id: String,
+    /// Why, at most 4 KiB; the agent is told
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: String,
 }
 
 #[derive(Debug, Args)]
@@ -318,6 +519,62 @@ pub(super) struct Pause {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Resume {
+    /// Which session
+    pub(super) id: String,
+    /// What it may cost in all from here on, credits
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    pub(super) budget: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreditsArgs {
+    #[command(subcommand)]
+    pub(super) verb: CreditsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CreditsVerb {
+    /// Show the balance
+    Show,
+    /// Grant more credit
+    TopUp(TopUp),
+    /// Print the last records of the account, with the balance after each
+    Ledger(Ledger),
+    /// Print every record of the account, one JSON object per line
+    Export,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TopUp {
+    /// How much, credits: 5 or 0.25
+    #[arg(allow_hyphen_values = true)]
+    pub(super) amount: String,
+    /// Names the request, so that it is granted once however often it is sent
+    #[arg(long, value_name = "ID")]
+    pub(super) request: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Ledger {
+    /// At most this many, the last ones
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BillingArgs {
+    #[command(subcommand)]
+    pub(super) verb: BillingVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BillingVerb {
+    /// Show the balance, what is held, the prices, and how many sessions work
+    Status,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Cancel {
     /// Which session
     pub(super) id: String,
@@ -358,6 +615,9 @@ pub(super) struct Du {
 pub(super) struct Rm {
     /// Which session
     pub(super) id: String,
+    /// Remove its log as well: the session is gone, and its id is never given again
+    #[arg(long)]
+    pub(super) log: bool,
     /// Do not ask
     #[arg(long, short)]
     pub(super) yes: bool,
@@ -368,6 +628,9 @@ pub(super) struct Gc {
     /// Keep what is younger than this, named or not
     #[arg(long, value_name = "HOURS", default_value_t = 24)]
     pub(super) grace_hours: u64,
+    /// Write segments anew in which at least this share belongs to removed sessions
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(super) at_least_percent: u8,
 }
 
 #[derive(Debug, Args)]
@@ -404,7 +667,7 @@ pub(super) enum JournalVerb {
     Verify(Verify),
     /// Make a quarantined session writable again, behind what it lost
     #[command(after_help = AFTER_REPAIR)]
-    Repair(Which),
+    Repair(Repair),
     /// Count what is there
     Stats,
 }
@@ -419,7 +682,23 @@ pub(super) struct Inspect {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Repair {
+    /// Which session
+    #[arg(required_unless_present = "acknowledge_lost")]
+    pub(super) id: Option<String>,
+    /// Take note of damaged bytes that belong to no session, so that they are not reported any more
+    #[arg(long, conflicts_with = "id")]
+    pub(super) acknowledge_lost: bool,
+    /// Do not ask
+    #[arg(long, short, requires = "acknowledge_lost")]
+    pub(super) yes: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Verify {
+    /// Check the frames only, not the bodies that lie beside them
+    #[arg(long)]
+    pub(super) frames_only: bool,
     /// Also prove that a session's chain passes through a hash noted elsewhere
     #[arg(long, value_name = "ID=HASH")]
     pub(super) head: Vec<String>,
@@ -462,9 +741,6 @@ pub(super) struct PolicyCheck {
     /// A goal, whose prohibitions count
     #[arg(long, value_name = "TEXT")]
     pub(super) goal: Option<String>,
-    /// Rules of this file instead of those of the data directory
-    #[arg(long, value_name = "FILE")]
-    pub(super) policy: Option<PathBuf>,
     /// A line for a shell
     #[arg(long, value_name = "LINE")]
     pub(super) command: Option<String>,
@@ -480,7 +756,10 @@ pub(super) struct PolicyCheck {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Doctor {}
+pub(super) struct Doctor {
+    #[command(flatten)]
+    pub(super) walls: WallArgs,
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use longhaul_actors::session::{AgentQuestion, ArtifactCreated, ToolStarted};
+use longhaul_actors::session::{AgentQuestion, ApprovalRequested, ArtifactCreated, ToolStarted};
 use longhaul_journal::{Level, StreamId};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -71,6 +71,8 @@ struct Seen {
     /// The act under way, in a line.
     running: Option<String>,
     question: Option<String>,
+    /// The act that waits for a human's word.
+    asked: Option<ApprovalRequested>,
     patch: Option<ArtifactCreated>,
 }
 
@@ -273,6 +275,7 @@ impl Seen {
             | "tool.failed"
             | "tool.outcome_unknown"
             | "turn.completed" => self.running = None,
+            "approval.requested" => self.asked = ApprovalRequested::deserialize(data).ok(),
             "agent.question" => self.question = AgentQuestion::deserialize(data).ok().map(|asked| asked.text),
             "artifact.created" => {
                 self.running = None;
@@ -331,6 +334,25 @@ fn conclusion(session: &SessionView, seen: &Seen) -> Vec<String> {
                 "answer with: longhaul send {id} \"TEXT\", then: longhaul attach {id}"
             ));
         }
+        "awaiting_approval" => {
+            if let Some(asked) = &seen.asked {
+                let action = cut(first_line(&asked.action), 200);
+                lines.push(format!(
+                    "it wants to: {action} ({}, risk {})",
+                    asked.category, asked.risk
+                ));
+            }
+            if let Some(asked) = &session.approval {
+                let asked = &asked.id;
+                lines.push(format!("see all of it with: longhaul approvals show {asked}"));
+                lines.push(format!(
+                    "approve with: longhaul approvals approve {asked} --evidence \"TEXT\", then: longhaul attach {id}"
+                ));
+                lines.push(format!(
+                    "deny with: longhaul approvals deny {asked} --reason \"TEXT\""
+                ));
+            }
+        }
         "idle" | "hibernated" => {
             lines.push(format!(
                 "say more with: longhaul send {id} \"TEXT\", then: longhaul attach {id}"
@@ -379,6 +401,7 @@ mod tests {
             ("failed", None, 1),
             ("canceled", None, 1),
             ("awaiting_input", None, 7),
+            ("awaiting_approval", None, 7),
             ("paused", Some("requested"), 7),
             ("paused", Some("crash_loop"), 7),
             ("paused", Some("budget"), 6),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use longhaul_actors::session::Sandbox;
 use tokio::process::{Child, Command};
 
 use self::project::Project;
@@ -22,6 +23,7 @@ use super::render::{self, Look};
 use super::ui::{Failure, Ui};
 use crate::Control;
 use crate::api::{Code, EventsQuery, ListQuery, Problem, RecordView};
+use crate::sandbox::{self, SandboxOptions};
 
 /// How long each part of the story may take before something is wrong.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -44,6 +46,7 @@ pub(super) async fn demo(args: Demo, _place: &Place, ui: &Ui) -> Outcome {
         root,
         log: Vec::new(),
         id: String::new(),
+        sandbox: Sandbox::Isolated,
     };
     let told = story.tell(&project).await;
     if told.is_err() {
@@ -78,6 +81,7 @@ struct Story<'a> {
     data: PathBuf,
     log: Vec<RecordView>,
     id: String,
+    sandbox: Sandbox,
 }
 
 impl Story<'_> {
@@ -85,6 +89,7 @@ impl Story<'_> {
         self.say("a small git repository with a real bug and a real failing test:")?;
         self.ui.line(&format!("  {}", project.repository.display()))?;
         self.say("an agent (the playbook brain, no key needed) is to mend it, in a clone of its own")?;
+        self.choose_the_walls()?;
         self.ui.line(&render::heading())?;
 
         let mut first = self.runtime(
@@ -119,6 +124,22 @@ impl Story<'_> {
         Ok(end_in_order(second).await?)
     }
 
+    /// The demo alone goes on without walls where there are none to be had, and says so.
+    fn choose_the_walls(&mut self) -> Result<(), Failure> {
+        match sandbox::look(&SandboxOptions::default(), &joints::shim_as_run()?) {
+            Ok(report) => {
+                let layers = sandbox::shown(&report).layers.join(", ");
+                self.say(&format!("its commands run isolated: {layers}"))
+            }
+            Err(refusal) => {
+                self.sandbox = Sandbox::Process;
+                self.say(&format!(
+                    "its commands run WITHOUT walls, since this machine has none to offer: {refusal}"
+                ))
+            }
+        }
+    }
+
     /// A process of this program, on the demo's own data directory.
     fn runtime(&self, verb: &[&str], folder: &Path) -> Result<Child, Problem> {
         let errors = fs::File::create(self.root.join(format!("{}.stderr", verb[0])));
@@ -128,6 +149,7 @@ impl Story<'_> {
             .arg("--data")
             .arg(&self.data)
             .args(verb)
+            .args(["--sandbox", self.sandbox.name()])
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use longhaul_actors::session::{Isolation, Sandbox};
+use longhaul_hands::Refusal;
 use longhaul_journal::{Holder, VerifyReport, verify};
 use rustix::fs::{Access, CWD, Mode, OFlags, ResolveFlags, access, openat2, statvfs};
 use rustix::process::{Flock, FlockType, PidfdFlags, fcntl_getlk, getpid, pidfd_open};
@@ -15,6 +17,7 @@ use super::render::{count, escaped, size};
 use super::ui::Ui;
 use super::{Outcome, joints};
 use crate::api::{Code, session_id};
+use crate::sandbox::{self, SandboxOptions};
 
 /// Less room than this is worth a warning: a few segments and the output of some commands.
 const LITTLE_ROOM: u64 = 512 << 20;
@@ -25,6 +28,16 @@ struct Finding {
     check: &'static str,
     status: Status,
     detail: String,
+    /// What isolated commands get, or what is missing for them.
+    #[serde(flatten)]
+    isolation: Option<Walls>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Walls {
+    Isolation(Isolation),
+    Refusal(Refusal),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,11 +59,12 @@ impl Finding {
             check,
             status,
             detail: detail.into(),
+            isolation: None,
         }
     }
 }
 
-pub(super) async fn doctor(_args: Doctor, place: &Place, ui: &Ui) -> Outcome {
+pub(super) async fn doctor(args: Doctor, place: &Place, ui: &Ui) -> Outcome {
     let data = place.data();
     let mut findings = vec![directory(data), holder(data)];
     findings.push(match joints::connect(data).await {
@@ -70,11 +84,8 @@ pub(super) async fn doctor(_args: Doctor, place: &Place, ui: &Ui) -> Outcome {
         openat2_works(),
         pidfd_works(),
     ]);
-    findings.push(Finding::new(
-        "isolation",
-        Status::Note,
-        "process: commands run as you, without a wall around them",
-    ));
+    findings.push(isolation(&args.walls.options()));
+    findings.push(limits());
     for finding in &findings {
         if ui.is_json() {
             ui.object(finding)?;
@@ -91,6 +102,27 @@ pub(super) async fn doctor(_args: Doctor, place: &Place, ui: &Ui) -> Outcome {
         }
     }
     Ok(exit_code(&findings))
+}
+
+/// Who holds commands to what they may use.
+fn limits() -> Finding {
+    match longhaul_hands::probe_groups() {
+        Ok(groups) => {
+            let cpu = if groups.bounds_cpu() {
+                ", processor time"
+            } else {
+                ""
+            };
+            let by = groups.by().as_str();
+            let detail = format!("{by}: a control group bounds memory, processes{cpu} of each command");
+            Finding::new("limits", Status::Ok, detail)
+        }
+        Err(lacks) => {
+            let detail =
+                format!("rlimit: each process is bounded by itself, and nobody bounds the sum; {lacks}");
+            Finding::new("limits", Status::Note, detail)
+        }
+    }
 }
 
 fn exit_code(findings: &[Finding]) -> u8 {
@@ -189,6 +221,47 @@ fn shim() -> Finding {
     match joints::shim() {
         Ok(path) => Finding::new("shim", Status::Ok, path.display().to_string()),
         Err(problem) => Finding::new("shim", Status::Bad, problem.detail),
+    }
+}
+
+/// What isolated commands get here, found by building their walls once.
+fn isolation(options: &SandboxOptions) -> Finding {
+    let check = "isolation";
+    let shim = match joints::shim_as_run() {
+        Ok(shim) => shim,
+        Err(problem) => return Finding::new(check, Status::Bad, problem.detail),
+    };
+    if options.default == Sandbox::Process {
+        return Finding::new(
+            check,
+            Status::Note,
+            "process, as asked for: commands run as you, without a wall around them",
+        );
+    }
+    match sandbox::look(options, &shim) {
+        Ok(report) => {
+            let shown = sandbox::shown(&report);
+            let has_landlock = report.landlock_abi > 0;
+            let without = if has_landlock {
+                ""
+            } else {
+                "; this kernel has no Landlock"
+            };
+            let detail = format!("{}: {}{without}", shown.mode, shown.layers.join(", "));
+            let status = if has_landlock { Status::Ok } else { Status::Note };
+            Finding {
+                isolation: Some(Walls::Isolation(shown)),
+                ..Finding::new(check, status, detail)
+            }
+        }
+        Err(refusal) => {
+            let ways: String = refusal.ways_on.iter().map(|way| format!("; {way}")).collect();
+            let detail = format!("{}: {}{ways}", refusal.code, refusal.detail);
+            Finding {
+                isolation: Some(Walls::Refusal(refusal)),
+                ..Finding::new(check, Status::Bad, detail)
+            }
+        }
     }
 }
 

@@ -45,6 +45,11 @@ pub(super) fn blob(data: &Path, sha256: &str) -> Result<Vec<u8>, Problem> {
     }
 }
 
+/// The program that would run commands, as it would be called.
+pub(super) fn shim_as_run() -> Result<PathBuf, Problem> {
+    crate::shim::find_shim(None)
+}
+
 /// The program that would run commands.
 pub(super) fn shim() -> Result<PathBuf, Problem> {
     let found = crate::shim::find_shim(None)?;
@@ -68,6 +73,9 @@ pub(super) fn address(start: &Start) -> StreamId {
 pub(super) fn keyed(key: &str) -> StreamId {
     crate::service::keyed(key)
 }
+
+/// The one request for approval that begins so.
+pub(super) use crate::service::{meant, no_such};
 
 /// A session as it is shown, from its fold.
 pub(super) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView {

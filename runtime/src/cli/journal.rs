@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use longhaul_actors::Entity;
+use longhaul_actors::account::{Account, DEFAULT_ACCOUNT};
 use longhaul_actors::session::Session;
 use longhaul_journal::{
-    ChainHash, Damage, Entry, Frame, HeadCheck, Offline, Seq, Standing, StreamId, VerifyReport, stats, verify,
+    BadBlob, ChainHash, Damage, Entry, Frame, HeadCheck, Lost, Offline, Seq, Standing, StreamId,
+    VerifyReport, acknowledge_lost, stats, verify, verify_blobs,
 };
 use serde_json::json;
 
 use super::Outcome;
-use super::args::{Inspect, Journal, JournalVerb, Verify};
+use super::args::{Inspect, Journal, JournalVerb, Repair, Verify};
 use super::reach::Place;
 use super::render::{count, escaped, heading, size};
 use super::shelf::{self, Shelf};
@@ -19,13 +21,15 @@ use super::tail::print;
 use super::ui::{Failure, Ui};
 use super::wishes;
 use crate::api::{Code, Problem, RecordView, rfc3339, session_id};
+use crate::service::OWNER;
 
 pub(super) async fn journal(args: Journal, place: &Place, ui: &Ui) -> Outcome {
     match args.verb {
         JournalVerb::Inspect(Inspect { id: Some(id), from }) => records(&id, from, place, ui),
         JournalVerb::Inspect(Inspect { id: None, .. }) => streams(place, ui),
         JournalVerb::Verify(args) => verified(&args, place, ui),
-        JournalVerb::Repair(args) => wishes::repair(args, place, ui).await,
+        JournalVerb::Repair(Repair { id: Some(id), .. }) => wishes::repair(&id, place, ui).await,
+        JournalVerb::Repair(Repair { yes, .. }) => acknowledged(yes, place, ui),
         JournalVerb::Stats => counted(place, ui),
     }
 }
@@ -180,6 +184,15 @@ fn stream_name(stream: StreamId, kind: &str) -> String {
     }
 }
 
+/// A stream by its id alone: the account is no session, everything else that longhaul itself writes is.
+fn shown_id(stream: StreamId) -> String {
+    if stream == Account::stream(OWNER, DEFAULT_ACCOUNT) {
+        stream.to_string()
+    } else {
+        session_id(stream)
+    }
+}
+
 fn waits(standing: &Standing) -> String {
     match standing {
         Standing::Done => "for nothing".into(),
@@ -211,11 +224,71 @@ fn verified(args: &Verify, place: &Place, ui: &Ui) -> Outcome {
         sound &= report.is_sound();
         tell(&report, head.filter(|_| report.head.is_some()), nth == 0, ui)?;
     }
+    sound &= args.frames_only || bodies(place, ui)?;
     Ok(if sound {
         0
     } else {
         Code::JournalDamaged.exit_code()
     })
+}
+
+/// Takes note of damaged bytes that belong to nobody, after showing them.
+fn acknowledged(yes: bool, place: &Place, ui: &Ui) -> Outcome {
+    there(place)?;
+    let report = verify(place.data(), None).map_err(|error| shelf::unreadable(place.data(), &error))?;
+    if !report.lost.is_empty() && !yes {
+        for line in report.lost.iter().map(as_line) {
+            ui.note(&line);
+        }
+        let detail =
+            "whatever lay there is lost, and no session is known to miss it; look for it in a backup first";
+        return Err(Problem::new(Code::InvalidRequest, detail)
+            .next(
+                "take note of it",
+                "longhaul journal repair --acknowledge-lost --yes",
+            )
+            .into());
+    }
+    acknowledge_lost(place.data(), &report.lost).map_err(|error| {
+        let detail = format!("cannot take note of it: {error}");
+        Problem::new(Code::StorageUnavailable, detail)
+    })?;
+    if ui.is_json() {
+        ui.object(&json!({ "acknowledged": report.lost.len() }))?;
+    } else {
+        let stretches = count(report.lost.len() as u64, "damaged stretch").replace("stretchs", "stretches");
+        ui.line(&format!(
+            "took note of {stretches} that no session is known to miss"
+        ))?;
+    }
+    Ok(0)
+}
+
+fn as_line(lost: &Lost) -> String {
+    let (position, bytes, reason) = (lost.position, lost.bytes, &lost.reason);
+    format!("{bytes} damaged bytes at position {position} that belong to no stream: {reason}")
+}
+
+/// Checks the bodies as well; which are bad, and who needs them.
+fn bodies(place: &Place, ui: &Ui) -> Result<bool, Failure> {
+    let checked = verify_blobs(place.data()).map_err(|error| shelf::unreadable(place.data(), &error))?;
+    let (blobs, bad) = checked;
+    for BadBlob { id, streams } in &bad {
+        let sessions: Vec<String> = streams.iter().map(|stream| session_id(*stream)).collect();
+        if ui.is_json() {
+            ui.object(&json!({ "blob": id.to_string(), "damaged": true, "sessions": sessions }))?;
+        } else {
+            let who = match sessions.is_empty() {
+                true => "no session names it".to_owned(),
+                false => format!("needed by {}", sessions.join(" ")),
+            };
+            ui.line(&format!("blob {id}  damaged: its bytes have another hash; {who}"))?;
+        }
+    }
+    if !ui.is_json() {
+        ui.line(&format!("{} checked", count(blobs, "blob")))?;
+    }
+    Ok(bad.is_empty())
 }
 
 type Expected = (StreamId, ChainHash);
@@ -230,7 +303,9 @@ fn expected_head(pair: &str, shelf: &Shelf) -> Result<Expected, Problem> {
         )
         .next("see the hashes of today", "longhaul journal inspect")
     })?;
-    Ok((shelf.find(id)?, ChainHash(bytes)))
+    // What is no session is named by its bare id.
+    let stream = id.parse().or_else(|_| shelf.find(id))?;
+    Ok((stream, ChainHash(bytes)))
 }
 
 fn tell(report: &VerifyReport, head: Option<Expected>, with_frames: bool, ui: &Ui) -> Result<(), Failure> {
@@ -243,7 +318,7 @@ fn tell(report: &VerifyReport, head: Option<Expected>, with_frames: bool, ui: &U
             .try_for_each(|line| ui.line(&escaped(line)))?;
     }
     if let (Some((stream, hash)), Some(check)) = (head, report.head) {
-        let id = session_id(stream);
+        let id = shown_id(stream);
         ui.line(&match check {
             HeadCheck::Holds { seq } => {
                 format!("{id}  holds {hash} at seq {seq}: its history up to there is what it was")
@@ -272,8 +347,16 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
             repaired.resumes_after
         ));
     }
+    if report.removed > 0 {
+        lines.push(format!("{} removed", report.removed));
+    }
     for lost in &report.lost {
-        lines.push(format!("damaged bytes that belong to no stream: {lost:?}"));
+        lines.push(as_line(lost));
+    }
+    if !report.known_lost.is_empty() {
+        let stretches =
+            count(report.known_lost.len() as u64, "damaged stretch").replace("stretchs", "stretches");
+        lines.push(format!("{stretches} that somebody took note of"));
     }
     let state = if report.damaged.is_empty() && report.lost.is_empty() {
         "sound"
@@ -312,23 +395,18 @@ fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value
     let heads: BTreeMap<String, _> = report
         .heads
         .iter()
-        .map(|(stream, (seq, hash))| {
-            (
-                session_id(*stream),
-                json!({ "seq": seq, "hash": hash.to_string() }),
-            )
-        })
+        .map(|(stream, (seq, hash))| (shown_id(*stream), json!({ "seq": seq, "hash": hash.to_string() })))
         .collect();
     let expected = head.map(|(stream, hash)| {
         let seq = match report.head {
             Some(HeadCheck::Holds { seq }) => Some(seq),
             _ => None,
         };
-        json!({ "id": session_id(stream), "hash": hash.to_string(), "seq": seq })
+        json!({ "id": shown_id(stream), "hash": hash.to_string(), "seq": seq })
     });
     json!({
         "ok": report.is_sound(), "streams": report.streams, "frames": report.frames, "records": report.records,
-        "damaged": damaged, "repaired": repaired, "lost": report.lost.len(), "unconfirmedFrames": report.unconfirmed_frames,
+        "damaged": damaged, "repaired": repaired, "removed": report.removed, "lost": report.lost.len(), "knownLost": report.known_lost.len(), "unconfirmedFrames": report.unconfirmed_frames,
         "tornBytes": report.torn_bytes, "heads": heads, "expected": expected,
     })
 }

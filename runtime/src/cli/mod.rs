@@ -14,13 +14,16 @@ mod reach;
 mod render;
 mod ui;
 
+mod approvals;
 mod attend;
 mod completions;
+mod credits;
 mod demo;
 mod doctor;
 mod fold;
 mod guests;
 mod journal;
+mod limits;
 mod moving;
 mod patch;
 mod policy;
@@ -36,7 +39,10 @@ mod wishes;
 
 use std::process::ExitCode;
 
+use longhaul_actors::session::ResourcesWish;
+
 use crate::api::{Code, Problem};
+use crate::sandbox::SandboxOptions;
 use args::{AutonomousVerb, Cli, Verb};
 use reach::Place;
 use ui::{Failure, Ui};
@@ -84,7 +90,31 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
     if let Verb::Completions(args) = cli.verb {
         return completions::completions(args, ui);
     }
-    let place = Place::find(cli.data)?;
+    let mut place = Place::find(cli.data, cli.policy)?;
+    match &cli.verb {
+        Verb::Run(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
+        Verb::Autonomous(args) => match &args.verb {
+            AutonomousVerb::Run(args) => {
+                place.hold(args.limiting.options(&args.walls), ResourcesWish::default())
+            }
+        },
+        Verb::Attach(args) => place.hold(args.limiting.options(&args.walls), ResourcesWish::default()),
+        Verb::Serve(args) => place.hold(args.limiting.options(&args.walls), args.resources.wish()),
+        _ => {}
+    }
+    place.wall_in(match &cli.verb {
+        Verb::Run(args) => args.walls.options(),
+        Verb::Autonomous(args) => match &args.verb {
+            AutonomousVerb::Run(args) => args.walls.options(),
+        },
+        Verb::Attach(args) => args.walls.options(),
+        Verb::Serve(args) => {
+            let mut walls = args.walls.options();
+            walls.allow_process = args.allow_process_sandbox;
+            walls
+        }
+        _ => SandboxOptions::default(),
+    });
     match cli.verb {
         Verb::Run(args) => run::run(*args, &place, ui).await,
         Verb::Autonomous(autonomous) => match autonomous.verb {
@@ -98,9 +128,12 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Patch(args) => patch::patch(args, &place, ui).await,
         Verb::Send(args) => wishes::send(args, &place, ui).await,
         Verb::Pause(args) => wishes::pause(args, &place, ui).await,
+        Verb::Credits(args) => credits::credits(args.verb, &place, ui).await,
+        Verb::Billing(args) => credits::billing(args.verb, &place, ui).await,
         Verb::Resume(args) => wishes::resume(args, &place, ui).await,
         Verb::Cancel(args) => wishes::cancel(args, &place, ui).await,
         Verb::Archive(args) => wishes::archive(args, &place, ui).await,
+        Verb::Approvals(approvals) => approvals::approvals(approvals.verb, &place, ui).await,
         Verb::Du(args) => room::du(&args, &place, ui),
         Verb::Rm(args) => room::rm(args, &place, ui).await,
         Verb::Gc(args) => room::gc(args, &place, ui).await,

@@ -4,9 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use longhaul_actors::Entity;
-use longhaul_actors::session::Session;
-use longhaul_journal::{ImportError, Journal, Portable, PortableError};
+use longhaul_journal::{Portable, PortableError};
 use serde_json::json;
 
 use super::Outcome;
@@ -17,7 +15,6 @@ use super::shelf::{self, Shelf};
 use super::ui::Ui;
 use super::wishes;
 use crate::api::{Code, Problem, session_id};
-use crate::runtime::open_journal;
 
 /// Writes a session to a file, whether or not somebody works for it.
 pub(super) fn export(args: &Export, place: &Place, ui: &Ui) -> Outcome {
@@ -71,28 +68,16 @@ pub(super) async fn import(args: &Import, place: &Place, ui: &Ui) -> Outcome {
         let detail = format!("cannot read {}: {error}", args.file.display());
         Problem::new(Code::InvalidRequest, detail)
     })?;
-    let portable = Portable::parse(&bytes).map_err(|error| not_portable(&error, "ID"))?;
-    let id = session_id(portable.stream());
-    if portable.kind() != Session::KIND {
-        let detail = format!(
-            "{} holds a {}, not a session",
-            args.file.display(),
-            portable.kind()
-        );
-        return Err(Problem::new(Code::InvalidRequest, detail).into());
-    }
-    let journal = open_journal(place.data().to_owned(), None).await?;
-    let importing = tokio::task::spawn_blocking(move || {
-        let imported = journal.import(&portable);
-        journal.close();
-        imported
-    });
-    let imported = importing
-        .await
-        .map_err(|error| Problem::new(Code::Internal, format!("the import stopped: {error}")))?
-        .map_err(|error| not_imported(&error, &id))?;
+    // Before anybody is asked: what is no such file makes no directory.
+    Portable::parse(&bytes).map_err(|error| not_portable(&error, "ID"))?;
+    let reach = place.to_wish().await?;
+    let imported = reach.control().import(bytes).await;
+    let imported = imported.map_err(|problem| reach.explained(problem));
+    reach.close().await;
+    let imported = imported?;
+    let id = &imported.id;
     if ui.is_json() {
-        ui.object(&json!({ "id": id, "frames": imported.frames, "head": imported.head }))?;
+        ui.object(&imported)?;
     } else if imported.frames == 0 {
         ui.line(&format!(
             "{id}  all of it is here already, up to seq {}",
@@ -155,24 +140,6 @@ fn not_portable(error: &PortableError, id: &str) -> Problem {
             "take it up behind the damage",
             format!("longhaul journal repair {id}"),
         ),
-        _ => problem,
-    }
-}
-
-fn not_imported(error: &ImportError, id: &str) -> Problem {
-    let code = match error {
-        ImportError::Conflict { .. } => Code::HistoryConflict,
-        ImportError::Read(_) => Code::StreamQuarantined,
-        _ => Code::StorageUnavailable,
-    };
-    let problem = Problem::new(code, error.to_string());
-    match error {
-        ImportError::Conflict { .. } => problem
-            .next("see what is here", format!("longhaul tail {id}"))
-            .next(
-                "look at the other one elsewhere",
-                "longhaul --data DIR import FILE",
-            ),
         _ => problem,
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn policy(args: args::Policy, place: &Place, ui: &Ui) -> Outcome {
 
 fn check(args: PolicyCheck, place: &Place, ui: &Ui) -> Outcome {
     let own = place.data().join("policy.toml");
-    let policy = match &args.policy {
+    let policy = match place.policy() {
         Some(file) => read(file, false)?,
         None => read(&own, true)?,
     };

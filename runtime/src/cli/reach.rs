@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use longhaul_actors::session::{ResourcesWish, Sandbox};
 use longhaul_journal::StreamId;
 
 use super::joints;
@@ -12,17 +13,23 @@ use super::shelf::Shelf;
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
-use crate::{Control, Mode, Runtime};
+use crate::limiting::{LimitOptions, Limiting};
+use crate::sandbox::{self, SandboxOptions};
+use crate::{Control, Mode, Options, Runtime};
 
 /// The data directory that this command line is about.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     data: PathBuf,
+    limiting: LimitOptions,
+    resources: ResourcesWish,
+    sandbox: SandboxOptions,
+    policy: Option<PathBuf>,
 }
 
 impl Place {
     /// The one that was named (by flag or by `LONGHAUL_DATA`), else the one of this user.
-    pub(super) fn find(named: Option<PathBuf>) -> Result<Self, Problem> {
+    pub(super) fn find(named: Option<PathBuf>, policy: Option<PathBuf>) -> Result<Self, Problem> {
         let data = named
             .or_else(|| of_user(|name| std::env::var_os(name)))
             .ok_or_else(|| {
@@ -35,7 +42,42 @@ impl Place {
                 format!("cannot use {}: {error}", data.display()),
             )
         })?;
-        Ok(Self { data })
+        Ok(Self {
+            data,
+            limiting: LimitOptions::default(),
+            resources: ResourcesWish::default(),
+            policy,
+            sandbox: SandboxOptions::default(),
+        })
+    }
+
+    /// How a runtime of our own holds commands to what they may use, and what that is for sessions that do not say.
+    pub(super) fn hold(&mut self, limiting: LimitOptions, resources: ResourcesWish) {
+        (self.limiting, self.resources) = (limiting, resources);
+    }
+
+    /// How a runtime of our own walls in the commands it runs.
+    pub(super) fn wall_in(&mut self, sandbox: SandboxOptions) {
+        self.sandbox = sandbox;
+    }
+
+    /// Whether this machine can wall commands in and hold them to their limits as they are to be.
+    ///
+    /// # Errors
+    /// `sandbox_unavailable`: what is missing, and the ways on.
+    pub(super) fn check_the_walls(&self) -> Result<(), Problem> {
+        Limiting::new(self.limiting.clone()).agree(self.sandbox.default)?;
+        if self.sandbox.default == Sandbox::Process {
+            return Ok(());
+        }
+        sandbox::look(&self.sandbox, &joints::shim_as_run()?)
+            .map(|_| ())
+            .map_err(|refusal| sandbox::unavailable(&refusal))
+    }
+
+    /// The policy file that was named.
+    pub(super) fn policy(&self) -> Option<&Path> {
+        self.policy.as_deref()
     }
 
     /// Its path, absolute.
@@ -101,7 +143,16 @@ impl Place {
 
     /// A runtime of our own.
     pub(super) async fn open(&self, mode: Mode) -> Result<Runtime, Problem> {
-        let mut options = settings::options(mode)?;
+        self.open_with(settings::options(mode)?).await
+    }
+
+    /// A runtime of our own with these options, at the socket of the directory.
+    pub(super) async fn open_with(&self, mut options: Options) -> Result<Runtime, Problem> {
+        let mode = options.mode;
+        options.sandbox = self.sandbox.clone();
+        options.limiting = self.limiting.clone();
+        options.limits.resources = self.resources.over(options.limits.resources);
+        options.policy.clone_from(&self.policy);
         // A dormant runtime is gone in a moment and answers nobody.
         options.socket = (mode != Mode::Dormant)
             .then(|| joints::socket_of(&self.data))

@@ -4,18 +4,18 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use longhaul_actors::session::{Mode, WorkspaceKind, WorkspaceSpec};
+use longhaul_actors::session::{Mode, Sandbox, WorkspaceKind, WorkspaceSpec};
 use serde_json::json;
 
 use super::Outcome;
-use super::args::Run;
+use super::args::{OnLimitArg, Run};
 use super::attend::Watch;
 use super::joints;
 use super::reach::{Place, Reach};
 use super::serve::Stops;
 use super::settings;
 use super::ui::Ui;
-use crate::api::{Code, Problem, RunDuration, Start, Started, stream_id};
+use crate::api::{Code, OnLimit, Problem, RunDuration, Start, Started, stream_id};
 use crate::brains::process::find_program;
 
 pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
@@ -105,7 +105,14 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
         // A start that is sent twice makes one session, and its address is known beforehand.
         idempotency_key: args.key.is_none().then(|| uuid::Uuid::now_v7().to_string()),
         key: args.key,
-        workspace: workspace(args.in_place, here),
+        workspace: workspace(args.in_place, args.walls.wish(), here),
+        resources: args.resources.wish(),
+        budget: args.budget,
+        on_limit: match args.on_limit {
+            OnLimitArg::Queue => OnLimit::Queue,
+            OnLimitArg::Reject => OnLimit::Reject,
+        },
+        network: args.allow_net,
         ..Start::default()
     })
 }
@@ -165,7 +172,7 @@ fn process(line: &str, here: &Path, path: Option<&OsStr>) -> Result<String, Prob
 }
 
 /// Inside a git repository a clone of it, elsewhere an empty folder (B-START-4).
-fn workspace(in_place: bool, here: &Path) -> WorkspaceSpec {
+fn workspace(in_place: bool, sandbox: Option<Sandbox>, here: &Path) -> WorkspaceSpec {
     let (kind, source) = if in_place {
         (WorkspaceKind::InPlace, here.to_owned())
     } else if let Some(root) = repository(here) {
@@ -176,6 +183,7 @@ fn workspace(in_place: bool, here: &Path) -> WorkspaceSpec {
     WorkspaceSpec {
         kind,
         source: source.display().to_string(),
+        sandbox,
     }
 }
 

@@ -11,10 +11,14 @@ use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
 use crate::{Mode, Runtime};
 
-pub(super) async fn serve(_args: Serve, place: &Place, ui: &Ui) -> Outcome {
+pub(super) async fn serve(args: Serve, place: &Place, ui: &Ui) -> Outcome {
     // Before anything is opened, so that no signal finds the process half ready and unwilling to stop in good order.
     let mut stops = Stops::new()?;
-    let runtime = place.open(Mode::Serve).await?;
+    // Whoever serves finds out now, and not with the first session.
+    place.check_the_walls()?;
+    let mut options = super::settings::options(Mode::Serve)?;
+    options.network_bound = args.net_bound;
+    let runtime = place.open_with(options).await?;
     let socket = match ControlSocket::bind(place.data(), runtime.control()).await {
         Ok(socket) => socket,
         Err(problem) => {

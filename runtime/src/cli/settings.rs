@@ -1,12 +1,16 @@
 //! What the environment configures, for every verb that hosts sessions.
 
 use crate::api::{Code, Problem};
+use crate::credits::{CreditOptions, active_sessions};
 use crate::{Mode, Options};
 
 /// Where `runUrl` begins. Over the control socket any host will do.
 const URL: &str = "LONGHAUL_URL";
 /// Hours of active time of a run that goes on until it is done.
 const UNTIL_DONE_HOURS: &str = "LONGHAUL_UNTIL_DONE_HOURS";
+
+/// Hours after which a request for approval counts as denied.
+const APPROVAL_HOURS: &str = "LONGHAUL_APPROVAL_HOURS";
 
 /// How a runtime of this command line is opened.
 ///
@@ -18,12 +22,19 @@ pub(super) fn options(mode: Mode) -> Result<Options, Problem> {
 
 fn from(mode: Mode, variable: impl Fn(&str) -> Option<String>) -> Result<Options, Problem> {
     let mut options = Options::of(mode);
-    if let Some(hours) = variable(UNTIL_DONE_HOURS) {
+    options.credits = CreditOptions::from_environment(&variable)?;
+    options.active_sessions = Some(active_sessions(&variable)?);
+    let hours = |name| {
+        let Some(hours) = variable(name) else {
+            return Ok(None);
+        };
         let whole = hours.parse::<u64>().ok().filter(|hours| *hours > 0);
         let ms = whole.and_then(|hours| hours.checked_mul(3_600_000));
-        let wrong = || wrong(UNTIL_DONE_HOURS, &hours, "a whole number of hours");
-        options.until_done_ms = Some(ms.ok_or_else(wrong)?);
-    }
+        ms.map(Some)
+            .ok_or_else(|| wrong(name, &hours, "a whole number of hours"))
+    };
+    options.until_done_ms = hours(UNTIL_DONE_HOURS)?;
+    options.limits.approval_ms = hours(APPROVAL_HOURS)?.unwrap_or(0);
     Ok(options)
 }
 
@@ -47,7 +58,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_named_and_not_taken_for_a_default() {
-        let set = |value: &'static str| from(Mode::Serve, move |_| Some(value.to_owned()));
+        let set = |value: &'static str| {
+            let hours = move |name: &str| (name == UNTIL_DONE_HOURS).then(|| value.to_owned());
+            from(Mode::Serve, hours)
+        };
         for value in ["", "0", "-1", "2h", "1.5", "99999999999999999999"] {
             let problem = set(value).expect_err(value);
             assert_eq!(problem.code, Code::InvalidRequest);

@@ -4,7 +4,7 @@
 //! What is not yet known to be durable is not shown. Reading blocks the calling thread: this is for a command line that
 //! has nothing else to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,16 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::Entity;
-use longhaul_actors::session::{Session, State};
+use longhaul_actors::session::{Session, State, approval_session};
 use longhaul_journal::{Damage, Entry, Frame, Offline, Seq, StreamId, inert_streams, verify};
 
 use super::fold::{Unfoldable, fold_frame};
-use super::joints;
+use super::joints::{self, meant, no_such};
 use super::render::count;
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, NextAction, Pause, Problem,
-    RecordView, Send as Message, SessionView, Start, Started, session_id,
+    Accepted, ApprovalStatus, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Decide, EventsPage,
+    EventsQuery, ListPage, ListQuery, NextAction, Pause, Problem, RecordView, Requests, Resume,
+    Send as Message, SessionView, Start, Started, session_id,
 };
 use crate::{Answer, Control};
 
@@ -78,14 +79,31 @@ impl Shelf {
     /// The stream that an id, an unambiguous beginning of one, or a key means.
     pub(super) fn find(&self, id: &str) -> Result<StreamId, Problem> {
         let mut known = Vec::new();
+        let mut removed = BTreeSet::new();
         let damaged = self.walk(None, |frame| {
             known.push(frame.stream);
+            if frame.is_removal() {
+                removed.insert(frame.stream);
+            }
         })?;
         // The first frame, or every one, may be lost; the session is meant all the same.
         known.extend(damaged.into_keys());
         known.sort_unstable();
         known.dedup();
-        resolve(id, &known)
+        known.retain(|stream| !removed.contains(stream));
+        resolve(id, &known).map_err(|problem| {
+            let removed: Vec<StreamId> = removed.into_iter().collect();
+            match resolve(id, &removed) {
+                Ok(stream) if problem.code == Code::NotFound => {
+                    let detail = format!(
+                        "{} was removed; nothing of it is left but its id",
+                        session_id(stream)
+                    );
+                    Problem::new(Code::SessionRemoved, detail).next("list what there is", "longhaul ls")
+                }
+                _ => problem,
+            }
+        })
     }
 
     /// The whole log of a stream.
@@ -107,6 +125,7 @@ impl Shelf {
         for stream in damage.keys() {
             logs.entry(*stream).or_default();
         }
+        logs.retain(|_, frames| !frames.last().is_some_and(|last| last.is_removal()));
         let log = |(stream, frames)| Log {
             stream,
             frames,
@@ -118,7 +137,13 @@ impl Shelf {
     /// All sessions, newest first.
     fn sessions(&self) -> Result<Vec<SessionView>, Problem> {
         let mut folding: BTreeMap<StreamId, Folding> = BTreeMap::new();
-        let damage = self.walk(None, |frame| folding.entry(frame.stream).or_default().add(&frame))?;
+        let damage = self.walk(None, |frame| {
+            if frame.is_removal() {
+                folding.remove(&frame.stream);
+            } else {
+                folding.entry(frame.stream).or_default().add(&frame);
+            }
+        })?;
         for (stream, why) in damage {
             folding.entry(stream).or_default().broken = Some(why);
         }
@@ -142,7 +167,7 @@ impl Shelf {
         let mut sound = true;
         let walked = journal.walk(stream, |entry| {
             match entry {
-                Entry::Frame(frame) if frame.kind == Session::KIND => visit(frame),
+                Entry::Frame(frame) if frame.kind == Session::KIND || frame.is_removal() => visit(frame),
                 Entry::Frame(_) => {}
                 _ => sound = false,
             }
@@ -215,6 +240,31 @@ impl Shelf {
         Ok(page)
     }
 
+    fn requests(&self, query: ApprovalsQuery) -> Result<Vec<ApprovalView>, Problem> {
+        if let Some(id) = query.session {
+            return self.log(self.find(&id)?)?.requests();
+        }
+        let inert = inert_streams(&self.data).unwrap_or_default();
+        let mut waiting = Vec::new();
+        for log in self.logs()? {
+            if log.damage.is_none() && !inert.contains(&log.stream) {
+                let all = log.requests()?.into_iter();
+                waiting.extend(all.filter(|asked| asked.status == ApprovalStatus::Pending));
+            }
+        }
+        waiting.sort_by(|one, other| one.requested_at.cmp(&other.requested_at));
+        Ok(waiting)
+    }
+
+    fn request(&self, id: &str) -> Result<ApprovalView, Problem> {
+        let Some(stream) = approval_session(id) else {
+            return meant(self.requests(ApprovalsQuery::default())?, id);
+        };
+        let all = self.log(stream)?.requests()?;
+        let asked = all.into_iter().rev().find(|asked| asked.id == id);
+        asked.ok_or_else(|| no_such(id))
+    }
+
     async fn poll(&self, id: &str, query: EventsQuery) -> Result<EventsPage, Problem> {
         let stream = self.find(id)?;
         let until = Instant::now() + Duration::from_millis(query.wait_ms.min(30_000));
@@ -244,6 +294,15 @@ impl Log {
     /// Seq of the last record.
     pub(super) fn head(&self) -> Seq {
         self.frames.last().map_or(Seq::ZERO, |frame| frame.last_seq())
+    }
+
+    fn requests(&self) -> Result<Vec<ApprovalView>, Problem> {
+        let mut requests = Requests::of(self.stream);
+        for record in self.frames.iter().flat_map(|frame| &frame.records) {
+            let seen = requests.see(record);
+            seen.map_err(|error| Problem::new(Code::JournalDamaged, error.to_string()))?;
+        }
+        Ok(requests.into_views())
     }
 
     fn folded(&self) -> Folding {
@@ -376,7 +435,7 @@ impl Control for Shelf {
         cannot()
     }
 
-    fn resume<'a>(&'a self, _id: &'a str) -> Answer<'a, Accepted> {
+    fn resume<'a>(&'a self, _id: &'a str, _request: Resume) -> Answer<'a, Accepted> {
         cannot()
     }
 
@@ -385,6 +444,18 @@ impl Control for Shelf {
     }
 
     fn archive<'a>(&'a self, _id: &'a str) -> Answer<'a, Accepted> {
+        cannot()
+    }
+
+    fn approvals(&self, query: ApprovalsQuery) -> Answer<'_, ApprovalsPage> {
+        ready(self.requests(query).map(|approvals| ApprovalsPage { approvals })).boxed()
+    }
+
+    fn approval<'a>(&'a self, id: &'a str) -> Answer<'a, ApprovalView> {
+        ready(self.request(id)).boxed()
+    }
+
+    fn decide<'a>(&'a self, _id: &'a str, _request: Decide) -> Answer<'a, Accepted> {
         cannot()
     }
 

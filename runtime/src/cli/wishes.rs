@@ -8,7 +8,7 @@ use super::attend::rests;
 use super::reach::{Place, Reach};
 use super::render::{cut, escaped, first_line};
 use super::ui::{Failure, Ui};
-use crate::api::{Accepted, Cancel, Code, Pause, Problem, Send, SessionView};
+use crate::api::{Accepted, Cancel, Code, Pause, Problem, Resume, Send, SessionView};
 
 pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
     let message = Send {
@@ -36,9 +36,12 @@ pub(super) async fn pause(args: args::Pause, place: &Place, ui: &Ui) -> Outcome 
     told(accepted, "pause", reach, ui).await
 }
 
-pub(super) async fn resume(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
+pub(super) async fn resume(args: args::Resume, place: &Place, ui: &Ui) -> Outcome {
     let reach = place.to_wish().await?;
-    let accepted = reach.control().resume(&args.id).await;
+    let accepted = reach
+        .control()
+        .resume(&args.id, Resume { budget: args.budget })
+        .await;
     told(accepted, "resume", reach, ui).await
 }
 
@@ -75,9 +78,9 @@ pub(super) async fn archive(args: args::Which, place: &Place, ui: &Ui) -> Outcom
     told(accepted, "archive", reach, ui).await
 }
 
-pub(super) async fn repair(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
+pub(super) async fn repair(id: &str, place: &Place, ui: &Ui) -> Outcome {
     let reach = place.to_wish().await?;
-    let accepted = reach.control().repair(&args.id).await;
+    let accepted = reach.control().repair(id).await;
     told(accepted, "repair", reach, ui).await
 }
 

@@ -20,14 +20,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::Method;
-use serde::Serialize;
+use longhaul_actors::session::ApprovalDecision;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
 use self::exchange::{Answered, Lost, exchange};
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem,
-    Send as SendMessage, SessionView, Start, Started,
+    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
+    Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause, Problem,
+    Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp, ToppedUp,
 };
 use crate::control::{Answer, Control};
 use crate::http;
@@ -35,6 +37,8 @@ use crate::http;
 /// How long a call may take beyond what it was asked to wait. A wish is granted once it is on disk, and a disk under load
 /// may take its time.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a call may take that goes through the whole journal.
+const LONG: Duration = Duration::from_secs(3600);
 /// The longest that a server waits for a record.
 const LONGEST_POLL: Duration = Duration::from_secs(30);
 
@@ -105,8 +109,17 @@ impl SocketClient {
 
     /// Sends a wish, once.
     async fn wish<T: DeserializeOwned>(&self, path: &str, wish: &impl Serialize) -> Result<T, Problem> {
-        let body = serde_json::to_vec(wish).expect("requests are text, numbers and flags");
-        let body = match self.attempt(Method::POST, path, body.into(), self.patience).await {
+        self.wish_within(path, body_of(wish), self.patience).await
+    }
+
+    /// The same for a wish that may take its time.
+    async fn wish_within<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<T, Problem> {
+        let body = match self.attempt(Method::POST, path, body, patience).await {
             Ok(answered) => understood(answered, unknown)?,
             Err(Lost::NotSent(error)) => return Err(self.not_serving(&error)),
             Err(Lost::Unknown(reason)) => return Err(unknown(&reason)),
@@ -207,8 +220,27 @@ impl Control for SocketClient {
         async move { self.wish(&session(id, "/pause"), &request).await }.boxed()
     }
 
-    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
-        async move { self.wish(&session(id, "/resume"), &Nothing {}).await }.boxed()
+    fn resume<'a>(&'a self, id: &'a str, request: Resume) -> Answer<'a, Accepted> {
+        async move { self.wish(&session(id, "/resume"), &request).await }.boxed()
+    }
+
+    fn account(&self) -> Answer<'_, AccountView> {
+        async move { self.ask_for("/v1/credits", Duration::ZERO).await }.boxed()
+    }
+
+    fn top_up(&self, request: TopUp) -> Answer<'_, ToppedUp> {
+        async move { self.wish("/v1/credits/top-ups", &request).await }.boxed()
+    }
+
+    fn ledger(&self, query: LedgerQuery) -> Answer<'_, LedgerPage> {
+        async move {
+            let mut path = format!("/v1/credits/ledger?after={}", query.after);
+            if let Some(limit) = query.limit {
+                write!(path, "&limit={limit}").expect("a string takes everything");
+            }
+            self.ask_for(&path, Duration::ZERO).await
+        }
+        .boxed()
     }
 
     fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted> {
@@ -227,6 +259,64 @@ impl Control for SocketClient {
         async move { self.wish(&session(id, "/adopt"), &Nothing {}).await }.boxed()
     }
 
+    fn approvals(&self, query: ApprovalsQuery) -> Answer<'_, ApprovalsPage> {
+        async move {
+            let of = query.session.map(|id| format!("?session={}", escaped(&id)));
+            let path = format!("/v1/approvals{}", of.unwrap_or_default());
+            self.ask_for(&path, Duration::ZERO).await
+        }
+        .boxed()
+    }
+
+    fn remove<'a>(&'a self, id: &'a str, request: Remove) -> Answer<'a, Removed> {
+        async move {
+            let body = body_of(&request);
+            self.wish_within(&session(id, "/remove"), body, LONG).await
+        }
+        .boxed()
+    }
+
+    fn approval<'a>(&'a self, id: &'a str) -> Answer<'a, ApprovalView> {
+        async move { self.ask_for(&request(id, ""), Duration::ZERO).await }.boxed()
+    }
+
+    fn decide<'a>(&'a self, id: &'a str, decided: Decide) -> Answer<'a, Accepted> {
+        async move {
+            match decided.decision {
+                ApprovalDecision::Approve => {
+                    let body = serde_json::json!({ "evidence": decided.evidence });
+                    self.wish(&request(id, "/approve"), &body).await
+                }
+                ApprovalDecision::Deny => {
+                    let body = serde_json::json!({ "reason": decided.evidence });
+                    self.wish(&request(id, "/deny"), &body).await
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn collect(&self, request: Collect) -> Answer<'_, Collected> {
+        async move { self.wish_within("/v1/gc", body_of(&request), LONG).await }.boxed()
+    }
+
+    fn import(&self, portable: Vec<u8>) -> Answer<'_, Imported> {
+        async move { self.wish_within("/v1/import", portable.into(), LONG).await }.boxed()
+    }
+
+    fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {
+        async move {
+            #[derive(Deserialize)]
+            struct Ready {
+                #[serde(default)]
+                quarantined: Vec<Quarantined>,
+            }
+            let ready: Ready = self.ask_for("/readyz", Duration::ZERO).await?;
+            Ok(ready.quarantined)
+        }
+        .boxed()
+    }
+
     fn blob<'a>(&'a self, sha256: &'a str) -> Answer<'a, Vec<u8>> {
         async move {
             let path = format!("/v1/blobs/{}", escaped(sha256));
@@ -236,12 +326,21 @@ impl Control for SocketClient {
     }
 }
 
+fn body_of(wish: &impl Serialize) -> Bytes {
+    let body = serde_json::to_vec(wish).expect("requests are text, numbers and flags");
+    body.into()
+}
+
 /// The body of a wish that needs no words.
 #[derive(Serialize)]
 struct Nothing {}
 
 fn session(id: &str, rest: &str) -> String {
     format!("/v1/sessions/{}{rest}", escaped(id))
+}
+
+fn request(id: &str, rest: &str) -> String {
+    format!("/v1/approvals/{}{rest}", escaped(id))
 }
 
 /// Text as it stands in one segment of a path, or one value of a query.

@@ -20,6 +20,8 @@ pub struct Settings {
     pub ping_every: Duration,
     /// The largest body of a request in bytes; 1 MiB unless told.
     pub body_limit: usize,
+    /// The largest session that is taken in, in bytes of its file; 1 GiB unless told.
+    pub import_limit: usize,
 }
 
 impl Default for Settings {
@@ -27,6 +29,7 @@ impl Default for Settings {
         Self {
             ping_every: Duration::from_secs(15),
             body_limit: 1 << 20,
+            import_limit: 1 << 30,
         }
     }
 }

@@ -17,6 +17,7 @@
 
 mod address;
 mod edge;
+mod peer;
 mod refusal;
 mod request;
 mod routes;

@@ -19,6 +19,20 @@ pub(super) struct Body<T>(pub(super) T);
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}
 
+/// A word in favour of an act.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Approve {
+    pub(super) evidence: String,
+}
+
+/// A word against an act.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Deny {
+    pub(super) reason: String,
+}
+
 impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     type Error = Refusal;
     type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
@@ -68,6 +82,11 @@ pub(super) fn header<'a>(request: &'a HttpRequest, name: &str) -> Result<Option<
             "the header {name} must be visible ASCII text, and not empty"
         ))),
     }
+}
+
+/// A body of bytes that are no JSON.
+pub(super) async fn whole(payload: web::Payload, limit: usize) -> Result<Vec<u8>, Refusal> {
+    read_body(payload.into_inner(), limit).await
 }
 
 async fn read_body(mut payload: Payload, limit: usize) -> Result<Vec<u8>, Refusal> {

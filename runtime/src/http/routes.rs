@@ -2,12 +2,17 @@
 
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL, ETAG, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, Resource, Responder, web};
+use longhaul_actors::session::ApprovalDecision;
 
 use super::edge::Edge;
+use super::peer::Peer;
 use super::refusal::Refusal;
-use super::request::{Body, Nothing, header, query};
+use super::request::{Approve, Body, Deny, Nothing, header, query, whole};
 use super::stream;
-use crate::api::{Cancel, Code, EventsQuery, ListQuery, Pause, Problem, Send, Start};
+use crate::api::{
+    ApprovalsQuery, Cancel, Code, Collect, Decide, EventsQuery, LedgerQuery, ListQuery, Pause, Problem,
+    Remove, Resume, Send, Start, TopUp,
+};
 
 type Answer = Result<HttpResponse, Refusal>;
 
@@ -33,6 +38,16 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/sessions/{id}/archive", "POST").route(web::post().to(archive)))
         .service(at("/v1/sessions/{id}/repair", "POST").route(web::post().to(repair)))
         .service(at("/v1/sessions/{id}/adopt", "POST").route(web::post().to(adopt)))
+        .service(at("/v1/credits", "GET").route(web::get().to(account)))
+        .service(at("/v1/credits/top-ups", "POST").route(web::post().to(top_up)))
+        .service(at("/v1/credits/ledger", "GET").route(web::get().to(ledger)))
+        .service(at("/v1/approvals", "GET").route(web::get().to(approvals)))
+        .service(at("/v1/approvals/{id}", "GET").route(web::get().to(approval)))
+        .service(at("/v1/approvals/{id}/approve", "POST").route(web::post().to(approve)))
+        .service(at("/v1/approvals/{id}/deny", "POST").route(web::post().to(deny)))
+        .service(at("/v1/sessions/{id}/remove", "POST").route(web::post().to(remove)))
+        .service(at("/v1/import", "POST").route(web::post().to(import)))
+        .service(at("/v1/gc", "POST").route(web::post().to(collect)))
         .service(at("/v1/blobs/{sha256}", "GET").route(web::get().to(blob)))
         .default_service(web::to(no_such_route));
 }
@@ -162,9 +177,9 @@ async fn pause(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Pa
     Ok(HttpResponse::Ok().json(accepted))
 }
 
-async fn resume(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
+async fn resume(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Resume>) -> Answer {
     let accepted = edge
-        .wish(|control| async move { control.resume(&id).await })
+        .wish(|control| async move { control.resume(&id, wish).await })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
 }
@@ -195,6 +210,105 @@ async fn adopt(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -
         .wish(|control| async move { control.adopt(&id).await })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn account(edge: web::Data<Edge>) -> Answer {
+    let account = edge.ask(|control| async move { control.account().await }).await?;
+    Ok(HttpResponse::Ok().json(account))
+}
+
+async fn top_up(edge: web::Data<Edge>, Body(wish): Body<TopUp>) -> Answer {
+    let granted = edge
+        .wish(|control| async move { control.top_up(wish).await })
+        .await?;
+    Ok(if granted.repeated {
+        HttpResponse::Ok().json(granted)
+    } else {
+        HttpResponse::Created().json(granted)
+    })
+}
+
+async fn ledger(edge: web::Data<Edge>, request: HttpRequest) -> Answer {
+    let wanted: LedgerQuery = query(&request)?;
+    let page = edge
+        .ask(|control| async move { control.ledger(wanted).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+async fn approvals(edge: web::Data<Edge>, request: HttpRequest) -> Answer {
+    let wanted: ApprovalsQuery = query(&request)?;
+    let page = edge
+        .ask(|control| async move { control.approvals(wanted).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+async fn approval(edge: web::Data<Edge>, id: web::Path<String>) -> Answer {
+    let view = edge
+        .ask(|control| async move { control.approval(&id).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(view))
+}
+
+async fn approve(
+    edge: web::Data<Edge>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    Body(wish): Body<Approve>,
+) -> Answer {
+    let decision = ApprovalDecision::Approve;
+    let evidence = wish.evidence;
+    decide(edge, &request, id, Decide { decision, evidence }).await
+}
+
+async fn deny(
+    edge: web::Data<Edge>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    Body(wish): Body<Deny>,
+) -> Answer {
+    let decision = ApprovalDecision::Deny;
+    let evidence = wish.reason;
+    decide(edge, &request, id, Decide { decision, evidence }).await
+}
+
+async fn decide(
+    edge: web::Data<Edge>,
+    request: &HttpRequest,
+    id: web::Path<String>,
+    decided: Decide,
+) -> Answer {
+    let peer = request.conn_data::<Peer>().cloned().unwrap_or_default();
+    let accepted = edge
+        .wish(|control| async move {
+            peer.is_no_agent().await?;
+            control.decide(&id, decided).await
+        })
+        .await?;
+    Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn remove(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Remove>) -> Answer {
+    let removed = edge
+        .wish(|control| async move { control.remove(&id, wish).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(removed))
+}
+
+async fn collect(edge: web::Data<Edge>, Body(wish): Body<Collect>) -> Answer {
+    let collected = edge
+        .wish(|control| async move { control.collect(wish).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(collected))
+}
+
+async fn import(edge: web::Data<Edge>, payload: web::Payload) -> Answer {
+    let portable = whole(payload, edge.settings.import_limit).await?;
+    let imported = edge
+        .wish(|control| async move { control.import(portable).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(imported))
 }
 
 async fn blob(edge: web::Data<Edge>, sha256: web::Path<String>) -> Answer {

@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::address::{self, Bound, Shelter};
 use super::edge::{Edge, Settings};
+use super::peer::Peer;
 use super::routes::routes;
 use crate::api::{Code, Problem};
 use crate::control::Control;
@@ -129,6 +130,10 @@ async fn serve(
 ) {
     let edge = web::Data::new(edge);
     let server = HttpServer::new(move || App::new().app_data(edge.clone()).configure(routes))
+        // Held on to from here, so that whoever decides later is known to be this process and no later one of its number.
+        .on_connect(|connection, data| {
+            data.insert(Peer::of(connection));
+        })
         // The handlers only hand calls over: one thread serves them all.
         .workers(1)
         .disable_signals()

@@ -3,5 +3,7 @@
 //! Reactions to durable records, not effects: what is freed twice or not at all loses nothing but room.
 
 mod rest;
+mod scrub;
 
 pub(crate) use rest::release_what_rests;
+pub(crate) use scrub::scrub;

@@ -1,10 +1,10 @@
 //! Which session is meant: the address of a request, and the stream of what a person typed.
 
-use longhaul_journal::{Head, Journal, StreamId};
+use longhaul_journal::{Head, Journal, REMOVED, StreamId};
 
 use super::OWNER;
 use super::problems::read_problem;
-use crate::api::{Code, Problem, Start, stream_id};
+use crate::api::{Code, Problem, Start, session_id, stream_id};
 
 /// The address of the session a request is for: its name if it has one, else the key of the request, else a new one.
 pub(crate) fn address(request: &Start) -> StreamId {
@@ -23,11 +23,9 @@ pub(crate) fn keyed(key: &str) -> StreamId {
 pub(super) fn resolve(journal: &dyn Journal, id: &str) -> Result<StreamId, Problem> {
     let unknown =
         || Problem::new(Code::NotFound, format!("there is no session {id}")).next("list them", "longhaul ls");
-    let exists = |stream| {
-        journal
-            .head(stream)
-            .map_err(read_problem)
-            .map(|head| head.filter(is_session).is_some())
+    let exists = |stream| match journal.head(stream).map_err(read_problem)? {
+        Some(head) if head.kind == REMOVED => Err(removed(stream)),
+        head => Ok(head.filter(is_session).is_some()),
     };
     if let Ok(stream) = stream_id(id) {
         return if exists(stream)? {
@@ -55,6 +53,13 @@ pub(super) fn resolve(journal: &dyn Journal, id: &str) -> Result<StreamId, Probl
         )
         .next("list them", "longhaul ls")),
     }
+}
+
+/// The session was here once.
+pub(super) fn removed(stream: StreamId) -> Problem {
+    let id = session_id(stream);
+    let detail = format!("{id} was removed; nothing of it is left but its id, which is not given again");
+    Problem::new(Code::SessionRemoved, detail).next("list what there is", "longhaul ls")
 }
 
 fn is_session(head: &Head) -> bool {

@@ -4,9 +4,12 @@
 //! actor, and each is on disk before it is answered.
 
 mod address;
+mod approvals;
+mod credits;
 mod mend;
 mod problems;
 mod records;
+mod room;
 mod view;
 
 use std::path::PathBuf;
@@ -15,30 +18,43 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::ready;
+use longhaul_actors::account::{Account, AccountDesk};
 use longhaul_actors::ports::Clock;
-use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
+use longhaul_actors::session::{
+    Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
+};
 use longhaul_actors::{RecoverError, Registry};
-use longhaul_journal::{BlobError, BlobId, Journal, Seq, StreamId};
+use longhaul_hands::egress::AllowList;
+use longhaul_journal::{BlobError, BlobId, Journal, LocalJournal, REMOVED, Seq, StreamId};
 
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, Quarantined,
-    RunDuration, Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
+    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
+    Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, OnLimit, Pause,
+    Problem, Quarantined, Remove, Removed, Resume, RunDuration, Send as SendMessage, SessionView, Start,
+    Started, TopUp, ToppedUp, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
+use crate::credits::CreditOptions;
 use crate::folds::Folds;
+use crate::limiting::Limiting;
+use crate::sandbox::Sandboxing;
+use crate::slots::{Full, Places};
 
 pub(crate) use self::address::address;
 #[cfg(feature = "cli")]
 pub(crate) use self::address::keyed;
 use self::address::resolve;
+#[cfg(feature = "cli")]
+pub(crate) use self::approvals::{meant, no_such};
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
+pub(crate) use self::room::bytes_below;
 pub(crate) use self::view::view;
 use self::view::{quarantined, shown};
 
 /// Whom sessions belong to until there are several owners.
-const OWNER: &str = "local";
+pub(crate) const OWNER: &str = "local";
 /// Longest wait of one long poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Sessions on one page, unless told, and at most.
@@ -48,9 +64,23 @@ const LIST_MOST: usize = 100;
 /// Answers in process.
 pub(crate) struct Service {
     pub(crate) journal: Arc<dyn Journal>,
+    /// The same: for what concerns the directory as a whole.
+    pub(crate) local: Arc<LocalJournal>,
+    /// Whether nobody but the caller can be writing meanwhile.
+    pub(crate) is_alone: bool,
     pub(crate) sessions: Registry<Session>,
+    pub(crate) accounts: Registry<Account>,
+    /// Opens the account, where there is none.
+    pub(crate) desk: AccountDesk,
+    pub(crate) credits: CreditOptions,
+    /// Places among the active sessions, in a process that serves them all.
+    pub(crate) places: Option<Places>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
+    /// The most that a session may be let to reach.
+    pub(crate) network_bound: Option<AllowList>,
+    pub(crate) sandbox: Arc<Sandboxing>,
+    pub(crate) limiting: Arc<Limiting>,
     /// Active milliseconds of a run that goes on until it is done.
     pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
@@ -96,10 +126,25 @@ impl Service {
     }
 
     async fn begin(&self, request: Start) -> Result<Started, Problem> {
-        let start = self.checked(request.clone()).await?;
         let stream = address(&request);
+        let exists = self
+            .blocking(move |journal| match journal.head(stream).map_err(read_problem)? {
+                Some(head) if head.kind == REMOVED => Err(address::removed(stream)),
+                head => Ok(head.is_some()),
+            })
+            .await?;
+        let start = self.checked(request.clone(), exists).await?;
+        let reserved = (request.on_limit == OnLimit::Reject && !exists).then_some(self.places.as_ref());
+        let reserved = reserved.flatten();
+        if let Some(places) = reserved {
+            places.reserve(stream).await.map_err(all_at_work)?;
+        }
         let command = Command::Start(Box::new(start));
-        let Reply { repeated, .. } = self.sessions.send(stream, command).await.map_err(send_problem)?;
+        let sent = self.sessions.send(stream, command).await.map_err(send_problem);
+        if let (Err(_) | Ok(Reply { repeated: true, .. }), Some(places)) = (&sent, reserved) {
+            places.give_back(stream);
+        }
+        let Reply { repeated, .. } = sent?;
         let folded = self.folded(stream).await?;
         let state = folded.phase.name().to_owned();
         Ok(Started {
@@ -111,7 +156,11 @@ impl Service {
     }
 
     /// Checks a request before anything exists, and pins its brain.
-    async fn checked(&self, request: Start) -> Result<longhaul_actors::session::Start, Problem> {
+    async fn checked(
+        &self,
+        request: Start,
+        exists: bool,
+    ) -> Result<longhaul_actors::session::Start, Problem> {
         let fingerprint = fingerprint(&request);
         if request.goal.trim().is_empty() {
             return Err(Problem::new(Code::MissingGoal, "say what the session is for")
@@ -121,28 +170,63 @@ impl Service {
         let Some(brain) = request.brain else {
             return Err(brains::no_brain());
         };
-        let brain = self
-            .blocking(move |journal| brains::pin(&brain, journal.blobs()))
+        let terms = self.terms(request.budget.as_deref(), exists).await?;
+        let network = self.network(&request.network)?;
+        let (walls, wish) = (Arc::clone(&self.sandbox), request.workspace.sandbox);
+        let limiting = Arc::clone(&self.limiting);
+        let (sandbox, brain) = self
+            .blocking(move |journal| {
+                let sandbox = walls.agree(wish)?;
+                limiting.agree(sandbox)?;
+                Ok((sandbox, brains::pin(&brain, journal.blobs())?))
+            })
             .await?;
+        let reading = longhaul_policy::goal::read(&request.goal);
+        let forbidden = reading
+            .forbidden
+            .iter()
+            .map(|category| category.name().to_owned())
+            .collect();
         Ok(longhaul_actors::session::Start {
             by: Actor::human(OWNER),
             key: request.key,
             goal: request.goal,
             mode,
             brain,
-            workspace: request.workspace,
+            workspace: WorkspaceSpec {
+                sandbox: Some(sandbox),
+                ..request.workspace
+            },
             limits,
-            network: Vec::new(),
+            network,
             metadata: request.metadata,
-            terms: None,
-            forbidden: Vec::new(),
+            forbidden,
             fingerprint,
+            terms,
         })
+    }
+
+    /// What these words stand for, within what this runtime lets sessions reach.
+    fn network(&self, words: &[String]) -> Result<Vec<String>, Problem> {
+        let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
+        let wanted = AllowList::of(words).map_err(|error| invalid(format!("network: {error}")))?;
+        if let Some(bound) = &self.network_bound
+            && let Some(beyond) = wanted.beyond(bound)
+        {
+            let detail =
+                format!("network: {beyond} is not among the places that this server lets sessions reach");
+            return Err(invalid(detail).next(
+                "ask whoever serves to allow it",
+                "longhaul serve --net-bound NAME",
+            ));
+        }
+        Ok(wanted.iter().map(ToString::to_string).collect())
     }
 
     /// How the session ends, and its bounds: a duration makes it a bounded run of that much active time (B-RUN-1).
     fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
         let mut limits = request.limits.unwrap_or(self.limits);
+        limits.resources = request.resources.over(limits.resources);
         let Some(word) = &request.duration else {
             return Ok((request.mode, limits));
         };
@@ -274,15 +358,27 @@ impl Control for Service {
         self.wish(id, Command::Pause { by, reason, now }).boxed()
     }
 
-    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
-        self.wish(
-            id,
-            Command::Resume {
-                by: Actor::human(OWNER),
-                budget: None,
-            },
-        )
+    fn resume<'a>(&'a self, id: &'a str, request: Resume) -> Answer<'a, Accepted> {
+        async move {
+            let budget = request.budget.as_deref().map(credits::read_budget).transpose()?;
+            let stream = self.resolve(id).await?;
+            self.check_resumable(stream).await?;
+            let by = Actor::human(OWNER);
+            self.wish(id, Command::Resume { by, budget }).await
+        }
         .boxed()
+    }
+
+    fn account(&self) -> Answer<'_, AccountView> {
+        Service::account(self).boxed()
+    }
+
+    fn top_up(&self, request: TopUp) -> Answer<'_, ToppedUp> {
+        self.top_up_account(request).boxed()
+    }
+
+    fn ledger(&self, query: LedgerQuery) -> Answer<'_, LedgerPage> {
+        self.ledger_page(query).boxed()
     }
 
     fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted> {
@@ -314,6 +410,30 @@ impl Control for Service {
         self.take_on(id).boxed()
     }
 
+    fn approvals(&self, query: ApprovalsQuery) -> Answer<'_, ApprovalsPage> {
+        self.requests(query).boxed()
+    }
+
+    fn approval<'a>(&'a self, id: &'a str) -> Answer<'a, ApprovalView> {
+        self.request(id).boxed()
+    }
+
+    fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
+        self.decided(id, request).boxed()
+    }
+
+    fn remove<'a>(&'a self, id: &'a str, request: Remove) -> Answer<'a, Removed> {
+        self.let_go(id, request).boxed()
+    }
+
+    fn collect(&self, request: Collect) -> Answer<'_, Collected> {
+        self.free(request).boxed()
+    }
+
+    fn import(&self, portable: Vec<u8>) -> Answer<'_, Imported> {
+        self.take_in(portable).boxed()
+    }
+
     fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {
         ready(Ok(self.all_quarantined())).boxed()
     }
@@ -338,10 +458,25 @@ impl Control for Service {
     }
 }
 
+/// As many sessions work as may, and this one would not wait.
+fn all_at_work(full: Full) -> Problem {
+    let Full { active, limit } = full;
+    let mut problem = Problem::new(
+        Code::ConcurrencyLimit,
+        format!("{active} of {limit} sessions are at work, so nothing was started"),
+    )
+    .next("let it wait its turn", "longhaul run --on-limit queue ...")
+    .next("see what is at work", "longhaul ls");
+    (problem.active, problem.limit) = (Some(active), Some(limit));
+    problem
+}
+
 /// Hash of a request without its idempotency key, so that the same request sent again is known again.
 fn fingerprint(request: &Start) -> String {
     let body = Start {
         idempotency_key: None,
+        // How long somebody is willing to wait does not make it another request.
+        on_limit: OnLimit::Queue,
         ..request.clone()
     };
     let text = serde_json::to_vec(&body).expect("plain structs with text keys always serialize");

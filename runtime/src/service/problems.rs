@@ -47,6 +47,8 @@ fn refusal_problem(refusal: &Refusal) -> Problem {
         Refusal::Terminal(_) => Code::SessionTerminal,
         Refusal::Archived => Code::SessionArchived,
         Refusal::StillLive(_) => Code::SessionLive,
+        Refusal::NotPending(_) => Code::ApprovalDecided,
+        Refusal::NotHuman => Code::SelfApproval,
         _ => Code::InvalidRequest,
     };
     Problem::new(code, refusal.to_string())

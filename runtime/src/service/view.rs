@@ -7,7 +7,7 @@ use longhaul_actors::{Quarantine, fold_to};
 use longhaul_journal::{Journal, Seq, StreamId};
 
 use super::OWNER;
-use crate::api::{SessionView, StepView, rfc3339, session_id};
+use crate::api::{SessionCredits, SessionView, StepView, WaitingView, rfc3339, session_id};
 use crate::world::SessionFolder;
 
 /// A session as it is shown.
@@ -35,10 +35,19 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
             },
             seq: open.seq.0,
         }),
+        approval: waiting(state),
         unread: state.inbox.len(),
         archived: state.archived,
         isolation: state.isolation.clone(),
+        network: origin.map(|origin| origin.network.clone()).unwrap_or_default(),
+        services: state
+            .services
+            .iter()
+            .map(|service| service.name.clone())
+            .collect(),
         usage: state.usage,
+        paused_detail: state.money.why.clone(),
+        credits: session_credits(state),
         run_limit_ms: Some(state.limits().run_ms).filter(|limit_ms| *limit_ms > 0),
         outcome: state.outcome.clone(),
         workspace: workspace(data, stream),
@@ -54,6 +63,24 @@ pub(crate) fn shown(data: &Path, journal: &dyn Journal, stream: StreamId, state:
         shown.state = "inert".into();
     }
     shown
+}
+
+fn session_credits(state: &State) -> Option<SessionCredits> {
+    let terms = state.money.terms.as_ref()?;
+    Some(SessionCredits {
+        account: terms.account.clone(),
+        spent: state.money.spent.to_string(),
+        budget: terms.budget_micro.map(|budget| budget.to_string()),
+    })
+}
+
+fn waiting(state: &State) -> Option<WaitingView> {
+    let asked = state.approval.as_ref().filter(|asked| asked.answer.is_none())?;
+    Some(WaitingView {
+        id: asked.id.clone(),
+        seq: asked.seq.0,
+        expires_at: asked.expires_at_ms.map(rfc3339),
+    })
 }
 
 fn workspace(data: &Path, stream: StreamId) -> Option<String> {

@@ -18,6 +18,15 @@ impl SessionFolder {
         &self.0
     }
 
+    /// The name of the session, as its commands are marked with it.
+    pub(crate) fn name(&self) -> String {
+        self.0
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    }
+
     /// Where the commands of the session work, unless they work in place.
     pub(crate) fn workspace(&self) -> PathBuf {
         self.0.join("workspace")

@@ -11,8 +11,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Act, Hands, Report, SetupError};
 use longhaul_actors::session::{
-    Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read, Tool,
-    ToolOutcome, Verdict, WorkspaceSpec, Write,
+    Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read,
+    Sandbox, ServiceEnd, Tool, ToolOutcome, Used, Verdict, WorkspaceSpec, Write,
 };
 use longhaul_hands as shim;
 use longhaul_journal::{Blobs, Journal, StreamId};
@@ -22,8 +22,11 @@ use tokio::io::unix::AsyncFd;
 
 use super::gate::{Gates, Pass};
 use super::output::{Captured, keep};
+use super::services::ask_to_end;
 use super::workspace::{Prepared, failed, prepare};
 use super::{SessionFolder, durable};
+use crate::limiting::Limiting;
+use crate::sandbox::{Sandboxing, Walled};
 
 /// Largest file that is read for a brain or edited, bytes.
 const FILE_LIMIT: u64 = 8 << 20;
@@ -31,10 +34,12 @@ const FILE_LIMIT: u64 = 8 << 20;
 const ARTIFACT_LIMIT: u64 = 256 << 20;
 /// Most names a listing gives.
 const LIST_LIMIT: usize = 1_000;
+/// What git executes on the user's behalf when it works in that repository; a session in place cannot change it.
+const GIT_OF_THE_USER: [&str; 2] = [".git/config", ".git/hooks"];
 /// How long a shim is given to write its record down when everything is stopped.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
 /// How long to wait before looking again at a shim that is about to claim its command.
-const STARTING_PAUSE: Duration = Duration::from_millis(5);
+pub(super) const STARTING_PAUSE: Duration = Duration::from_millis(5);
 
 /// Hands that act on this machine.
 #[derive(Clone)]
@@ -42,18 +47,37 @@ pub(crate) struct LocalHands {
     data: PathBuf,
     shim: PathBuf,
     journal: Arc<dyn Journal>,
+    sandbox: Arc<Sandboxing>,
+    limiting: Arc<Limiting>,
     gates: Gates,
+    /// Answers of a name server that is not there, in tests.
+    pub(super) fixture: Option<shim::egress::Fixture>,
 }
 
 impl LocalHands {
     /// Hands whose evidence lies in this data directory and whose commands run under this program.
-    pub(crate) fn new(data: PathBuf, shim: PathBuf, journal: Arc<dyn Journal>) -> Self {
+    pub(crate) fn new(
+        data: PathBuf,
+        shim: PathBuf,
+        journal: Arc<dyn Journal>,
+        sandbox: Arc<Sandboxing>,
+        limiting: Arc<Limiting>,
+    ) -> Self {
         Self {
             data,
             shim,
             journal,
+            sandbox,
+            limiting,
             gates: Gates::default(),
+            fixture: None,
         }
+    }
+
+    /// The same hands, for tests of the way out: these names have these addresses, and no others.
+    pub(crate) fn with_fixture(mut self, fixture: Option<shim::egress::Fixture>) -> Self {
+        self.fixture = fixture;
+        self
     }
 
     fn folder(&self, session: StreamId) -> SessionFolder {
@@ -68,17 +92,16 @@ impl Hands for LocalHands {
         spec: WorkspaceSpec,
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
         let folder = self.folder(session);
-        let journal = Arc::clone(&self.journal);
+        let (journal, sandbox) = (Arc::clone(&self.journal), Arc::clone(&self.sandbox));
+        let limiting = Arc::clone(&self.limiting);
         async move {
             let prepared = blocking(move || {
-                let prepared = prepare(&folder, &spec);
+                let prepared = make_ready(&folder, &spec, &sandbox, &limiting);
                 Ok(prepared.map_err(|error| with_report(error, &spec, journal.blobs())))
             });
-            let prepared = prepared.await;
-            prepared.map_err(|error| failed("workspace_unwritable", error))??;
-            Ok(Isolation {
-                mode: "process".into(),
-            })
+            prepared
+                .await
+                .map_err(|error| failed("workspace_unwritable", error))?
         }
         .boxed()
     }
@@ -101,7 +124,8 @@ impl Hands for LocalHands {
                     stdout: Output::default(),
                     stderr: Output::default(),
                     active_ms: 0,
-                    isolation: "process".into(),
+                    isolation: hands.isolation_of(act.session),
+                    used: None,
                 }),
             }
         }
@@ -119,6 +143,21 @@ impl Hands for LocalHands {
             });
             if let Err(error) = canceled.await {
                 tracing::warn!(%session, step, %error, "a command could not be asked to stop");
+            }
+        }
+        .boxed()
+    }
+
+    fn watch(&self, session: StreamId, step: u64) -> BoxFuture<'static, ServiceEnd> {
+        let (hands, directory) = (self.clone(), self.folder(session).step(step));
+        async move { hands.end_of_service(directory).await }.boxed()
+    }
+
+    fn end_service(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()> {
+        let directory = self.folder(session).step(step);
+        async move {
+            if let Err(error) = ask_to_end(directory).await {
+                tracing::warn!(%session, step, %error, "a service could not be asked to stop");
             }
         }
         .boxed()
@@ -149,6 +188,31 @@ impl Hands for LocalHands {
     }
 }
 
+/// The walls are agreed on first: without them nothing of the session is made.
+fn make_ready(
+    folder: &SessionFolder,
+    spec: &WorkspaceSpec,
+    sandbox: &Sandboxing,
+    limiting: &Limiting,
+) -> Result<Isolation, SetupError> {
+    // What was made ready once stays as it is walled in.
+    let before = Prepared::load(folder)?.map(|prepared| match prepared.sandbox {
+        Walled::Process => Sandbox::Process,
+        Walled::Isolated { .. } => Sandbox::Isolated,
+    });
+    let wish = before.or(spec.sandbox);
+    let isolation = sandbox.ready(wish)?;
+    let agreed = sandbox
+        .agree(wish)
+        .map_err(|problem| failed(problem.code.name(), problem.detail))?;
+    let limits = limiting.ready(agreed)?;
+    prepare(folder, spec, agreed)?;
+    Ok(Isolation {
+        limits: Some(limits),
+        ..isolation
+    })
+}
+
 /// Keeps what is known of a failed set-up where it outlives the session. Without it the error stands for itself.
 fn with_report(mut error: SetupError, spec: &WorkspaceSpec, blobs: &dyn Blobs) -> SetupError {
     let text = format!(
@@ -166,7 +230,7 @@ fn with_report(mut error: SetupError, spec: &WorkspaceSpec, blobs: &dyn Blobs) -
 }
 
 /// Why an act has no ordinary outcome.
-enum Trouble {
+pub(super) enum Trouble {
     /// It did not happen, or failed without doing anything: a stable code, and what to do next.
     Refused(String, String),
     /// Nobody can know whether it happened.
@@ -181,11 +245,11 @@ impl From<shim::FileError> for Trouble {
     }
 }
 
-fn refused(code: &str, detail: impl ToString) -> Trouble {
+pub(super) fn refused(code: &str, detail: impl ToString) -> Trouble {
     Trouble::Refused(code.to_owned(), detail.to_string())
 }
 
-fn evidence_unreadable(error: &io::Error) -> Trouble {
+pub(super) fn evidence_unreadable(error: &io::Error) -> Trouble {
     // Without the evidence nothing is begun: it may have been begun before.
     Trouble::Unknown(format!("the evidence of the step cannot be read: {error}"))
 }
@@ -199,6 +263,15 @@ struct EditIntent {
 }
 
 impl LocalHands {
+    /// How a session is walled in, for the record of a command that never was.
+    fn isolation_of(&self, session: StreamId) -> String {
+        let prepared = Prepared::load(&self.folder(session)).ok().flatten();
+        prepared
+            .map_or(Walled::Process, |prepared| prepared.sandbox)
+            .name()
+            .to_owned()
+    }
+
     async fn act(&self, act: &Act, pass: &Arc<Pass>) -> Result<ToolOutcome, Trouble> {
         let tool = Tool::parse(&act.call).map_err(|error| refused(error.code, error))?;
         let folder = self.folder(act.session);
@@ -207,12 +280,16 @@ impl LocalHands {
             prepared.ok_or_else(|| refused("workspace_missing", "the workspace was never made ready"))?;
         match tool {
             Tool::Exec(exec) => {
-                let ended = self
-                    .run(act, pass, &folder, spec_of(&exec, act, &folder, &prepared))
-                    .await?;
-                self.execution(ended).await.map(ToolOutcome::Command)
+                let mut spec = spec_of(&exec, act, &folder, &prepared);
+                spec.walls = self.walls(&prepared)?;
+                let mut spec = self.bounded(spec, act, &folder).await?;
+                self.surround(&mut spec, act, &folder).await;
+                let ended = self.run(act, pass, &folder, spec).await?;
+                let outcome = ToolOutcome::Command(self.execution(ended).await?);
+                Ok(self.with_denials(outcome, act, &folder).await)
             }
             Tool::Patch(_) => self.patch(act, pass, &folder, &prepared).await,
+            Tool::Service(call) => self.service(&call, act, pass, &folder, &prepared).await,
             file_tool => {
                 let (hands, step) = (self.clone(), folder.step(act.step));
                 let done = tokio::task::spawn_blocking(move || {
@@ -222,6 +299,21 @@ impl LocalHands {
                     .map_err(|error| Trouble::Unknown(format!("the file tool panicked: {error}")))?
             }
         }
+    }
+
+    /// The walls of a session's commands. Consent is asked for each time: it is the runtime's, and may have changed.
+    pub(super) fn walls(&self, prepared: &Prepared) -> Result<Option<shim::Walls>, Trouble> {
+        let walls = self
+            .sandbox
+            .walls(prepared.sandbox)
+            .map_err(|detail| refused("sandbox_refused", detail))?;
+        Ok(walls.map(|mut walls| {
+            if prepared.in_place {
+                // The user's own git reads these, outside the walls.
+                walls.protected = GIT_OF_THE_USER.iter().map(PathBuf::from).collect();
+            }
+            walls
+        }))
     }
 
     fn file_tool(&self, workspace: &Path, step: &Path, tool: Tool) -> Result<ToolOutcome, Trouble> {
@@ -320,15 +412,23 @@ impl LocalHands {
             &prepared.workspace,
             &folder.private(),
         );
+        spec.walls = self.walls(prepared)?;
         spec.wall_ms = Some(act.limit_ms);
+        let mut spec = self.bounded(spec, act, folder).await?;
         spec.head_bytes = ARTIFACT_LIMIT;
         spec.kill_bytes = ARTIFACT_LIMIT;
         let Ended { record, output } = self.run(act, pass, folder, spec).await?;
         let active_ms = record.wall_ms;
         if record.verdict != (shim::Verdict::Exited { code: 0 }) {
             let complaint = String::from_utf8_lossy(&output.stderr.head).trim().to_owned();
+            let code = match &record.verdict {
+                shim::Verdict::OomKilled { .. } => "oom_killed",
+                shim::Verdict::DiskFull { .. } => "disk_full",
+                shim::Verdict::OutputLimit { .. } => "output_limit",
+                _ => "patch_failed",
+            };
             return Err(refused(
-                "patch_failed",
+                code,
                 format!("git ended with {:?}: {complaint}", record.verdict),
             ));
         }
@@ -349,6 +449,22 @@ impl LocalHands {
         });
         kept.await
             .map_err(|error| refused("storage_unavailable", error))?
+    }
+
+    /// The command, held to what commands of its session may use.
+    pub(super) async fn bounded(
+        &self,
+        mut spec: shim::Spec,
+        act: &Act,
+        folder: &SessionFolder,
+    ) -> Result<shim::Spec, Trouble> {
+        let in_place = spec.workspace != folder.workspace();
+        let (limiting, resources) = (Arc::clone(&self.limiting), act.resources);
+        let bounded = blocking(move || {
+            limiting.bound(&mut spec, &resources, in_place);
+            Ok(spec)
+        });
+        bounded.await.map_err(|error| refused("internal", error))
     }
 
     /// Sees a command through: starts it unless it was started before, waits for it, and collects what it left.
@@ -375,23 +491,7 @@ impl LocalHands {
                         output,
                     });
                 }
-                shim::State::NotStarted => {
-                    let (program, place, wish) = (self.shim.clone(), directory.clone(), spec.clone());
-                    let pass = Arc::clone(pass);
-                    let launched = tokio::task::spawn_blocking(move || {
-                        if let Some(parent) = place.parent() {
-                            std::fs::create_dir_all(parent)
-                                .map_err(|error| refused("storage_unavailable", error))?;
-                        }
-                        match pass.launch(|| shim::launch(&program, &place, &wish)) {
-                            Some(launched) => launched.map(|_| ()).map_err(launch_trouble),
-                            None => Err(Trouble::Ended),
-                        }
-                    });
-                    launched
-                        .await
-                        .map_err(|error| Trouble::Unknown(format!("the launcher panicked: {error}")))??;
-                }
+                shim::State::NotStarted => self.launch(&directory, pass, &spec).await?,
                 shim::State::Starting => tokio::time::sleep(STARTING_PAUSE).await,
                 shim::State::Running { .. } => {
                     let watched = directory.clone();
@@ -409,8 +509,36 @@ impl LocalHands {
         }
     }
 
+    /// Launches a command unless its step was ended before.
+    pub(super) async fn launch(
+        &self,
+        directory: &Path,
+        pass: &Arc<Pass>,
+        spec: &shim::Spec,
+    ) -> Result<(), Trouble> {
+        let (program, place, wish) = (self.shim.clone(), directory.to_owned(), spec.clone());
+        let pass = Arc::clone(pass);
+        let launched = tokio::task::spawn_blocking(move || {
+            if let Some(parent) = place.parent() {
+                std::fs::create_dir_all(parent).map_err(|error| refused("storage_unavailable", error))?;
+            }
+            match pass.launch(|| shim::launch(&program, &place, &wish)) {
+                Some(launched) => launched.map(|_| ()).map_err(launch_trouble),
+                None => Err(Trouble::Ended),
+            }
+        });
+        launched
+            .await
+            .map_err(|error| Trouble::Unknown(format!("the launcher panicked: {error}")))?
+    }
+
     /// Ends what a lost shim left running, so that an unknown outcome is at least a finished one.
-    async fn left_behind(&self, act: &Act, folder: &SessionFolder, cause: shim::UnknownCause) -> Trouble {
+    pub(super) async fn left_behind(
+        &self,
+        act: &Act,
+        folder: &SessionFolder,
+        cause: shim::UnknownCause,
+    ) -> Trouble {
         let directory = folder.step(act.step);
         let swept = blocking(move || shim::recover(&[directory])).await;
         match swept {
@@ -427,7 +555,7 @@ impl LocalHands {
         }
     }
 
-    async fn execution(&self, ended: Ended) -> Result<Execution, Trouble> {
+    pub(super) async fn execution(&self, ended: Ended) -> Result<Execution, Trouble> {
         let journal = Arc::clone(&self.journal);
         blocking(move || {
             let Ended { record, output } = ended;
@@ -444,7 +572,13 @@ impl LocalHands {
                 stdout: kept(&output.stdout, &record.stdout)?,
                 stderr: kept(&output.stderr, &record.stderr)?,
                 active_ms: record.wall_ms,
-                isolation: "process".into(),
+                isolation: match record.isolation {
+                    shim::Isolation::Process => Sandbox::Process,
+                    _ => Sandbox::Isolated,
+                }
+                .name()
+                .into(),
+                used: record.usage.map(used),
             })
         })
         .await
@@ -453,16 +587,20 @@ impl LocalHands {
 }
 
 /// A command that ended, and what is left of it.
-struct Ended {
-    record: shim::ExitRecord,
-    output: shim::Collected,
+pub(super) struct Ended {
+    pub(super) record: shim::ExitRecord,
+    pub(super) output: shim::Collected,
+}
+
+pub(super) fn command_line(command: &CommandLine) -> shim::CommandLine {
+    match command {
+        CommandLine::Shell(line) => shim::CommandLine::Shell { line: line.clone() },
+        CommandLine::Argv(argv) => shim::CommandLine::Argv { argv: argv.clone() },
+    }
 }
 
 fn spec_of(exec: &Exec, act: &Act, folder: &SessionFolder, prepared: &Prepared) -> shim::Spec {
-    let command = match &exec.command {
-        CommandLine::Shell(line) => shim::CommandLine::Shell { line: line.clone() },
-        CommandLine::Argv(argv) => shim::CommandLine::Argv { argv: argv.clone() },
-    };
+    let command = command_line(&exec.command);
     let session = act.session.to_string();
     let mut spec = shim::Spec::new(
         &session,
@@ -482,12 +620,17 @@ fn verdict(record: &shim::ExitRecord) -> Verdict {
     match &record.verdict {
         shim::Verdict::Exited { code } => Verdict::Exited { code: *code },
         shim::Verdict::Signaled { signal } => Verdict::Signaled { signal: *signal },
-        shim::Verdict::Timeout { .. } => Verdict::Timeout,
+        shim::Verdict::Timeout { idle, .. } => Verdict::Timeout { idle: *idle },
+        shim::Verdict::OomKilled { .. } => Verdict::OomKilled,
+        shim::Verdict::DiskFull { limit } => Verdict::DiskFull {
+            limit: limit.as_str().to_owned(),
+        },
         shim::Verdict::OutputLimit { .. } => Verdict::OutputLimit,
         shim::Verdict::Canceled => Verdict::Canceled,
         shim::Verdict::ExecFailed { message, .. } => Verdict::ExecFailed {
             detail: message.clone(),
         },
+        shim::Verdict::SandboxViolation => Verdict::SandboxViolation,
         shim::Verdict::SandboxError { step, errno } => {
             let detail = format!("{step}: {}", io::Error::from_raw_os_error(*errno));
             Verdict::SandboxError { detail }
@@ -495,6 +638,16 @@ fn verdict(record: &shim::ExitRecord) -> Verdict {
         other => Verdict::SandboxError {
             detail: format!("this version does not know the verdict {other:?}"),
         },
+    }
+}
+
+fn used(usage: shim::Usage) -> Used {
+    Used {
+        by: usage.by.as_str().to_owned(),
+        cpu_ms: usage.cpu_ms,
+        mem_peak: usage.mem_peak,
+        oom_kills: usage.oom_kills,
+        pids_limit_hits: usage.pids_limit_hits,
     }
 }
 
@@ -586,7 +739,7 @@ fn step_directories(steps: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Resolves once the descriptor is readable; a shim's is when it has exited.
-async fn readable(descriptor: OwnedFd) -> io::Result<()> {
+pub(super) async fn readable(descriptor: OwnedFd) -> io::Result<()> {
     #[expect(
         deprecated,
         reason = "its unsafe successor guards against types that close their descriptor early; an OwnedFd does not"
@@ -595,12 +748,14 @@ async fn readable(descriptor: OwnedFd) -> io::Result<()> {
     watched.readable().await.map(|_| ())
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(io::Error::other)?
 }
 
-fn elapsed_ms(begun: Instant) -> u64 {
+pub(super) fn elapsed_ms(begun: Instant) -> u64 {
     u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,15 +2,19 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use longhaul_actors::ports::SetupError;
-use longhaul_actors::session::{WorkspaceKind, WorkspaceSpec};
+use longhaul_actors::session::{Sandbox, WorkspaceKind, WorkspaceSpec};
 use serde::{Deserialize, Serialize};
 
 use super::durable;
 use super::folders::SessionFolder;
+use super::owner::give;
+use super::repository::{Distrusted, git};
+use crate::sandbox::{Walled, user_of};
 
 /// What was learnt when the workspace was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +24,12 @@ pub(crate) struct Prepared {
     pub(crate) workspace: PathBuf,
     /// The git tree a patch is made against, for a clone.
     pub(crate) base_tree: Option<String>,
+    /// How its commands are walled in. Notes from before there were walls have none.
+    #[serde(default)]
+    pub(crate) sandbox: Walled,
+    /// Whether it is a folder of the user's own.
+    #[serde(default)]
+    pub(crate) in_place: bool,
 }
 
 impl Prepared {
@@ -53,7 +63,11 @@ pub(crate) fn failed(code: &str, detail: impl ToString) -> SetupError {
 ///
 /// # Errors
 /// [`SetupError`] naming what is missing.
-pub(crate) fn prepare(folder: &SessionFolder, spec: &WorkspaceSpec) -> Result<Prepared, SetupError> {
+pub(crate) fn prepare(
+    folder: &SessionFolder,
+    spec: &WorkspaceSpec,
+    sandbox: Sandbox,
+) -> Result<Prepared, SetupError> {
     if let Some(prepared) = Prepared::load(folder)? {
         return Ok(prepared);
     }
@@ -66,34 +80,69 @@ pub(crate) fn prepare(folder: &SessionFolder, spec: &WorkspaceSpec) -> Result<Pr
     fs::create_dir_all(folder.private().join("tmp")).map_err(io)?;
     fs::create_dir_all(folder.steps()).map_err(io)?;
     let workspace = folder.workspace();
-    let prepared = match spec.kind {
+    let (workspace, base_tree) = match spec.kind {
         WorkspaceKind::InPlace => {
             let workspace = fs::canonicalize(&spec.source)
                 .map_err(|error| failed("workspace_not_found", format!("{}: {error}", spec.source)))?;
-            Prepared {
-                workspace,
-                base_tree: None,
-            }
+            (workspace, None)
         }
         WorkspaceKind::Empty => {
             discard(&workspace).map_err(io)?;
             fs::create_dir_all(&workspace).map_err(io)?;
-            Prepared {
-                workspace,
-                base_tree: None,
-            }
+            (workspace, None)
         }
         WorkspaceKind::Clone => {
             discard(&workspace).map_err(io)?;
             let base_tree = clone(Path::new(&spec.source), &workspace)?;
-            Prepared {
-                workspace,
-                base_tree: Some(base_tree),
-            }
+            (workspace, Some(base_tree))
         }
+    };
+    let in_place = spec.kind == WorkspaceKind::InPlace;
+    let sandbox = match sandbox {
+        Sandbox::Process => Walled::Process,
+        Sandbox::Isolated => isolated(folder, &workspace, in_place)?,
+    };
+    let prepared = Prepared {
+        workspace,
+        base_tree,
+        sandbox,
+        in_place,
     };
     note(folder, &prepared).map_err(io)?;
     Ok(prepared)
+}
+
+/// Which user of the machine the session is, and its files made that user's.
+fn isolated(folder: &SessionFolder, workspace: &Path, in_place: bool) -> Result<Walled, SetupError> {
+    let owned = |error: std::io::Error| {
+        failed(
+            "workspace_unwritable",
+            format!("{}: its owner cannot be set: {error}", workspace.display()),
+        )
+    };
+    let mut host_uid = user_of(&folder.name());
+    if in_place && host_uid.is_some() {
+        // The folder stays whose it is, so its commands are that user.
+        let uid = fs::metadata(workspace).map_err(owned)?.uid();
+        if uid == 0 {
+            return Err(failed(
+                "sandbox.workspace_of_root",
+                format!(
+                    "{} belongs to root, and an isolated command is never root; work on a copy (without --in-place), \
+                     give the folder to a user, or choose --sandbox=process",
+                    workspace.display()
+                ),
+            ));
+        }
+        host_uid = Some(uid);
+    }
+    if let Some(uid) = host_uid {
+        if !in_place {
+            give(workspace, uid).map_err(owned)?;
+        }
+        give(&folder.private(), uid).map_err(owned)?;
+    }
+    Ok(Walled::Isolated { host_uid })
 }
 
 fn discard(half_made: &Path) -> std::io::Result<()> {
@@ -127,6 +176,7 @@ fn clone(source: &Path, workspace: &Path) -> Result<String, SetupError> {
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         ))
     };
+    let distrusted = Distrusted::open(&source).map_err(|detail| error("git config", detail))?;
     let quiet = [
         "clone",
         "--quiet",
@@ -147,14 +197,18 @@ fn clone(source: &Path, workspace: &Path) -> Result<String, SetupError> {
 
     let changes = run(
         "git diff",
-        git(&source).args(["diff", "--binary", "--no-ext-diff", "--no-textconv", "HEAD"]),
+        distrusted
+            .git()
+            .args(["diff", "--binary", "--no-ext-diff", "--no-textconv", "HEAD"]),
     )?;
     if !changes.stdout.is_empty() {
         apply_changes(workspace, &changes.stdout).map_err(|detail| error("git apply", detail))?;
     }
     let untracked = run(
         "git ls-files",
-        git(&source).args(["ls-files", "-z", "--others", "--exclude-standard"]),
+        distrusted
+            .git()
+            .args(["ls-files", "-z", "--others", "--exclude-standard"]),
     )?;
     for name in untracked
         .stdout
@@ -175,26 +229,6 @@ fn clone(source: &Path, workspace: &Path) -> Result<String, SetupError> {
     let tree = run("git write-tree", &mut write_tree)?;
     fs::remove_file(&index).map_err(|e| error("remove index", e.to_string()))?;
     Ok(String::from_utf8_lossy(&tree.stdout).trim().to_owned())
-}
-
-/// git in a folder, with the user's own configuration, and without the variables of a git that may be running us.
-fn git(folder: &Path) -> Command {
-    let mut command = Command::new("git");
-    for variable in [
-        "GIT_DIR",
-        "GIT_WORK_TREE",
-        "GIT_INDEX_FILE",
-        "GIT_PREFIX",
-        "GIT_OBJECT_DIRECTORY",
-    ] {
-        command.env_remove(variable);
-    }
-    command
-        .arg("-C")
-        .arg(folder)
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("LC_ALL", "C");
-    command
 }
 
 /// Commits made in the workspace carry the user's name, since the home of its commands has no configuration.

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use longhaul_journal::{Draft, Journal, Level, LocalJournal, NewRecord, Options, Standing};
 use rustix::process::Signal;
 
 use crate::desk::{Desk, GREETING};
@@ -129,6 +130,90 @@ fn a_repaired_session_goes_on_behind_the_gap_and_runs_nothing_again() {
     assert!(verified.contains(": repaired\nsound: "), "{verified}");
     let checked = desk.says("replay --check --all").ok(0);
     assert!(checked.lines().all(|line| line.contains("  ok  ")), "{checked}");
+}
+
+/// B-LOG-10, B-LOG-8: a record that this version does not know stops the session at the record before it. A newer version
+/// reads it; whoever cannot wait has the session go on behind it, where nothing is done a second time.
+#[test]
+fn a_session_with_a_record_of_a_newer_version_rests_and_can_be_repaired() {
+    let desk = asked();
+    let (journal, _) = LocalJournal::open(&desk.data(), Options::default()).expect("nobody has it");
+    let heads = journal.list("session", None, 10).expect("readable");
+    let hurt = heads
+        .iter()
+        .find(|head| head.standing != Standing::Done)
+        .expect("it waits");
+    let newer = NewRecord {
+        type_name: "session.teleported".into(),
+        type_version: 9,
+        cause: None,
+        level: Level::User,
+        payload: b"{}".to_vec(),
+    };
+    let draft = Draft {
+        stream: hurt.stream,
+        kind: "session".into(),
+        epoch: journal.claim(hurt.stream),
+        expected: hurt.seq,
+        time_ms: hurt.time_ms,
+        standing: Standing::Owed,
+        records: vec![newer],
+    };
+    journal.submit(draft).wait().expect("written");
+    journal.close();
+
+    let listed = desk.says("ls").ok(0);
+    assert!(listed.contains("s_ID  quarantined"), "{listed}");
+    assert_eq!(desk.says("replay --check --all").code, Some(8));
+    let mut server = desk.starts(&["serve"]);
+    server.until("control.sock");
+    let refused = desk.says("send hurt go");
+    assert_eq!(refused.code, Some(8), "{refused:?}");
+    assert!(refused.stderr.contains("session.teleported"), "{refused:?}");
+    desk.says("run --brain playbook:hi.toml --key ho greet").ok(0);
+
+    assert!(
+        desk.says("journal repair hurt")
+            .ok(0)
+            .trim_end()
+            .ends_with("s_ID paused")
+    );
+    desk.says("resume hurt").ok(0);
+    assert_eq!(desk.says("attach hurt").code, Some(7));
+    desk.says("send hurt continue").ok(0);
+    desk.says("attach hurt").ok(0);
+    server.signal(Signal::TERM);
+    server.ends();
+    assert_eq!(marks(&desk), "ran\n", "nothing runs again");
+    let inspected = desk.says("journal inspect hurt").stdout;
+    assert!(!inspected.contains("quarantined"), "{inspected}");
+    assert!(desk.says("journal verify").ok(0).contains("sound: "));
+    desk.says("replay --check --all").ok(0);
+}
+
+/// B-LOG-6: a body that went bad is named with the session that needs it.
+#[test]
+fn a_damaged_body_is_named_with_its_session() {
+    let desk = asked();
+    let sound = desk.says("journal verify").ok(0);
+    assert!(sound.contains(" checked"), "{sound}");
+    let folder = fs::read_dir(desk.data().join("blobs")).expect("blobs");
+    let mut folders: Vec<PathBuf> = folder.map(|entry| entry.expect("an entry").path()).collect();
+    folders.sort();
+    let blob = fs::read_dir(&folders[0])
+        .expect("a folder")
+        .next()
+        .expect("a blob");
+    fs::write(blob.expect("an entry").path(), "changed").expect("written");
+    let verified = desk.says("journal verify");
+    assert_eq!(verified.code, Some(8), "{verified:?}");
+    assert!(
+        verified
+            .stdout
+            .contains("damaged: its bytes have another hash; needed by s_ID"),
+        "{verified:?}"
+    );
+    desk.says("journal verify --frames-only").ok(0);
 }
 
 /// B-LOG-10

@@ -51,6 +51,16 @@ const BENCHES: &[Bench] = &[
         run: actors::steps,
     },
     Bench {
+        name: "steps-charged",
+        shows: "the same, each step with a hold on one account that all of them share",
+        run: actors::steps_charged,
+    },
+    Bench {
+        name: "credits",
+        shows: "pairs of hold and settlement on one account, 64 sessions asking, each answered when durable",
+        run: actors::credits,
+    },
+    Bench {
         name: "size",
         shows: "bytes on disk per byte of events, at one and at four records a frame, catalogue included",
         run: open::size,

@@ -5,8 +5,8 @@
 
 use longhaul_actors::Entity;
 use longhaul_actors::session::{
-    Actor, Body, BrainSpec, Command, Event, Limits, Mode, PauseReason, SendMode, Session, Start,
-    WorkspaceSpec,
+    Actor, ApprovalDecision, ApprovalRequested, Body, BrainSpec, Command, Event, Limits, Mode, PauseReason,
+    SendMode, Session, Start, Terms, WorkspaceSpec,
 };
 use longhaul_journal::{Journal, Limit, Seq, StreamId};
 
@@ -43,12 +43,48 @@ impl Log {
         self.bodies().filter(|body| body.type_name() == type_name).count()
     }
 
+    /// How often it rested because somebody asked. (That it rests for lack of credit is the account's concern.)
+    fn rests(&self) -> usize {
+        let asked =
+            |body: &&Body| matches!(body, Body::Paused(paused) if paused.reason == PauseReason::Requested);
+        self.bodies().filter(asked).count()
+    }
+
+    /// How often a human resumed it.
+    fn resumes(&self) -> usize {
+        let resumed = |event: &&Event| matches!(event.body, Body::Resumed(_)) && event.actor == human();
+        self.0.iter().filter(resumed).count()
+    }
+
+    /// Whether it rests for lack of credit.
+    pub fn waits_for_credit(&self) -> bool {
+        let mut rests = self.bodies().filter_map(|body| match body {
+            Body::Paused(paused) => Some(paused.reason == PauseReason::Credits),
+            Body::Resumed(_) => Some(false),
+            _ => None,
+        });
+        rests.next_back().unwrap_or(false)
+    }
+
+    /// The request for approval that nobody has decided on.
+    pub fn pending_approval(&self) -> Option<&ApprovalRequested> {
+        let (mut pending, mut decided) = (None, 0);
+        for body in self.bodies() {
+            match body {
+                Body::ApprovalRequested(asked) => pending = Some(asked),
+                Body::ApprovalDecided(_) => decided += 1,
+                _ => {}
+            }
+        }
+        pending.filter(|_| self.count("approval.requested") > decided)
+    }
+
     fn has_begun(&self, brief: &str) -> bool {
         self.bodies()
             .any(|body| matches!(body, Body::ToolStarted(started) if started.brief == brief))
     }
 
-    fn bodies(&self) -> impl Iterator<Item = &Body> {
+    fn bodies(&self) -> impl DoubleEndedIterator<Item = &Body> {
         self.0.iter().map(|event| &event.body)
     }
 
@@ -84,6 +120,20 @@ pub fn next_wish(log: &Log) -> Option<Command> {
     if log.count("agent.question") > 0 && !log.has_message("answer-1") {
         return Some(send("answer-1", SendMode::Steer));
     }
+    if let Some(asked) = log.pending_approval() {
+        let refused = asked.action.contains("refused");
+        let decision = if refused {
+            ApprovalDecision::Deny
+        } else {
+            ApprovalDecision::Approve
+        };
+        return Some(Command::Decide {
+            by: human(),
+            id: asked.id.clone(),
+            decision,
+            evidence: "it was looked at".into(),
+        });
+    }
     let pauses = [("await pause:1", false), ("hang pause-now", true)];
     for (index, (brief, now)) in pauses.into_iter().enumerate() {
         if log.has_begun(brief) && log.count("session.pause_requested") == index {
@@ -94,7 +144,7 @@ pub fn next_wish(log: &Log) -> Option<Command> {
                 now,
             });
         }
-        if log.count("session.paused") == index + 1 && log.count("session.resumed") == index {
+        if log.rests() == index + 1 && log.resumes() == index {
             let text = format!("while-paused-{index}");
             if !log.has_message(&text) {
                 return Some(send(&text, SendMode::Queue));
@@ -134,11 +184,15 @@ fn start() -> Start {
             args: Vec::new(),
         },
         workspace: WorkspaceSpec::default(),
+        network: Vec::new(),
         limits: Limits::default(),
         metadata: None,
-        network: Vec::new(),
         forbidden: Vec::new(),
         fingerprint: "the one request".into(),
-        terms: None,
+        // Its work is charged, and what the account begins with does not last.
+        terms: Some(Terms {
+            account: "local".into(),
+            budget_micro: None,
+        }),
     }
 }

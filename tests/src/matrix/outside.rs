@@ -95,6 +95,7 @@ impl World {
                 stderr: Output::default(),
                 active_ms: 1,
                 isolation: "virtual".into(),
+                used: None,
             })
         });
     }
@@ -333,7 +334,11 @@ impl Hands for VirtualHands {
         _spec: WorkspaceSpec,
     ) -> BoxFuture<'static, Result<Isolation, SetupError>> {
         let mode = "virtual".into();
-        futures_util::future::ready(Ok(Isolation { mode })).boxed()
+        futures_util::future::ready(Ok(Isolation {
+            mode,
+            ..Isolation::default()
+        }))
+        .boxed()
     }
 
     fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome> {

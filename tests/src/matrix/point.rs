@@ -7,7 +7,7 @@ use longhaul_actors::{Entity, Placed};
 use longhaul_journal::Frame;
 
 use super::human::Log;
-use super::life::Life;
+use super::life::{Life, session};
 use super::outside::{Wait, World, waits_for};
 use super::script::Script;
 use crate::invariants::ends_step;
@@ -32,8 +32,10 @@ pub enum Reached {
 /// One point at which the world stops.
 #[derive(Clone, Debug)]
 pub struct Point {
-    /// So many frames are on disk.
+    /// So many frames of the session are on disk.
     pub frames: usize,
+    /// The last frame on disk: of the session, or of its account.
+    pub last: Option<Arc<Frame>>,
     /// What was under way.
     pub reached: Reached,
     /// The open step: number, and the act in a line (`think` for the brain).
@@ -55,9 +57,16 @@ pub fn points(reference: &Life) -> Vec<Point> {
         ..Walk::default()
     };
     let mut points = walk.points(reference, 0);
-    for (index, frame) in reference.frames.iter().enumerate() {
-        walk.see(frame, reference);
-        points.extend(walk.points(reference, index + 1));
+    let mut frames: Vec<&Arc<Frame>> = reference.frames.iter().chain(&reference.account).collect();
+    frames.sort_by_key(|frame| frame.position);
+    let mut seen = 0;
+    for frame in frames {
+        if frame.stream == session() {
+            walk.see(frame, reference);
+            seen += 1;
+        }
+        walk.last = Some(Arc::clone(frame));
+        points.extend(walk.points(reference, seen));
     }
     points
 }
@@ -72,6 +81,7 @@ struct Walk {
     /// Acts that were begun, by step.
     begun: Vec<(u64, Tool)>,
     blobs: Vec<String>,
+    last: Option<Arc<Frame>>,
 }
 
 impl Walk {
@@ -105,17 +115,19 @@ impl Walk {
         if let Some(times) = reference.world.thoughts.get(&step) {
             self.world.thoughts.insert(step, *times);
         }
-        if let Some((_, tool)) = self.begun.iter().find(|(begun, _)| *begun == step) {
+        let begun = self.begun.iter().find(|(begun, _)| *begun == step);
+        // An act that a human refused is on record, and nothing happened outside.
+        if let (Some((_, tool)), Some(evidence)) = (begun, reference.world.steps.get(&step)) {
             take_effect(&mut self.world, step, tool);
             // How it ended is the reference's word, which knows of those that were ended from outside.
-            let evidence = reference.world.steps[&step].clone();
-            self.world.steps.insert(step, evidence);
+            self.world.steps.insert(step, evidence.clone());
         }
     }
 
     fn points(&self, reference: &Life, frames: usize) -> Vec<Point> {
         let point = |reached, open: Option<(u64, String)>, world| Point {
             frames,
+            last: self.last.clone(),
             reached,
             open,
             world,

@@ -55,6 +55,8 @@ impl Script {
             vec![Wish::End(AnswerEnd::Ask {
                 text: "which?".into(),
             })],
+            vec![run("append gated-1"), run("append after-gated")],
+            vec![run("append gated-refused"), run("append after-refused")],
             vec![
                 write("report.md", "all is well\n"),
                 act("artifact", json!({"kind": "report", "path": "report.md"})),

@@ -26,6 +26,8 @@ pub struct Story {
     pub artifacts: Vec<(String, String, String)>,
     /// Rests, and how they began.
     pub rests: Vec<String>,
+    /// What was asked of a human under which name, and what was said.
+    pub approvals: Vec<(String, String)>,
     /// The files outside.
     pub files: BTreeMap<String, String>,
 }
@@ -47,6 +49,8 @@ impl Story {
     /// The same story, as it is told when nobody can know what became of one act: the brain is asked once more there.
     pub fn without_what_is_said_about(mut self, brief: &str) -> Self {
         self.said.clear();
+        // One brain call more, so that the steps behind it have other numbers, and their requests other names.
+        self.approvals.iter_mut().for_each(|(id, _)| id.clear());
         self.acts.retain(|(act, _)| act != brief);
         self
     }
@@ -63,6 +67,13 @@ impl Story {
             }
             Body::PauseRequested(wish) => return self.rests.push(format!("asked, now: {}", wish.now)),
             Body::Paused(paused) => return self.rests.push(format!("{:?}", paused.reason)),
+            Body::ApprovalRequested(asked) => {
+                return self.approvals.push((asked.id.clone(), asked.action.clone()));
+            }
+            Body::ApprovalDecided(decided) => {
+                let said = format!("{:?}", decided.decision);
+                return self.approvals.push((decided.id.clone(), said));
+            }
             Body::Resumed(_) => return self.rests.push("resumed".into()),
             Body::ToolStarted(started) => return self.acts.push((started.brief.clone(), "open".into())),
             Body::CommandRun(run) => format!("{:?} {:?}", run.execution.verdict, run.execution.stdout.head),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Credits;
 use crate::session::money::Terms;
+use crate::session::resources::Resources;
 
 /// How a run ends: by its turns, or only by the brain, its budget or a human.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,31 @@ pub struct WorkspaceSpec {
     /// The repository or folder it comes from; empty for an empty folder.
     #[serde(default)]
     pub source: String,
+    /// How its commands are walled in; as the runtime is configured when absent.
+    // Always written: a state that holds it is also kept in a form without names.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+/// How commands are walled in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sandbox {
+    /// Namespaces, a root of their own, no rights, filtered system calls.
+    #[default]
+    Isolated,
+    /// Not at all: they run as the user of the runtime.
+    Process,
+}
+
+impl Sandbox {
+    /// The word for records and command lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Isolated => "isolated",
+            Self::Process => "process",
+        }
+    }
 }
 
 /// Where the files of a session come from.
@@ -56,7 +82,7 @@ pub enum WorkspaceKind {
     InPlace,
 }
 
-/// Bounds of a session, all in active milliseconds or counts. Written down, so that replay meets the same ones.
+/// Bounds of a session, in active milliseconds or counts, and of its commands. Written down, so that replay meets the same ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
@@ -78,6 +104,8 @@ pub struct Limits {
     pub stop_confirm_ms: u64,
     /// A request for approval that nobody decides on for this long (wall clock) counts as denied; 0 waits for ever.
     pub approval_ms: u64,
+    /// What one command may use.
+    pub resources: Resources,
 }
 
 impl Default for Limits {
@@ -92,6 +120,7 @@ impl Default for Limits {
             idle_ms: 180_000,
             stop_confirm_ms: 60_000,
             approval_ms: 0,
+            resources: Resources::default(),
         }
     }
 }

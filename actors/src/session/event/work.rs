@@ -4,6 +4,7 @@ use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Credits;
+use crate::session::resources::LimitsReport;
 use crate::session::tool::{Execution, FileRead, FileWrite};
 
 /// What recovery may do with an act that may have begun.
@@ -151,10 +152,25 @@ pub struct SandboxStarting {
 }
 
 /// How far the hands are walled in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Isolation {
-    /// `process`: own process group, scrubbed environment, no wall.
+    /// `isolated`, or `process`: own process group, scrubbed environment, no wall.
     pub mode: String,
+    /// What stands between a command and the machine: `namespaces`, `root`, `user`, `capabilities`, `seccomp`,
+    /// `landlock`, `proc`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
+    /// Version of Landlock in the kernel, 0 for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landlock_abi: Option<u32>,
+    /// The network of a command: `none` is a loopback device of its own, `listed` the same with a way out to the names of
+    /// `session.started`, `host` that of the machine, whatever the list says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// How commands are held to what they may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsReport>,
 }
 
 /// `sandbox.ready`
@@ -162,10 +178,6 @@ pub struct Isolation {
 pub struct SandboxReady {
     /// What it got.
     pub isolation: Isolation,
-    /// What its commands may reach: `none`, `listed` (the names of `session.started`), or `host` (whatever this machine
-    /// may, since nothing walls them in).
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub network: String,
 }
 
 /// `sandbox.setup_failed`

@@ -18,8 +18,8 @@ pub(crate) const INSIDE_ID: u32 = 1000;
 /// later, when the child is where it is to stay.
 pub(crate) fn fork() -> io::Result<Fork> {
     let all = [
-        ("share-the-processes", namespaces::PID),
         ("share-the-network", namespaces::NET),
+        ("", namespaces::PID),
         ("", namespaces::USER),
         ("", namespaces::MOUNT),
         ("", namespaces::IPC),
@@ -45,6 +45,12 @@ pub(crate) fn map_ids(init: Pid, walls: &Walls) -> Result<(), Fault> {
             .write_all(text.as_bytes())
     };
     let uid = host_uid(walls);
+    if uid == 0 && is_real_root() {
+        return Err(Fault {
+            step: Step::User,
+            errno: libc::EPERM,
+        });
+    }
     let gid = if walls.host_uid.is_some() {
         uid
     } else {
@@ -56,6 +62,13 @@ pub(crate) fn map_ids(init: Pid, walls: &Walls) -> Result<(), Fault> {
     }
     write("gid_map", format!("{INSIDE_ID} {gid} 1\n")).map_err(Fault::of(Step::GidMap))?;
     write("uid_map", format!("{INSIDE_ID} {uid} 1\n")).map_err(Fault::of(Step::UidMap))
+}
+
+/// Whether uid 0 is the machine's own, and not that of a namespace which somebody unprivileged made.
+fn is_real_root() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let mut fields = map.split_ascii_whitespace();
+    !matches!((fields.next(), fields.next()), (Some("0"), Some(outer)) if outer != "0")
 }
 
 /// Whether the command is another user of this machine than the runtime.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::fault::{Fault, Step};
 use super::init::Job;
 use crate::limits::Rlimits;
-use crate::sys;
 use crate::walls::{Network, ProcMount, Walls};
+use crate::{sabotage, sys};
 
 /// What stands between an isolated command and the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -84,6 +84,7 @@ pub fn probe(shim_exe: &Path, walls: &Walls) -> Result<IsolationReport, Refusal>
         let mut child = Command::new(shim_exe)
             .arg(VERB)
             .env_clear()
+            .envs(sabotage::passed_on())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -129,7 +130,9 @@ pub(crate) fn main_if_probe() {
     let code = match walls.and_then(|walls| try_it(&walls)) {
         Ok(answer) => {
             let text = serde_json::to_string(&answer).unwrap_or_default();
-            i32::from(io::stdout().write_all(text.as_bytes()).is_err())
+            let mut stdout = io::stdout();
+            let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+            i32::from(written.is_err())
         }
         Err(_) => 1,
     };

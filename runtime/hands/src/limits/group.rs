@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Groups, Limits, LimitsBy, Usage};
+use crate::sabotage;
 
 /// Length of a period of the processor quota, microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -81,7 +82,8 @@ impl Group {
         if limits.pids > 0 {
             set(&self.pids, "pids.max", &limits.pids.to_string())?;
         }
-        if let Some(base) = groups.cpu.as_ref().filter(|_| limits.cpu_milli > 0) {
+        let bounds_cpu = limits.cpu_milli > 0 && !sabotage::is_on("bound-no-processor");
+        if let Some(base) = groups.cpu.as_ref().filter(|_| bounds_cpu) {
             let dir = base.join(name);
             let quota = u64::from(limits.cpu_milli) * CPU_PERIOD_US / 1_000;
             // The kernel refuses less than a millisecond in a period.
@@ -249,6 +251,9 @@ fn tree(dir: &Path, depth: usize) -> Vec<PathBuf> {
 ///
 /// To be called again and again without harm; groups that are not there are fine.
 pub(crate) fn reclaim(dirs: &[PathBuf]) -> Vec<u32> {
+    if sabotage::is_on("leave-the-group-behind") {
+        return Vec::new();
+    }
     let give_up = Instant::now() + EMPTY_PATIENCE;
     let mut pause = Duration::from_micros(200);
     loop {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use longhaul_hands::{
     Claim, Collected, CommandLine, ExitRecord, Groups, Launched, Spec, State, Verdict, Walls, collect,
-    kill_all, launch, probe_groups, session_uid, wait,
+    kill_all, launch, probe, probe_groups, session_uid, wait,
 };
 
 /// A session with a name that no other test has, so that killing by mark cannot reach across.
@@ -18,6 +18,7 @@ pub struct Rig {
     folder: tempfile::TempDir,
     pub session: String,
     steps: AtomicU64,
+    is_walled: bool,
 }
 
 impl Rig {
@@ -34,6 +35,28 @@ impl Rig {
             folder,
             session,
             steps: AtomicU64::new(1),
+            // The same tests once more, behind walls.
+            is_walled: std::env::var("LONGHAUL_SANDBOX").as_deref() == Ok("isolated"),
+        }
+    }
+
+    /// A rig whose commands run behind walls; none, with a line that says why, on a machine that cannot build them. With
+    /// `SANDBOX_REQUIRE=all` such a machine fails the test instead.
+    pub fn isolated() -> Option<Self> {
+        let mut rig = Self::new();
+        rig.is_walled = true;
+        match probe(shim_exe(), &rig.walls()) {
+            Ok(report) => {
+                let all = report.landlock_abi > 0;
+                assert!(all || std::env::var_os("SANDBOX_REQUIRE").is_none(), "{report:?}");
+                Some(rig)
+            }
+            Err(refusal) if std::env::var_os("SANDBOX_REQUIRE").is_some() => panic!("{refusal:?}"),
+            Err(refusal) => {
+                let test = std::thread::current().name().unwrap_or_default().to_owned();
+                eprintln!("skipped {test}: this machine cannot build the walls: {refusal}");
+                None
+            }
         }
     }
 
@@ -68,6 +91,7 @@ impl Rig {
             &self.path().join("private"),
         );
         spec.groups = groups();
+        spec.walls = self.is_walled.then(|| self.walls());
         (self.path().join(format!("step-{step}")), spec)
     }
 
@@ -100,6 +124,13 @@ impl Rig {
         let mark = format!("LONGHAUL_STEP={}/", self.session);
         processes("environ", |entry| entry.starts_with(mark.as_bytes()))
     }
+}
+
+/// What a command behind walls said, standard output before standard error, however it ended.
+pub fn said(command: &(PathBuf, Spec)) -> String {
+    let (_, output) = run(command);
+    let both = [output.stdout.head, output.stderr.head].concat();
+    String::from_utf8_lossy(&both).into_owned()
 }
 
 impl Drop for Rig {

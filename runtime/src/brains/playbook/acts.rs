@@ -9,7 +9,7 @@ use super::file::Act;
 use super::raw::{CommandText, RawStep};
 
 /// The keys that are acts, each with the further keys it takes. `expect` is an act only where no other is.
-const ACTS: [(&str, &[&str]); 13] = [
+const ACTS: [(&str, &[&str]); 14] = [
     (
         "run",
         &[
@@ -46,6 +46,21 @@ const ACTS: [(&str, &[&str]); 13] = [
         &["kind", "on_success", "on_failure", "retry", "on_unknown"],
     ),
     ("patch", &["on_success", "on_failure", "retry", "on_unknown"]),
+    (
+        "service",
+        &[
+            "start",
+            "logs",
+            "stop",
+            "cwd",
+            "env",
+            "expect",
+            "on_success",
+            "on_failure",
+            "retry",
+            "on_unknown",
+        ],
+    ),
     ("ask", &["expect", "on_success", "on_failure"]),
     ("finish", &[]),
     ("fail", &[]),
@@ -123,6 +138,7 @@ fn build(key: &'static str, at: usize, raw: &RawStep) -> Result<Act, Fault> {
             affirmed(&raw.patch, key)?;
             call(at, "patch", json!({}))
         }
+        "service" => call(at, "service", service(at, raw)?),
         "ask" => Ok(Act::Ask(words(&raw.ask, key)?)),
         "finish" => Ok(Act::Finish(text(&raw.finish))),
         "fail" => Ok(Act::Fail(words(&raw.fail, key)?)),
@@ -151,21 +167,7 @@ fn call(at: usize, tool: &str, args: Value) -> Result<Act, Fault> {
 fn command(raw: &RawStep) -> Result<Value, Fault> {
     let mut args = serde_json::Map::new();
     if let Some(run) = &raw.run {
-        let empty = match run.get_ref() {
-            CommandText::Line(line) => line.trim().is_empty(),
-            CommandText::Words(words) => words.is_empty(),
-        };
-        if empty {
-            return Err(Fault::new(
-                run.span().start,
-                "`run` is empty; write a command line",
-            ));
-        }
-        let command = match run.get_ref() {
-            CommandText::Line(line) => json!(line),
-            CommandText::Words(words) => json!(words),
-        };
-        args.insert("command".into(), command);
+        args.insert("command".into(), command_text(run, "run")?);
     }
     if let Some(timeout) = &raw.timeout {
         args.insert("timeoutMs".into(), json!(milliseconds(timeout)?));
@@ -179,6 +181,64 @@ fn command(raw: &RawStep) -> Result<Value, Fault> {
     if let Some(stdin) = &raw.stdin {
         args.insert("stdin".into(), json!(stdin.get_ref()));
     }
+    Ok(args.into())
+}
+
+fn command_text(field: &Spanned<CommandText>, key: &str) -> Result<Value, Fault> {
+    let empty = match field.get_ref() {
+        CommandText::Line(line) => line.trim().is_empty(),
+        CommandText::Words(words) => words.is_empty(),
+    };
+    if empty {
+        let problem = format!("`{key}` is empty; write a command line");
+        return Err(Fault::new(field.span().start, problem));
+    }
+    Ok(match field.get_ref() {
+        CommandText::Line(line) => json!(line),
+        CommandText::Words(words) => json!(words),
+    })
+}
+
+/// What is wanted of a service: exactly one of start, logs and stop.
+fn service(at: usize, raw: &RawStep) -> Result<Value, Fault> {
+    let mut args = serde_json::Map::new();
+    args.insert("name".into(), json!(text(&raw.service)));
+    let action = match (&raw.start, &raw.logs, &raw.stop) {
+        (Some(start), None, None) => {
+            args.insert("command".into(), command_text(start, "start")?);
+            if let Some(cwd) = &raw.cwd {
+                args.insert("cwd".into(), json!(cwd.get_ref()));
+            }
+            if let Some(env) = &raw.env {
+                args.insert("env".into(), json!(env.get_ref()));
+            }
+            "start"
+        }
+        (None, Some(_), None) => {
+            affirmed(&raw.logs, "logs")?;
+            "logs"
+        }
+        (None, None, Some(_)) => {
+            affirmed(&raw.stop, "stop")?;
+            "stop"
+        }
+        _ => {
+            let problem =
+                "`service` needs one of `start = \"COMMAND\"`, `logs = true`, `stop = true` beside it";
+            return Err(Fault::new(at, problem));
+        }
+    };
+    let stray = [
+        &raw.cwd.as_ref().map(|it| it.span().start),
+        &raw.env.as_ref().map(|it| it.span().start),
+    ];
+    if let Some(at) = stray.into_iter().flatten().next().filter(|_| action != "start") {
+        return Err(Fault::new(
+            *at,
+            format!("this goes with `start`, not with `{action}`; take it out"),
+        ));
+    }
+    args.insert("action".into(), json!(action));
     Ok(args.into())
 }
 

@@ -78,12 +78,25 @@ impl Outcome {
                     },
                     Verdict::Canceled => Self::Doubtful("it was ended from outside while it ran".into()),
                     Verdict::Signaled { signal } => Self::Failed(format!("it was killed by signal {signal}")),
-                    Verdict::Timeout => Self::Failed("it ran over its time and was killed".into()),
+                    Verdict::Timeout { idle: false } => {
+                        Self::Failed("it ran over its time and was killed".into())
+                    }
+                    Verdict::Timeout { idle: true } => {
+                        Self::Failed("it said nothing for too long and was killed".into())
+                    }
+                    Verdict::OomKilled => {
+                        Self::Failed("it wanted more memory than it may have and was killed".into())
+                    }
                     Verdict::OutputLimit => Self::Failed("it said more than it may and was killed".into()),
                     Verdict::ExecFailed { detail } => {
                         Self::Failed(format!("it could not be started: {detail}"))
                     }
-                    Verdict::DiskFull => Self::Failed("the disk was full".into()),
+                    Verdict::DiskFull { .. } => {
+                        Self::Failed("it wanted more of the disk than it may have and was killed".into())
+                    }
+                    Verdict::SandboxViolation => {
+                        Self::Failed("it was killed for a forbidden system call".into())
+                    }
                     Verdict::SandboxError { detail } => Self::Failed(format!("the sandbox failed: {detail}")),
                 }
             }

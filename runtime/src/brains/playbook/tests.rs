@@ -684,7 +684,27 @@ fn an_error_names_file_line_and_what_to_write_instead() {
         ),
         (
             "[[step]]\nsay = 'x'\nretry = 1\n",
-            "play.toml:3: `retry` goes with `run`, `read`, `write`, `replace`, `list`, `artifact`, `patch`, not with `say`; take it out",
+            "play.toml:3: `retry` goes with `run`, `read`, `write`, `replace`, `list`, `artifact`, `patch`, `service`, not with `say`; take it out",
+        ),
+        (
+            "[[step]]\nservice = 'web'\n",
+            "play.toml:2: `service` needs one of `start = \"COMMAND\"`, `logs = true`, `stop = true` beside it",
+        ),
+        (
+            "[[step]]\nservice = 'web'\nlogs = true\nstop = true\n",
+            "play.toml:2: `service` needs one of",
+        ),
+        (
+            "[[step]]\nservice = 'Web'\nstop = true\n",
+            "play.toml:2: the name of a service is 1 to 32 lower-case letters",
+        ),
+        (
+            "[[step]]\nservice = 'web'\nstop = true\ncwd = 'x'\n",
+            "play.toml:4: this goes with `start`, not with `stop`; take it out",
+        ),
+        (
+            "[[step]]\nservice = 'web'\nstart = ''\n",
+            "play.toml:3: `start` is empty",
         ),
         (
             "[[step]]\npatch = false\n",

@@ -11,7 +11,7 @@ use longhaul_journal::StreamId;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// Name of the mark.
-pub(super) const MARK: &str = "LONGHAUL_BRAIN";
+pub(crate) const MARK: &str = "LONGHAUL_BRAIN";
 
 /// A new mark for one child of a session, never given before.
 pub(super) fn mark(instance: &str, session: StreamId) -> String {

@@ -31,6 +31,7 @@ use self::child::{Child, Ended, Launch};
 use self::lines::Line;
 use self::wire::Said;
 
+pub(crate) use self::leftovers::MARK;
 pub use self::leftovers::kill_leftovers;
 pub use self::program::{ProgramError, absolute_word, find_program};
 #[cfg(test)]
@@ -189,7 +190,8 @@ impl Inner {
                 };
                 match wire::understand(&line).map_err(Broken::Rubbish)? {
                     Said::Answer { step, answer } if step == call.step => return Ok(*answer),
-                    Said::Answer { step, .. } => {
+                    Said::Unpaid { step, detail } if step == call.step => return Err(Broken::Unpaid(detail)),
+                    Said::Answer { step, .. } | Said::Unpaid { step, .. } => {
                         tracing::debug!(step, "a brain answered a step that is over")
                     }
                     Said::Log(text) => tracing::info!(session = %call.session, %text, "a brain says"),
@@ -228,6 +230,8 @@ enum Broken {
     Ended,
     /// It said what nobody understands.
     Rubbish(String),
+    /// Whoever thinks for it wants to be paid.
+    Unpaid(String),
     /// It is not the child's fault.
     Window(WindowError),
 }
@@ -244,6 +248,10 @@ impl Broken {
             Self::Rubbish(what) => {
                 let Ended { stderr, .. } = child.end().await;
                 BrainFailure::Rubbish(format!("{what}{}", complaint(&stderr)))
+            }
+            Self::Unpaid(detail) => {
+                child.end().await;
+                BrainFailure::Unpaid(detail)
             }
             Self::Window(error) => {
                 child.end().await;

@@ -45,6 +45,8 @@ pub(super) fn next(step: u64, attempt: u32, window_to: Seq, page: &[Seen]) -> St
 pub(super) enum Said {
     /// The answer to a step.
     Answer { step: u64, answer: Box<Answer> },
+    /// The step cannot be answered before somebody has paid.
+    Unpaid { step: u64, detail: String },
     /// A line for the log of the program.
     Log(String),
     /// An empty line.
@@ -85,18 +87,22 @@ pub(super) fn understand(line: &[u8]) -> Result<Said, String> {
             let answer = Box::new(answer);
             Ok(Said::Answer { step, answer })
         }
+        "unpaid" => {
+            let GivenUnpaid { step, detail } = serde_json::from_slice(line).map_err(unfit)?;
+            Ok(Said::Unpaid { step, detail })
+        }
         "log" => {
             let given: GivenLog = serde_json::from_slice(line).map_err(unfit)?;
             Ok(Said::Log(given.text))
         }
         other => Err(format!(
-            "there is no line of type {other:?}; there are answer and log"
+            "there is no line of type {other:?}; there are answer, unpaid and log"
         )),
     }
 }
 
 /// The tools with their arguments in brief; a test holds this table against the parser of calls.
-const TOOLS: [Offer; 7] = [
+const TOOLS: [Offer; 8] = [
     Offer {
         name: "exec",
         about: "runs a command in the workspace",
@@ -150,6 +156,21 @@ const TOOLS: [Offer; 7] = [
         name: "patch",
         about: "keeps all changes of the workspace as a patch",
         args: &[],
+    },
+    Offer {
+        name: "service",
+        about: "starts a program that goes on beside the steps, reads what it said last, or ends it; commands reach it on \
+                localhost",
+        args: &[
+            ("action", "start, logs or stop"),
+            (
+                "name",
+                "what it is called: lower-case letters, digits, '-' and '_'",
+            ),
+            ("command", "start: a line for sh -c, or an array of words"),
+            ("cwd", "start, optional: folder inside the workspace"),
+            ("env", "start, optional: object of additions to the environment"),
+        ],
     },
 ];
 
@@ -229,6 +250,13 @@ struct GivenAnswer {
     end: Option<AnswerEnd>,
     #[serde(default)]
     usage: Usage,
+}
+
+#[derive(Deserialize)]
+struct GivenUnpaid {
+    step: u64,
+    #[serde(default)]
+    detail: String,
 }
 
 #[derive(Deserialize)]
@@ -372,7 +400,7 @@ mod tests {
                 "a line must be a JSON object with a `type`",
             ),
             (b"{}", "missing field `type`"),
-            (br#"{"type":"final"}"#, "there are answer and log"),
+            (br#"{"type":"final"}"#, "there are answer, unpaid and log"),
             (br#"{"type":"answer"}"#, "missing field `step`"),
             (
                 br#"{"type":"answer","step":1}"#,

@@ -1,11 +1,14 @@
 //! What a record says, in one short line for a person.
 
 use longhaul_actors::session::{
-    AgentMessage, AgentQuestion, AnswerEnd, ArtifactCreated, CommandRun, Completed, Failed, FileWasRead,
-    FileWritten, JournalGap, ModelCompleted, ModelStarted, PauseRequested, Paused, Resumed, RuntimeCrashed,
-    RuntimeRestarted, SandboxReady, SandboxSetupFailed, SandboxStarting, SendMode, SessionStarted,
+    AgentMessage, AgentQuestion, AnswerEnd, ApprovalCanceled, ApprovalDecided, ApprovalDecision,
+    ApprovalExpired, ApprovalRequested, ArtifactCreated, CommandRun, Completed, EgressDenied, Failed,
+    FileWasRead, FileWritten, Isolation, JournalGap, ModelCompleted, ModelStarted, PauseRequested, Paused,
+    PolicyDenied, Resumed, RuntimeCrashed, RuntimeRestarted, SandboxReady, SandboxSetupFailed,
+    SandboxStarting, SendMode, ServiceEnded, ServiceStarted, ServiceStopRequested, SessionStarted,
     StopRequested, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown,
-    ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage, UserMessage, Verdict,
+    ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage, Used, UserMessage,
+    Verdict,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,8 +32,14 @@ fn known(record: &RecordView) -> Option<String> {
         "session.pause_requested" => say(data, |it: PauseRequested| {
             format!("{}{}", word(&it.reason), if it.now { ", at once" } else { "" })
         }),
-        "session.paused" => say(data, |it: Paused| word(&it.reason)),
-        "session.resumed" => say(data, |it: Resumed| format!("after {}", span(it.paused_ms))),
+        "session.paused" => say(data, |it: Paused| match it.detail.as_str() {
+            "" => word(&it.reason),
+            detail => format!("{}: {detail}", word(&it.reason)),
+        }),
+        "session.resumed" => say(data, |it: Resumed| match it.budget_micro {
+            None => format!("after {}", span(it.paused_ms)),
+            Some(budget) => format!("after {}, with a budget of {budget}", span(it.paused_ms)),
+        }),
         "session.hibernated" | "session.woken" | "session.canceled" | "session.archived"
         | "session.adopted" | "runtime.stopped" => Some(String::new()),
         "session.stop_requested" => say(data, |it: StopRequested| word(&it.stop)),
@@ -110,6 +119,28 @@ fn of_step(record: &RecordView) -> Option<String> {
                 tokens(&it.usage),
             ])
         }),
+        "service.started" => say(data, |it: ServiceStarted| {
+            format!("{}, step {}", it.name, it.step)
+        }),
+        "service.stop_requested" => say(data, |it: ServiceStopRequested| {
+            format!("{} ({})", it.name, word(&it.cause))
+        }),
+        "service.ended" => say(data, |it: ServiceEnded| {
+            let how = match (&it.end.execution, it.end.unknown) {
+                (Some(run), _) => verdict(&run.verdict),
+                (None, Some(why)) => format!("nobody knows how: {why}"),
+                (None, None) => String::new(),
+            };
+            join([format!("{} ({})", it.name, word(&it.cause)), how])
+        }),
+        "egress.denied" => say(data, |it: EgressDenied| {
+            let place = match (it.host.as_str(), it.port) {
+                ("", _) => String::new(),
+                (host, 0) => host.to_owned(),
+                (host, port) => format!("{host}:{port}"),
+            };
+            join([place, it.reason, count(it.times, "time")])
+        }),
         "tool.started" => say(data, |it: ToolStarted| {
             format!("step {}, {}: {}", it.step, it.tool, it.brief)
         }),
@@ -120,10 +151,11 @@ fn of_step(record: &RecordView) -> Option<String> {
             let said = said.into_iter().find(|line| !line.is_empty()).unwrap_or("");
             colon(
                 &format!(
-                    "step {}, {} in {}",
+                    "step {}, {} in {}{}",
                     it.step,
                     verdict(&run.verdict),
-                    span(run.active_ms)
+                    span(run.active_ms),
+                    refused(run.used.as_ref())
                 ),
                 said,
             )
@@ -161,6 +193,29 @@ fn of_step(record: &RecordView) -> Option<String> {
         "tool.outcome_unknown" => say(data, |it: ToolOutcomeUnknown| {
             format!("step {}, {}", it.step, it.why)
         }),
+        "policy.denied" => say(data, |it: PolicyDenied| {
+            colon(
+                &format!("step {}, {} forbids {}", it.step, it.rule, it.action),
+                &it.detail,
+            )
+        }),
+        "approval.requested" => say(data, |it: ApprovalRequested| {
+            format!(
+                "step {}, {}: {} ({}, risk {})",
+                it.step, it.id, it.action, it.category, it.risk
+            )
+        }),
+        "approval.decided" => say(data, |it: ApprovalDecided| {
+            let said = match it.decision {
+                ApprovalDecision::Approve => "approved",
+                ApprovalDecision::Deny => "denied",
+            };
+            format!("{said} by {}: {}", it.by, it.evidence)
+        }),
+        "approval.expired" => say(data, |it: ApprovalExpired| it.id),
+        "approval.canceled" => say(data, |it: ApprovalCanceled| {
+            format!("{}, {}", word(&it.reason), it.id)
+        }),
         "artifact.created" => say(data, |it: ArtifactCreated| {
             format!(
                 "{} {}, {}, sha256 {}",
@@ -174,6 +229,29 @@ fn of_step(record: &RecordView) -> Option<String> {
     }
 }
 
+/// `isolated (namespaces root user capabilities seccomp landlock:7 proc), network none`.
+fn isolation(it: &Isolation) -> String {
+    let layers = it.layers.iter().map(|layer| match it.landlock_abi {
+        Some(abi) if layer == "landlock" => format!("landlock:{abi}"),
+        _ => layer.clone(),
+    });
+    let layers = layers.collect::<Vec<_>>().join(" ");
+    let layers = if layers.is_empty() {
+        layers
+    } else {
+        format!(" ({layers})")
+    };
+    let network = it
+        .network
+        .as_ref()
+        .map_or(String::new(), |network| format!(", network {network}"));
+    let limits = it
+        .limits
+        .as_ref()
+        .map_or(String::new(), |limits| format!(", limits {}", limits.by));
+    format!("isolation {}{layers}{network}{limits}", it.mode)
+}
+
 fn of_runtime(record: &RecordView) -> Option<String> {
     let data = &record.stored.data;
     match record.type_name.as_str() {
@@ -181,9 +259,7 @@ fn of_runtime(record: &RecordView) -> Option<String> {
             0 | 1 => String::new(),
             generation => format!("number {generation}"),
         }),
-        "sandbox.ready" => say(data, |it: SandboxReady| {
-            format!("isolation {}", it.isolation.mode)
-        }),
+        "sandbox.ready" => say(data, |it: SandboxReady| isolation(&it.isolation)),
         "sandbox.setup_failed" => say(data, |it: SandboxSetupFailed| colon(&it.code, &it.detail)),
         "runtime.crashed" => say(data, |it: RuntimeCrashed| {
             colon(
@@ -223,12 +299,34 @@ fn verdict(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Exited { code } => format!("exit {code}"),
         Verdict::Signaled { signal } => format!("killed by signal {signal}"),
-        Verdict::Timeout => "out of time".into(),
+        Verdict::Timeout { idle: false } => "out of time".into(),
+        Verdict::Timeout { idle: true } => "silent for too long".into(),
+        Verdict::OomKilled => "out of memory".into(),
         Verdict::OutputLimit => "too much output".into(),
         Verdict::Canceled => "canceled".into(),
         Verdict::ExecFailed { detail } => format!("not started ({detail})"),
-        Verdict::DiskFull => "disk full".into(),
+        Verdict::DiskFull { limit } if limit.is_empty() => "disk full".into(),
+        Verdict::DiskFull { limit } => format!("disk full ({})", limit.replace('_', " ")),
+        Verdict::SandboxViolation => "killed for a forbidden system call".into(),
         Verdict::SandboxError { detail } => format!("sandbox failed ({detail})"),
+    }
+}
+
+/// What a command wanted and did not get, in brackets; nothing for most.
+fn refused(used: Option<&Used>) -> String {
+    let Some(used) = used else { return String::new() };
+    let kills = match used.oom_kills {
+        0 => String::new(),
+        kills => format!("{} for want of memory", count(kills, "kill")),
+    };
+    let hits = match used.pids_limit_hits {
+        0 => String::new(),
+        1 => "1 process refused".to_owned(),
+        hits => format!("{hits} processes refused"),
+    };
+    match join([kills, hits]) {
+        none if none.is_empty() => none,
+        some => format!(" ({some})"),
     }
 }
 
@@ -402,6 +500,29 @@ mod tests {
                 json!({ "step": 7, "kind": "patch", "name": "changes.patch", "sha256": "abc", "bytes": 10 }),
                 "patch changes.patch, 10 B, sha256 abc",
             ),
+            (
+                "policy.denied",
+                json!({ "step": 7, "tool": "exec", "action": "git push", "digest": "d", "category": "publish",
+                        "rule": "goal", "detail": "the goal forbids it" }),
+                "step 7, goal forbids git push: the goal forbids it",
+            ),
+            (
+                "approval.requested",
+                json!({ "id": "ap_1", "step": 7, "tool": "exec", "action": "git push", "digest": "d",
+                        "category": "publish", "risk": "high", "rule": "git-push" }),
+                "step 7, ap_1: git push (publish, risk high)",
+            ),
+            (
+                "approval.decided",
+                json!({ "id": "ap_1", "decision": "approve", "by": "local", "evidence": "read it", "digest": "d" }),
+                "approved by local: read it",
+            ),
+            ("approval.expired", json!({ "id": "ap_1" }), "ap_1"),
+            (
+                "approval.canceled",
+                json!({ "id": "ap_1", "reason": "turn_ended" }),
+                "turn ended, ap_1",
+            ),
             ("sandbox.starting", json!({ "generation": 2 }), "number 2"),
             (
                 "sandbox.ready",
@@ -439,6 +560,38 @@ mod tests {
     }
 
     #[test]
+    fn what_a_command_wanted_and_did_not_get_is_said() {
+        let run = |verdict: Value| {
+            let mut data = json!({
+                "step": 4, "stdout": { "head": "", "bytes": 0 }, "stderr": { "head": "", "bytes": 0 },
+                "activeMs": 90, "isolation": "process",
+                "used": { "by": "hybrid", "cpuMs": 1, "memPeak": 2, "oomKills": 1, "pidsLimitHits": 2 },
+            });
+            let fields = data.as_object_mut().expect("an object");
+            fields.extend(verdict.as_object().expect("an object").clone());
+            known(&record("command.run", data)).expect("it is known")
+        };
+        let refused = "(1 kill for want of memory, 2 processes refused)";
+        for (verdict, said) in [
+            (json!({ "verdict": "exited", "code": 0 }), "exit 0"),
+            (json!({ "verdict": "oom_killed" }), "out of memory"),
+            (
+                json!({ "verdict": "timeout", "idle": true }),
+                "silent for too long",
+            ),
+            (
+                json!({ "verdict": "disk_full", "limit": "file_size" }),
+                "disk full (file size)",
+            ),
+        ] {
+            assert_eq!(run(verdict), format!("step 4, {said} in 90ms {refused}"));
+        }
+        let ready = json!({ "isolation": { "mode": "isolated", "limits": { "by": "rlimit" } } });
+        let said = known(&record("sandbox.ready", ready));
+        assert!(said.expect("it is known").ends_with("limits rlimit"));
+    }
+
+    #[test]
     fn no_type_is_missing_from_the_table() {
         let rows: Vec<&str> = table().into_iter().map(|(type_name, ..)| type_name).collect();
         assert_eq!(rows, Body::TYPES);
@@ -454,6 +607,20 @@ mod tests {
             detail(&record("session.paused", json!({ "reason": "bored" }))),
             r#"{"reason":"bored"}"#
         );
+    }
+
+    #[test]
+    fn a_pause_says_what_is_missing_and_a_resume_the_new_budget() {
+        let paused = record(
+            "session.paused",
+            json!({ "reason": "credits", "detail": "0.00 is left" }),
+        );
+        assert_eq!(detail(&paused), "credits: 0.00 is left");
+        let resumed = record(
+            "session.resumed",
+            json!({ "pausedMs": 200_000, "budgetMicro": 1_500_000 }),
+        );
+        assert_eq!(detail(&resumed), "after 3m 20s, with a budget of 1.50");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::api::SessionView;
 
 /// The line over a list of sessions.
 pub(crate) fn list_heading() -> String {
-    format!("{:<34}  {:<15}  {:<20}  goal", "id", "state", "updated")
+    format!("{:<34}  {:<17}  {:<20}  goal", "id", "state", "updated")
 }
 
 /// A session as a line.
@@ -25,7 +25,7 @@ pub(crate) fn list_line(session: &SessionView, look: Look) -> String {
     };
     let goal = escaped(first_line(&session.goal));
     let line = format!(
-        "{:<34}  {:<15}  {updated:<20}  {marks}{goal}",
+        "{:<34}  {:<17}  {updated:<20}  {marks}{goal}",
         session.id, session.state
     );
     match look.width {
@@ -47,6 +47,7 @@ pub(crate) fn card(session: &SessionView) -> Vec<String> {
     };
     let usage = &session.usage;
     rows.push(("state", state));
+    rows.extend((!session.paused_detail.is_empty()).then(|| ("because", session.paused_detail.clone())));
     rows.extend(session.quarantined.clone().map(|why| ("quarantined", why)));
     rows.extend(session.archived.then(|| ("archived", "yes".into())));
     rows.extend((!session.outcome.is_empty()).then(|| ("outcome", session.outcome.clone())));
@@ -65,6 +66,7 @@ pub(crate) fn card(session: &SessionView) -> Vec<String> {
             .as_ref()
             .map(|step| ("step", format!("{} {}, since {}", step.step, step.kind, step.seq))),
     );
+    rows.extend(session.approval.clone().map(|asked| ("approval", asked.id)));
     rows.extend((session.unread > 0).then(|| ("unread", count(session.unread as u64, "message"))));
     rows.extend(
         session
@@ -79,6 +81,13 @@ pub(crate) fn card(session: &SessionView) -> Vec<String> {
         (
             "tokens",
             format!("{} in, {} out", usage.input_tokens, usage.output_tokens),
+        )
+    }));
+    rows.extend(session.credits.as_ref().map(|credits| {
+        let budget = credits.budget.as_ref().map(|budget| format!(" of {budget}"));
+        (
+            "credits",
+            format!("{}{}", credits.spent, budget.unwrap_or_default()),
         )
     }));
     rows.extend(session.metadata.clone().map(|metadata| ("metadata", metadata)));
@@ -114,14 +123,19 @@ pub(crate) mod tests {
                 kind: "exec".into(),
                 seq: 40,
             }),
+            approval: None,
             unread: 1,
             archived: false,
             isolation: Some("process".into()),
             run_limit_ms: None,
+            network: Vec::new(),
+            services: Vec::new(),
             usage: Usage {
                 active_ms: 1250,
                 ..Usage::default()
             },
+            paused_detail: String::new(),
+            credits: None,
             outcome: String::new(),
             workspace: None,
             quarantined: None,
@@ -144,9 +158,9 @@ pub(crate) mod tests {
         assert_eq!(
             lines,
             [
-                "id                                  state            updated               goal",
-                "s_0190aaaabbbbccccddddeeeeffff0000  running          2026-01-02 12:05:00   make the test pass",
-                "s_0190aaaabbbbccccddddeeeeffff0000  completed        2026-01-02 12:05:00   (archived) make the test pass",
+                "id                                  state              updated               goal",
+                "s_0190aaaabbbbccccddddeeeeffff0000  running            2026-01-02 12:05:00   make the test pass",
+                "s_0190aaaabbbbccccddddeeeeffff0000  completed          2026-01-02 12:05:00   (archived) make the test pass",
             ]
         );
     }

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, RecordView,
+    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, RecordView, Resume,
     Send as SendMessage, SessionView, Start, Started,
 };
 use crate::control::{Answer, Control};
@@ -301,7 +301,7 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+    fn resume<'a>(&'a self, id: &'a str, _request: Resume) -> Answer<'a, Accepted> {
         async move {
             self.admit(id)?;
             Ok(self.wished("resume".to_owned()))

@@ -1,0 +1,48 @@
+//! Who may decide on an approval: a process that does not act for an agent (B-GATE-3).
+//!
+//! Tokens for named humans will be a second way; until then whoever reaches the control socket as its owner, and does not
+//! descend from an agent, is the local human.
+
+use longhaul_hands::{Held, Lineage, lineage};
+
+use crate::api::{Code, Problem};
+use crate::brains::process::MARK;
+
+/// Environment variables that only processes of agents carry, besides that of a step.
+const MARKS: &[&str] = &[MARK];
+
+/// Refuses a process that acts for an agent, and one of which that cannot be told. Blocks on `/proc`.
+///
+/// # Errors
+/// `self_approval`.
+#[cfg(feature = "server")]
+pub(crate) fn check_peer(peer: Option<&Held>) -> Result<(), Problem> {
+    judge(peer.map_or(Lineage::Unknown, |held| held.lineage(MARKS)))
+}
+
+/// As [`check_peer`], of this process itself.
+///
+/// # Errors
+/// `self_approval`.
+#[cfg(feature = "cli")]
+pub(crate) fn check_self() -> Result<(), Problem> {
+    judge(lineage(std::process::id(), MARKS))
+}
+
+fn judge(lineage: Lineage) -> Result<(), Problem> {
+    let detail = match lineage {
+        Lineage::Free => return Ok(()),
+        Lineage::Agent { pid } => {
+            format!("the process that decides descends from process {pid}, which acts for an agent")
+        }
+        Lineage::Unknown => {
+            "it cannot be told whether the process that decides acts for an agent: it is gone, or /proc does not show \
+             where it comes from"
+                .to_owned()
+        }
+    };
+    Err(Problem::new(Code::SelfApproval, detail).next(
+        "decide from a shell of your own",
+        "longhaul approvals approve ID --evidence TEXT",
+    ))
+}
