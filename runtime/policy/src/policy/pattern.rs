@@ -1,7 +1,7 @@
 //! Patterns of commands and of tools, as they stand in a policy file.
 //!
 //! `npm publish !--dry-run`: the program; words that its operands begin with; options that must be there, or with `!`
-//! must not. A word may be a choice (`apply|destroy`) and hold `*`. Options and their values may stand between.
+//! must not. A word may be a choice (`apply|destroy`) and hold `*`; `$` at the end: nothing follows but options. Options and their values may stand between.
 
 use super::{Policy, glob};
 use crate::shell::expand::Field;
@@ -96,15 +96,22 @@ impl Pattern {
             return true;
         }
         // Mostly the first word tells.
-        if args
-            .first()
-            .is_none_or(|arg| !arg.text.starts_with(['-', '+']) && !self.operands[0].matches(&arg.text))
+        let bare = self.operands[0].0 == ["$"];
+        if !bare
+            && args
+                .first()
+                .is_none_or(|arg| !arg.text.starts_with(['-', '+']) && !self.operands[0].matches(&arg.text))
         {
             return false;
         }
         let mut reached = vec![false; args.len() + 2];
         reached[0] = true;
         for choice in &self.operands {
+            if choice.0 == ["$"] {
+                // Nothing but options from here.
+                return (0..=args.len())
+                    .any(|at| reached[at] && args[at..].iter().all(|arg| arg.text.starts_with('-')));
+            }
             let mut next = vec![false; args.len() + 2];
             let mut any = false;
             for at in 0..args.len() {

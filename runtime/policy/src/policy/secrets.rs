@@ -81,7 +81,7 @@ impl Secrets {
         }
         let ending = name.rsplit_once('.').map(|(_, ending)| ending);
         let by_name = self.names.contains(name)
-            || ending.is_some_and(|ending| self.endings.contains(ending))
+            || ending.is_some_and(|ending| self.endings.contains(ending)) && !is_sample(path)
             || self.globs.iter().any(|pattern| glob(pattern, name))
             || globbed && self.may_be_named(name);
         (by_name || self.by_path(path, globbed)) && !self.except.iter().any(|except| glob(except, name))
@@ -117,6 +117,20 @@ impl Secrets {
         words.iter().any(|word| self.variables.contains(word))
             && !words.iter().any(|word| self.variables_except.contains(word))
     }
+}
+
+/// Whether a path leads through a folder of samples: a key there is made for tests.
+fn is_sample(path: &str) -> bool {
+    let samples = [
+        "fixtures",
+        "__fixtures__",
+        "testdata",
+        "test-data",
+        "mocks",
+        "samples",
+        "examples",
+    ];
+    path.split('/').any(|part| samples.contains(&part))
 }
 
 /// Whether the parts of a path end as wanted; an empty first wanted part is the root.

@@ -593,7 +593,20 @@ impl Walk<'_> {
     pub(super) fn by_words_of_name(&mut self, name: &str, shown: &str) -> bool {
         let words = words::of(name.rsplit('/').next().unwrap_or(name));
         let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(&word.as_str()));
-        if has(&["dry", "plan", "check", "test", "lint", "docs", "preview"]) && !has(&["and"]) {
+        if has(&[
+            "dry",
+            "plan",
+            "check",
+            "test",
+            "tests",
+            "lint",
+            "docs",
+            "preview",
+            "notes",
+            "note",
+            "changelog",
+            "candidate",
+        ]) {
             return false;
         }
         if has(&["deploy", "redeploy", "rollout", "rollback"]) {

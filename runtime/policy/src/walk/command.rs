@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{DEEPEST, Feed, Walk, brief};
-use crate::decision::Verdict;
+use crate::decision::{Category, Verdict};
 use crate::shell::expand::{Field, HOLE};
 
 /// Programs that read shell code.
@@ -101,10 +101,21 @@ impl Walk<'_> {
             }
             return true;
         }
-        self.operands_read(program, args);
+        if !quiet_git(program, args) {
+            self.operands_read(program, args);
+        }
         self.operands_written(program, args, fields);
+        if self.migrates_production(program, args) {
+            self.risky(
+                Category::ChangeProductionData,
+                "production-migration",
+                shown(fields),
+            );
+            return true;
+        }
         if let Some(rule) = own
             && rule.verdict != Verdict::Allow
+            && !downloads(program, args)
         {
             self.by_rule(rule, &shown(fields));
             // What it wraps counts as well.
@@ -207,6 +218,11 @@ impl Walk<'_> {
             } else if wrapper.assignments && is_assignment(text) {
                 let (name, value) = text.split_once('=').unwrap_or_default();
                 self.variable_runs(name, value);
+                self.vars
+                    .entry(name.to_owned())
+                    .or_default()
+                    .push(vec![value.to_owned()]);
+                self.changes += 1;
                 at += 1;
             } else if operands < wrapper.operands {
                 operands += 1;
@@ -316,6 +332,47 @@ impl Walk<'_> {
     }
 }
 
+/// Subcommands of git that take the name of a file and do not show what is in it.
+fn quiet_git(program: &str, args: &[Field]) -> bool {
+    const QUIET: [&str; 14] = [
+        "check-ignore",
+        "ls-files",
+        "status",
+        "rm",
+        "checkout",
+        "restore",
+        "stash",
+        "clean",
+        "branch",
+        "commit",
+        "config",
+        "clone",
+        "fetch",
+        "remote",
+    ];
+    let first = args.iter().find(|arg| !arg.text.starts_with('-'));
+    program == "git" && first.is_some_and(|first| QUIET.contains(&first.text.as_str()))
+}
+
+/// A copy from a cloud to a file here: it changes nothing there.
+fn downloads(program: &str, args: &[Field]) -> bool {
+    let operands: Vec<&str> = args
+        .iter()
+        .map(|arg| arg.text.as_str())
+        .filter(|text| !text.starts_with('-'))
+        .collect();
+    let copies = operands.iter().any(|word| ["cp", "sync", "rsync"].contains(word));
+    let remote = operands.iter().filter(|word| word.contains("://")).count();
+    let here = operands
+        .last()
+        .is_some_and(|last| !last.contains("://") && !last.contains(HOLE));
+    ["aws", "gsutil", "gcloud"].contains(&program)
+        && copies
+        && remote > 0
+        && here
+        && !args.iter().any(|arg| arg.text == "--delete")
+}
+
 /// The name of a program: without folders, and without what other systems put behind.
 pub(super) fn program_of(name: &str) -> String {
     let name = name.rsplit('/').next().unwrap_or(name);
@@ -360,6 +417,95 @@ pub(super) fn shown(fields: &[Field]) -> String {
 }
 
 impl Walk<'_> {
+    /// A migration or another change of a database, in an environment that is called production.
+    fn migrates_production(&self, program: &str, args: &[Field]) -> bool {
+        const ENVIRONMENTS: [&str; 11] = [
+            "RAILS_ENV",
+            "RACK_ENV",
+            "NODE_ENV",
+            "APP_ENV",
+            "MIX_ENV",
+            "ENV",
+            "ENVIRONMENT",
+            "DJANGO_SETTINGS_MODULE",
+            "FLASK_ENV",
+            "DATABASE_URL",
+            "STAGE",
+        ];
+        const CHANGES: [&str; 18] = [
+            "migrate",
+            "migration",
+            "migrations",
+            "db",
+            "rollback",
+            "seed",
+            "upgrade",
+            "downgrade",
+            "loaddata",
+            "flush",
+            "sqlflush",
+            "dbshell",
+            "reset",
+            "drop",
+            "truncate",
+            "refresh",
+            "fresh",
+            "ecto",
+        ];
+        let tools = [
+            "rails",
+            "rake",
+            "python",
+            "python3",
+            "manage.py",
+            "django-admin",
+            "flask",
+            "alembic",
+            "knex",
+            "sequelize",
+            "sequelize-cli",
+            "typeorm",
+            "prisma",
+            "drizzle-kit",
+            "php",
+            "artisan",
+            "mix",
+            "diesel",
+            "sqlx",
+            "sea-orm-cli",
+            "dotnet",
+            "node",
+            "npm",
+            "yarn",
+            "pnpm",
+            "make",
+            "bundle",
+            "npx",
+            "aerich",
+            "dbmate",
+            "goose",
+            "hanami",
+            "phinx",
+            "doctrine",
+            "mikro-orm",
+        ];
+        let changes = |arg: &Field| {
+            !arg.text.starts_with('-')
+                && crate::words::of(&arg.text)
+                    .iter()
+                    .any(|word| CHANGES.contains(&word.as_str()))
+        };
+        if !tools.contains(&program) || !args.iter().take(4).any(changes) {
+            return false;
+        }
+        let named = |value: &str| self.policy.is_production(value);
+        args.iter().any(|arg| named(&arg.text))
+            || ENVIRONMENTS.iter().any(|name| {
+                let own = self.vars.get(*name).into_iter().flatten().flatten();
+                own.chain(self.env.get(*name)).any(|value| named(value))
+            })
+    }
+
     /// Secrets among the arguments.
     fn operands_read(&mut self, program: &str, args: &[Field]) {
         if self.policy.secrets.not_reading.contains(program) {

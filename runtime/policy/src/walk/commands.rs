@@ -36,6 +36,7 @@ impl Walk<'_> {
             }
             "npm" | "pnpm" | "yarn" | "bun" => return self.package_script(program, args, fields),
             "at" | "batch" => self.fed_code(feed),
+            "crontab" if args.len() == 1 && args[0].text == "-l" => self.ordinary("ordinary", shown(fields)),
             "crontab" => self.unknown("runs-later", shown(fields)),
             "tmux" | "screen" => self.terminal(args),
             "su" | "runuser" | "script" | "watch" | "concurrently" | "npm-run-all" | "nix-shell"
@@ -413,6 +414,14 @@ impl Walk<'_> {
         for arg in args.iter().filter(|arg| arg.text.contains(' ')) {
             self.code(&arg.text.clone(), &Feed::Dynamic);
         }
+        // Where the command begins depends on options that we do not know.
+        let only_risky = std::mem::replace(&mut self.only_risky, true);
+        for from in 0..args.len().min(6) {
+            if !args[from].text.starts_with('-') {
+                self.invoke(&args[from..], &Feed::Dynamic);
+            }
+        }
+        self.only_risky = only_risky;
         self.unknown("unknown", format!("no rule knows this: {}", shown(args)));
     }
 

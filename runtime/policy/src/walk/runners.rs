@@ -36,7 +36,19 @@ impl Walk<'_> {
     fn target_says(&mut self, name: &str, read: bool, line: &str) {
         let words = words::of(name);
         let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(&word.as_str()));
-        if has(&["dry", "plan", "preview", "check", "test", "build", "local"]) {
+        if has(&[
+            "dry",
+            "plan",
+            "preview",
+            "check",
+            "test",
+            "build",
+            "local",
+            "notes",
+            "note",
+            "changelog",
+            "candidate",
+        ]) {
             return;
         }
         if has(&["deploy", "redeploy", "rollout", "rollback"]) {
