@@ -205,6 +205,20 @@ fn scripts_in_other_languages_and_recipes_of_the_project_are_looked_into() {
 
 /// B-GATE-1
 #[test]
+fn what_a_sourced_file_defines_is_known_behind_it() {
+    let files = [("lib.sh", "go() { git push; }")];
+    asks(
+        &with_files(&Act::line(". ./lib.sh; go"), &files),
+        Category::Publish,
+    );
+    assert_eq!(
+        with_files(&Act::line("sh lib.sh; ls"), &files).verdict,
+        Verdict::Allow
+    );
+}
+
+/// B-GATE-1
+#[test]
 fn a_script_that_runs_itself_ends() {
     let decision = with_files(
         &Act::line("sh a.sh"),
@@ -367,7 +381,7 @@ fn only_what_an_act_would_run_is_read() {
     };
     let decide = |line| Policy::standard().decide(&Act::line(line), &around);
     decide("cat a.sh b.sh; git status; ls x > y; grep z w");
-    assert_eq!(*read.borrow(), [String::new(); 0]);
+    assert!(read.borrow().is_empty(), "{read:?}");
     decide("cd sub && bash ../a.sh");
     // Not made shorter: `sub` may be a link.
     assert_eq!(*read.borrow(), ["sub/../a.sh"]);

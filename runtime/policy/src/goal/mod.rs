@@ -357,11 +357,13 @@ impl Reader<'_> {
             self.negate(Negation::Verbs, at);
             return length;
         }
-        if self.negation != Negation::None && !self.settled && at <= self.negated_at + 5 {
-            if let Some(length) = self.phrase(at, &TURNS) {
-                self.negation = Negation::None;
-                return length;
-            }
+        if self.negation != Negation::None
+            && !self.settled
+            && at <= self.negated_at + 5
+            && let Some(length) = self.phrase(at, &TURNS)
+        {
+            self.negation = Negation::None;
+            return length;
         }
         if let Some(length) = self.phrase(
             at,

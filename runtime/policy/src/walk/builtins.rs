@@ -18,7 +18,7 @@ impl Walk<'_> {
             "." | "source" => match args.first() {
                 Some(file) => {
                     let rest: Vec<String> = args.iter().skip(1).map(|arg| arg.text.clone()).collect();
-                    self.shell_script(&file.text.clone(), &rest);
+                    self.run_script(&file.text.clone(), &rest, true);
                 }
                 None => self.ordinary("ordinary", program),
             },
@@ -468,8 +468,13 @@ impl Walk<'_> {
 
     /// A shell script by its path.
     pub(super) fn shell_script(&mut self, path: &str, args: &[String]) {
+        self.run_script(path, args, false);
+    }
+
+    /// What `sourced` code sets stays set.
+    fn run_script(&mut self, path: &str, args: &[String], sourced: bool) {
         match self.script_text(path) {
-            Found::Text(text) => self.follow(path, &text, args),
+            Found::Text(text) => self.follow(path, &text, args, sourced),
             Found::Dynamic => self.unknown(
                 "dynamic-code",
                 format!("what this script holds is known only when it runs: {path}"),
@@ -483,7 +488,7 @@ impl Walk<'_> {
         let words: Vec<String> = args.iter().map(|arg| arg.text.clone()).collect();
         match self.script_text(path) {
             Found::Text(text) => match interpreter(&text, path) {
-                Some(Language::Shell) => self.follow(path, &text, &words),
+                Some(Language::Shell) => self.follow(path, &text, &words, false),
                 Some(Language::Other) => self.source(path, &text),
                 None => match self.place(path) {
                     places::Place::Inside => self.ordinary("own-program", shown(fields)),
@@ -498,7 +503,7 @@ impl Walk<'_> {
         }
     }
 
-    fn follow(&mut self, path: &str, text: &str, args: &[String]) {
+    fn follow(&mut self, path: &str, text: &str, args: &[String], sourced: bool) {
         let name = self.named(path);
         if self.open_scripts.contains(&name) {
             return;
@@ -509,8 +514,10 @@ impl Walk<'_> {
         // A script has variables of its own, and may read those around it: what it sets must not reach back.
         let (vars, functions, aliases) = (self.vars.clone(), self.functions.clone(), self.aliases.clone());
         self.code(text, &Feed::Dynamic);
-        (self.vars, self.functions, self.aliases) = (vars, functions, aliases);
-        self.cwd = cwd;
+        if !sourced {
+            (self.vars, self.functions, self.aliases) = (vars, functions, aliases);
+            self.cwd = cwd;
+        }
         self.positional.pop();
         self.open_scripts.pop();
         self.ordinary("script", path);

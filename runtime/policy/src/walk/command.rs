@@ -575,7 +575,7 @@ impl Walk<'_> {
                 }
             }
             "cp" | "ln" | "install" => {
-                if let Some(arg) = plain().last() {
+                if let Some(arg) = plain().next_back() {
                     self.writes_file(&arg.text, program);
                 }
             }

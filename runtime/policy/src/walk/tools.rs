@@ -182,10 +182,11 @@ impl Walk<'_> {
                         );
                     }
                 }
-                Value::String(text) if ["sql", "query", "statement"].contains(&last) => {
-                    if super::database::changes_data(text) {
-                        self.risky(Category::ChangeProductionData, "database-write", text.clone());
-                    }
+                Value::String(text)
+                    if ["sql", "query", "statement"].contains(&last)
+                        && super::database::changes_data(text) =>
+                {
+                    self.risky(Category::ChangeProductionData, "database-write", text.clone());
                 }
                 Value::Object(_) => paths.extend(self.arguments(value, depth + 1)),
                 Value::Array(items) => {
