@@ -8,8 +8,9 @@ use futures_util::future::{BoxFuture, ready};
 
 use crate::api::{
     Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
-    Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause, Problem,
-    Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp, ToppedUp,
+    Decide, EventsPage, EventsQuery, Fork, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause,
+    Problem, Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp,
+    ToppedUp,
 };
 
 /// What every call answers.
@@ -48,6 +49,18 @@ pub trait Control: Send + Sync + 'static {
 
     /// Makes it read-only.
     fn archive<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted>;
+
+    /// Begins a session as another one was at a seq: its fold and its files are those of the source, and nothing that was
+    /// under way there is done again.
+    fn fork<'a>(&'a self, id: &'a str, request: Fork) -> Answer<'a, Started> {
+        let _ = request;
+        not_here(id)
+    }
+
+    /// Keeps the files of a session as they are, once no act changes them, so that it can be forked from there.
+    fn checkpoint<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        not_here(id)
+    }
 
     /// Makes a quarantined session writable again, behind what it lost (B-LOG-10). Nothing that may have been done is done
     /// again; it is paused for a human to look at.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -24,7 +25,7 @@ use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
 use crate::credits::{ACTIVE_SESSIONS, CreditOptions};
 use crate::folds::Folds;
-use crate::janitor;
+use crate::janitor::{self, Releases};
 use crate::limiting::{LimitOptions, Limiting};
 use crate::sandbox::{SandboxOptions, Sandboxing};
 use crate::service::{OWNER, Service};
@@ -34,6 +35,8 @@ use crate::world::{LocalHands, PolicyGate, load_policy};
 
 /// How long closing waits for what sessions used to be settled.
 const SETTLING: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long the folders of a session that has ended stay, unless told otherwise.
+const A_WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Which sessions a runtime works for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +72,12 @@ pub struct Options {
     pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
     pub until_done_ms: Option<u64>,
+    /// How long after the end of a session its folders stay: a week when absent, for ever when it is [`Duration::MAX`]. They
+    /// go then as far as what is in them is kept elsewhere; only a runtime that serves, and `gc`, remove them.
+    pub keep_workspaces: Option<Duration>,
+    /// Keep no files at the end of a turn; a session can then be forked only from where somebody asked for a checkpoint, or
+    /// from where it is.
+    pub no_checkpoints: bool,
     /// The policy file by which acts are judged: `policy.toml` of the data directory when absent.
     pub policy: Option<PathBuf>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
@@ -108,7 +117,9 @@ struct Parts {
     accounts: Registry<Account>,
     account_world: AccountWorld,
     places: Option<Places>,
-    janitor: JoinHandle<()>,
+    janitors: Vec<JoinHandle<()>>,
+    #[cfg(test)]
+    releases: Releases,
     scrubber: Option<JoinHandle<()>>,
     /// Closes the registries of entities that the embedder brought.
     guests: Mutex<Vec<BoxFuture<'static, ()>>>,
@@ -147,6 +158,7 @@ impl Runtime {
             Arc::clone(&sandbox),
             Arc::clone(&limiting),
         );
+        let looks = hands.looks.clone();
         let hands: Arc<dyn Hands> = Arc::new(hands.with_fixture(options.egress_fixture));
         let system = System::start(SystemOptions::default())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
@@ -174,7 +186,7 @@ impl Runtime {
             None => Arc::new(EndlessSlots),
         };
         let world: Arc<dyn World<Session>> = match policy {
-            None => Arc::new(AtRest),
+            None => Arc::new(AtRest(Arc::clone(&hands))),
             Some(policy) => Arc::new(SessionWorld {
                 journal: Arc::clone(&shared),
                 brain: Arc::clone(&brains) as Arc<dyn Brain>,
@@ -205,7 +217,26 @@ impl Runtime {
             brains as Arc<dyn Brain>,
             Arc::clone(&hands),
         ));
+        let folds = Arc::new(Folds::new(snapshots));
+        let keep = options.keep_workspaces.unwrap_or(A_WEEK);
+        let releases = Releases {
+            data: directory.clone(),
+            journal: Arc::clone(&shared),
+            folds: Arc::clone(&folds),
+            sessions: sessions.clone(),
+            hands: Arc::clone(&hands),
+            looks,
+            clock: Arc::clone(&clock),
+            keep_ms: (keep < Duration::MAX).then(|| u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)),
+        };
+        let mut janitors = vec![janitor];
+        if options.mode == Mode::Serve {
+            janitors.push(tokio::spawn(releases.clone().go_on()));
+        }
+        #[cfg(test)]
+        let releases_for_tests = releases.clone();
         let control = Arc::new(Service {
+            releases,
             journal: shared,
             local: Arc::clone(&journal),
             is_alone: options.mode == Mode::Dormant,
@@ -216,11 +247,13 @@ impl Runtime {
             places: places.clone(),
             data: directory.clone(),
             limits: options.limits,
+            hands,
+            checkpoints: !options.no_checkpoints,
             network_bound,
             sandbox,
             limiting,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
-            folds: Arc::new(Folds::new(snapshots)),
+            folds,
             clock: Arc::clone(&clock),
             runtime: tokio::runtime::Handle::current(),
         });
@@ -235,7 +268,9 @@ impl Runtime {
             accounts,
             account_world,
             places,
-            janitor,
+            janitors,
+            #[cfg(test)]
+            releases: releases_for_tests,
             scrubber,
             guests: Mutex::default(),
         };
@@ -299,6 +334,11 @@ impl Runtime {
         self.parts.sessions.live()
     }
 
+    #[cfg(test)]
+    pub(crate) fn releases(&self) -> Releases {
+        self.parts.releases.clone()
+    }
+
     /// Writes down that it stops in good order, waits for what is being written, and lets go of the directory. Commands
     /// that still run go on without it, and are found again.
     pub async fn close(self) {
@@ -313,7 +353,7 @@ impl Runtime {
             places.tie(None);
         }
         self.parts.system.close().await;
-        self.parts.janitor.abort();
+        self.parts.janitors.iter().for_each(JoinHandle::abort);
         self.parts.scrubber.iter().for_each(JoinHandle::abort);
         let journal = Arc::clone(&self.parts.journal);
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
@@ -437,11 +477,21 @@ fn open_problem(error: &OpenError) -> Problem {
     }
 }
 
-/// The world of a dormant runtime: what is owed stays owed, for whoever serves.
-struct AtRest;
+/// The world of a dormant runtime: what is owed stays owed, for whoever serves. Only files are kept, which takes no process.
+struct AtRest(Arc<dyn Hands>);
 
 impl World<Session> for AtRest {
-    fn perform(&self, _context: EffectContext, _effect: Effect) -> BoxFuture<'static, Command> {
-        futures_util::future::pending().boxed()
+    fn perform(&self, context: EffectContext, effect: Effect) -> BoxFuture<'static, Command> {
+        let Effect::Checkpoint { at, requested } = effect else {
+            return futures_util::future::pending().boxed();
+        };
+        let kept = self.0.checkpoint(context.stream, at, requested);
+        async move {
+            Command::Checkpointed {
+                at,
+                result: kept.await,
+            }
+        }
+        .boxed()
     }
 }

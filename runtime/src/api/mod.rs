@@ -23,6 +23,6 @@ pub(crate) use record::rfc3339;
 pub use record::{EventsPage, EventsQuery, RecordView, Stored};
 pub use room::{Collect, Collected, Imported, Remove, Removed};
 pub use session::{
-    Accepted, Cancel, ListPage, ListQuery, OnLimit, Pause, Quarantined, Resume, Send, SessionCredits,
-    SessionView, Start, Started, StepView, WaitingView, session_id, stream_id,
+    Accepted, Cancel, Fork, ForkedFrom, ListPage, ListQuery, OnLimit, Pause, Quarantined, Resume, Send,
+    SessionCredits, SessionView, Start, Started, StepView, WaitingView, session_id, stream_id,
 };

@@ -50,6 +50,7 @@ codes! {
     SessionLive         "session_live"         409 4 "The session is still going",
     SessionArchived     "session_archived"     409 4 "The session is archived",
     SessionInert        "session_inert"        409 4 "The session was not adopted here",
+    NotForkable         "not_forkable"         409 4 "The session cannot be forked there",
     SessionRemoved      "session_removed"      410 4 "The session was removed",
     HistoryConflict     "history_conflict"     409 4 "The session has another history here",
     ApprovalDecided     "approval_decided"     409 4 "There is nothing to decide any more",

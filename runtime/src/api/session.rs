@@ -136,6 +136,29 @@ pub struct Cancel {
     pub force: bool,
 }
 
+/// A wish for a session that begins as another one was.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Fork {
+    /// The last record that it shares with its source; the head of the source when absent.
+    pub at: Option<u64>,
+    /// Its name: the session with that name is returned if it is the same fork.
+    pub key: Option<String>,
+    /// Retry safety.
+    pub idempotency_key: Option<String>,
+    /// Something to say to it before it goes on, at most 32 KiB.
+    pub say: Option<String>,
+}
+
+/// Where a session was forked from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForkedFrom {
+    /// The session.
+    pub id: String,
+    /// The last record that is shared.
+    pub seq: u64,
+}
+
 /// A wish was granted and is on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
@@ -247,6 +270,9 @@ pub struct SessionView {
     /// Folder it works in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
+    /// Where it comes from, if it is a fork.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<ForkedFrom>,
     /// What stands in the way of reading or writing it, if its log is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<String>,

@@ -86,6 +86,16 @@ returns.
 Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
 canceled, 6 out of credits or budget, 7 it waits for a human.";
 
+const AFTER_FORK: &str = "\
+The new session has the records of the other one up to SEQ, and its files as they were then; it is a session of its own from \
+there on, and needs the other one no more. An act that was under way at SEQ counts as unknown and is not done again; nothing \
+that was done before is repeated. Files are kept at the end of each turn and by `longhaul checkpoint ID`; where they are not, \
+the seqs that can be forked are named.
+
+Examples:
+  longhaul fork ID --at 17
+  longhaul fork ID --at 17 --say \"do it without the new dependency\"; longhaul attach NEW";
+
 const AFTER_APPROVALS: &str = "\
 An approval covers exactly the act that is shown, once: its arguments, folder, environment, standard input, and what stands \
 in the scripts it runs. Where any of that changes, it is asked for again. Every decision needs grounds, which are kept. \
@@ -144,6 +154,11 @@ pub(super) enum Verb {
     Cancel(Cancel),
     /// Make a session that has ended read-only
     Archive(Which),
+    /// Begin a session as another one was at some seq
+    #[command(after_help = AFTER_FORK)]
+    Fork(Fork),
+    /// Keep the files of a session as they are, to fork it from here later
+    Checkpoint(Which),
     /// Show and top up the credit that work is paid with
     Credits(CreditsArgs),
     /// Show where the account stands
@@ -302,6 +317,14 @@ enum LevelArg {
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
+    /// How long the folders of a session stay after its end, in days, or `forever` [default: 7]
+    #[arg(
+        long,
+        value_name = "DAYS",
+        env = "LONGHAUL_KEEP_WORKSPACES",
+        hide_env_values = true
+    )]
+    pub(super) keep_workspaces: Option<String>,
     /// The most that sessions may be let to reach; a start that asks for more is refused [default: no bound]
     #[arg(long, value_name = "NAME|PRESET", num_args = 0.., value_delimiter = ',')]
     pub(super) net_bound: Option<Vec<String>>,
@@ -603,6 +626,21 @@ pub(super) struct Replay {
     /// Check every session
     #[arg(long, requires = "check", conflicts_with = "id")]
     pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Fork {
+    /// Which session
+    pub(super) id: String,
+    /// The last record that both have [default: its last one]
+    #[arg(long, value_name = "SEQ")]
+    pub(super) at: Option<u64>,
+    /// A name for the new session
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// Something to say to the new session before it goes on
+    #[arg(long, value_name = "TEXT")]
+    pub(super) say: Option<String>,
 }
 
 #[derive(Debug, Args)]

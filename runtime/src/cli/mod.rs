@@ -133,6 +133,8 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Resume(args) => wishes::resume(args, &place, ui).await,
         Verb::Cancel(args) => wishes::cancel(args, &place, ui).await,
         Verb::Archive(args) => wishes::archive(args, &place, ui).await,
+        Verb::Fork(args) => wishes::fork(args, &place, ui).await,
+        Verb::Checkpoint(args) => wishes::checkpoint(args, &place, ui).await,
         Verb::Approvals(approvals) => approvals::approvals(approvals.verb, &place, ui).await,
         Verb::Du(args) => room::du(&args, &place, ui),
         Verb::Rm(args) => room::rm(args, &place, ui).await,

@@ -28,8 +28,9 @@ use tokio::net::UnixStream;
 use self::exchange::{Answered, Lost, exchange};
 use crate::api::{
     Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
-    Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause, Problem,
-    Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp, ToppedUp,
+    Decide, EventsPage, EventsQuery, Fork, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause,
+    Problem, Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp,
+    ToppedUp,
 };
 use crate::control::{Answer, Control};
 use crate::http;
@@ -249,6 +250,14 @@ impl Control for SocketClient {
 
     fn archive<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
         async move { self.wish(&session(id, "/archive"), &Nothing {}).await }.boxed()
+    }
+
+    fn fork<'a>(&'a self, id: &'a str, request: Fork) -> Answer<'a, Started> {
+        async move { self.wish(&session(id, "/fork"), &request).await }.boxed()
+    }
+
+    fn checkpoint<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        async move { self.wish(&session(id, "/checkpoints"), &Nothing {}).await }.boxed()
     }
 
     fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {

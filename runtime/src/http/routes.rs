@@ -10,8 +10,8 @@ use super::refusal::Refusal;
 use super::request::{Approve, Body, Deny, Nothing, header, query, whole};
 use super::stream;
 use crate::api::{
-    ApprovalsQuery, Cancel, Code, Collect, Decide, EventsQuery, LedgerQuery, ListQuery, Pause, Problem,
-    Remove, Resume, Send, Start, TopUp,
+    ApprovalsQuery, Cancel, Code, Collect, Decide, EventsQuery, Fork, LedgerQuery, ListQuery, Pause, Problem,
+    Remove, Resume, Send, Start, Started, TopUp,
 };
 
 type Answer = Result<HttpResponse, Refusal>;
@@ -36,6 +36,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/sessions/{id}/resume", "POST").route(web::post().to(resume)))
         .service(at("/v1/sessions/{id}/cancel", "POST").route(web::post().to(cancel)))
         .service(at("/v1/sessions/{id}/archive", "POST").route(web::post().to(archive)))
+        .service(at("/v1/sessions/{id}/fork", "POST").route(web::post().to(fork)))
+        .service(at("/v1/sessions/{id}/checkpoints", "POST").route(web::post().to(checkpoint)))
         .service(at("/v1/sessions/{id}/repair", "POST").route(web::post().to(repair)))
         .service(at("/v1/sessions/{id}/adopt", "POST").route(web::post().to(adopt)))
         .service(at("/v1/credits", "GET").route(web::get().to(account)))
@@ -96,13 +98,18 @@ async fn start(edge: web::Data<Edge>, request: HttpRequest, Body(mut wish): Body
     let started = edge
         .wish(|control| async move { control.start(wish).await })
         .await?;
+    Ok(begun(started))
+}
+
+/// The answer about a session that was begun, or found again.
+fn begun(started: Started) -> HttpResponse {
     let mut answer = if started.repeated {
         HttpResponse::Ok()
     } else {
         HttpResponse::Created()
     };
     answer.insert_header((LOCATION, format!("/v1/sessions/{}", started.id)));
-    Ok(answer.json(started))
+    answer.json(started)
 }
 
 async fn list(edge: web::Data<Edge>, request: HttpRequest) -> Answer {
@@ -194,6 +201,28 @@ async fn cancel(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<C
 async fn archive(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
     let accepted = edge
         .wish(|control| async move { control.archive(&id).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn fork(
+    edge: web::Data<Edge>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    Body(mut wish): Body<Fork>,
+) -> Answer {
+    if let Some(key) = header(&request, "idempotency-key")? {
+        wish.idempotency_key = Some(key.to_owned());
+    }
+    let started = edge
+        .wish(|control| async move { control.fork(&id, wish).await })
+        .await?;
+    Ok(begun(started))
+}
+
+async fn checkpoint(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
+    let accepted = edge
+        .wish(|control| async move { control.checkpoint(&id).await })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
 }

@@ -6,6 +6,7 @@
 mod address;
 mod approvals;
 mod credits;
+mod fork;
 mod mend;
 mod problems;
 mod records;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::account::{Account, AccountDesk};
-use longhaul_actors::ports::Clock;
+use longhaul_actors::ports::{Clock, Hands};
 use longhaul_actors::session::{
     Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
 };
@@ -28,21 +29,21 @@ use longhaul_hands::egress::AllowList;
 use longhaul_journal::{BlobError, BlobId, Journal, LocalJournal, REMOVED, Seq, StreamId};
 
 use crate::api::{
-    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
-    Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, OnLimit, Pause,
-    Problem, Quarantined, Remove, Removed, Resume, RunDuration, Send as SendMessage, SessionView, Start,
-    Started, TopUp, ToppedUp, session_id, stream_id,
+    self, Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect,
+    Collected, Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery,
+    OnLimit, Pause, Problem, Quarantined, Remove, Removed, Resume, RunDuration, Send as SendMessage,
+    SessionView, Start, Started, TopUp, ToppedUp, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
 use crate::credits::CreditOptions;
 use crate::folds::Folds;
+use crate::janitor::Releases;
 use crate::limiting::Limiting;
 use crate::sandbox::Sandboxing;
 use crate::slots::{Full, Places};
 
 pub(crate) use self::address::address;
-#[cfg(feature = "cli")]
 pub(crate) use self::address::keyed;
 use self::address::resolve;
 #[cfg(feature = "cli")]
@@ -84,6 +85,10 @@ pub(crate) struct Service {
     /// Active milliseconds of a run that goes on until it is done.
     pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
+    pub(crate) hands: Arc<dyn Hands>,
+    pub(crate) releases: Releases,
+    /// Whether files are kept at the end of each turn.
+    pub(crate) checkpoints: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: tokio::runtime::Handle,
 }
@@ -227,6 +232,7 @@ impl Service {
     fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
         let mut limits = request.limits.unwrap_or(self.limits);
         limits.resources = request.resources.over(limits.resources);
+        limits.checkpoints |= self.checkpoints;
         let Some(word) = &request.duration else {
             return Ok((request.mode, limits));
         };
@@ -400,6 +406,14 @@ impl Control for Service {
             },
         )
         .boxed()
+    }
+
+    fn fork<'a>(&'a self, id: &'a str, request: api::Fork) -> Answer<'a, Started> {
+        self.fork_off(id, request).boxed()
+    }
+
+    fn checkpoint<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        self.keep_files(id).boxed()
     }
 
     fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {

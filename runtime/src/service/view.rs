@@ -7,7 +7,7 @@ use longhaul_actors::{Quarantine, fold_to};
 use longhaul_journal::{Journal, Seq, StreamId};
 
 use super::OWNER;
-use crate::api::{SessionCredits, SessionView, StepView, WaitingView, rfc3339, session_id};
+use crate::api::{ForkedFrom, SessionCredits, SessionView, StepView, WaitingView, rfc3339, session_id};
 use crate::world::SessionFolder;
 
 /// A session as it is shown.
@@ -51,6 +51,7 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
         run_limit_ms: Some(state.limits().run_ms).filter(|limit_ms| *limit_ms > 0),
         outcome: state.outcome.clone(),
         workspace: workspace(data, stream),
+        forked_from: state.forked.as_ref().map(ForkedFrom::from),
         quarantined: None,
         metadata: origin.and_then(|origin| origin.metadata.clone()),
     }

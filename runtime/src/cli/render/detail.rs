@@ -2,13 +2,13 @@
 
 use longhaul_actors::session::{
     AgentMessage, AgentQuestion, AnswerEnd, ApprovalCanceled, ApprovalDecided, ApprovalDecision,
-    ApprovalExpired, ApprovalRequested, ArtifactCreated, CommandRun, Completed, EgressDenied, Failed,
-    FileWasRead, FileWritten, Isolation, JournalGap, ModelCompleted, ModelStarted, PauseRequested, Paused,
-    PolicyDenied, Resumed, RuntimeCrashed, RuntimeRestarted, SandboxReady, SandboxSetupFailed,
-    SandboxStarting, SendMode, ServiceEnded, ServiceStarted, ServiceStopRequested, SessionStarted,
-    StopRequested, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown,
-    ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage, Used, UserMessage,
-    Verdict,
+    ApprovalExpired, ApprovalRequested, ArtifactCreated, CheckpointCreated, CheckpointSkipped, CommandRun,
+    Completed, EgressDenied, Failed, FileWasRead, FileWritten, Forked, Isolation, JournalGap, ModelCompleted,
+    ModelStarted, PauseRequested, Paused, PolicyDenied, Resumed, RuntimeCrashed, RuntimeRestarted,
+    SandboxReady, SandboxReleased, SandboxSetupFailed, SandboxStarting, SendMode, ServiceEnded,
+    ServiceStarted, ServiceStopRequested, SessionStarted, StopRequested, StopUnconfirmed, StuckEvidence,
+    ToolCompleted, ToolFailed, ToolOutcomeUnknown, ToolStarted, TurnCause, TurnCompleted, TurnStarted,
+    TurnSteered, TurnStuck, Usage, Used, UserMessage, Verdict,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,6 +49,7 @@ fn known(record: &RecordView) -> Option<String> {
         }),
         "session.completed" => say(data, |it: Completed| colon(&word(&it.outcome), &it.summary)),
         "session.failed" => say(data, |it: Failed| colon(&it.code, &it.detail)),
+        "session.forked" => say(data, |it: Forked| format!("from {} at {}", it.from, it.at)),
         "journal.gap" => say(data, |it: JournalGap| {
             format!("{} to {} are lost: {}", it.from_seq, it.to_seq, it.reason)
         }),
@@ -261,6 +262,18 @@ fn of_runtime(record: &RecordView) -> Option<String> {
         }),
         "sandbox.ready" => say(data, |it: SandboxReady| isolation(&it.isolation)),
         "sandbox.setup_failed" => say(data, |it: SandboxSetupFailed| colon(&it.code, &it.detail)),
+        "sandbox.released" => say(data, |it: SandboxReleased| {
+            let freed = format!("freed {}", size(it.freed_bytes));
+            match it.workspace_kept.as_str() {
+                "" => freed,
+                why => format!("{freed}; the workspace stays: {why}"),
+            }
+        }),
+        "checkpoint.requested" => Some(String::new()),
+        "checkpoint.created" => say(data, |it: CheckpointCreated| {
+            format!("of {}: {}, {} new", it.at, size(it.bytes), size(it.added_bytes))
+        }),
+        "checkpoint.skipped" => say(data, |it: CheckpointSkipped| colon(&it.code, &it.detail)),
         "runtime.crashed" => say(data, |it: RuntimeCrashed| {
             colon(
                 &format!("{} died after {}", word(&it.cause), it.last_seq),

@@ -128,6 +128,7 @@ pub(crate) mod tests {
             archived: false,
             isolation: Some("process".into()),
             run_limit_ms: None,
+            forked_from: None,
             network: Vec::new(),
             services: Vec::new(),
             usage: Usage {
