@@ -9,6 +9,7 @@ mod actors;
 mod append;
 mod commands;
 mod fold;
+mod gate;
 mod kit;
 mod load;
 mod open;
@@ -89,6 +90,11 @@ const BENCHES: &[Bench] = &[
         name: "sleepers",
         shows: "sessions made through `start` and left to sleep, killed with -9: boot, memory, steering 1,000 of them",
         run: sleepers::sleepers,
+    },
+    Bench {
+        name: "gate",
+        shows: "what the gate takes to decide about a command line",
+        run: gate::run,
     },
     Bench {
         name: "idle-actor",

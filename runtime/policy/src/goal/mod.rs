@@ -80,6 +80,8 @@ struct Reader<'t> {
     /// Where the last negation was met, and whether something came between that keeps the next from cancelling it.
     negated_at: usize,
     settled: bool,
+    /// Words between two commas stand between a negation and what it negates: "do not, ever, deploy".
+    inserted: bool,
     /// Risky words of this clause that were not negated, for a negation that follows: "deploying is forbidden".
     clause: Vec<Category>,
     forbidden: Vec<Category>,
@@ -94,6 +96,7 @@ impl Default for Reader<'_> {
             suspended: Negation::None,
             negated_at: 0,
             settled: false,
+            inserted: false,
             clause: Vec::new(),
             forbidden: Vec::new(),
             requested: Vec::new(),
@@ -136,8 +139,21 @@ const HARMLESS: [&str; 30] = [
 ];
 
 /// Phrases that negate verbs behind them.
-const VERBS: [&str; 9] = [
-    "do not", "must not", "not", "never", "nor", "neither", "cannot", "nobody", "nothing",
+const VERBS: [&str; 14] = [
+    "forbidden to",
+    "forbidden from",
+    "prohibited from",
+    "banned from",
+    "not allowed to",
+    "do not",
+    "must not",
+    "not",
+    "never",
+    "nor",
+    "neither",
+    "cannot",
+    "nobody",
+    "nothing",
 ];
 
 /// Phrases that negate nouns behind them.
@@ -221,7 +237,9 @@ const TURNS: [&str; 34] = [
 ];
 
 /// What ends the reach of a negation.
-const CONTRASTS: [&str; 22] = [
+const CONTRASTS: [&str; 24] = [
+    "before",
+    "after",
     "but",
     "however",
     "instead",
@@ -339,11 +357,13 @@ impl Reader<'_> {
             self.negate(Negation::Verbs, at);
             return length;
         }
-        if self.negation != Negation::None && !self.settled && at <= self.negated_at + 5 {
-            if let Some(length) = self.phrase(at, &TURNS) {
-                self.negation = Negation::None;
-                return length;
-            }
+        if self.negation != Negation::None
+            && !self.settled
+            && at <= self.negated_at + 5
+            && let Some(length) = self.phrase(at, &TURNS)
+        {
+            self.negation = Negation::None;
+            return length;
         }
         if let Some(length) = self.phrase(
             at,
@@ -436,6 +456,11 @@ impl Reader<'_> {
     /// A comma: does what follows still belong to the list?
     fn comma(&mut self, at: usize) {
         self.end_clause();
+        let begins = self.negation == Negation::Verbs && !self.settled && at <= self.negated_at + 3;
+        if begins || std::mem::take(&mut self.inserted) {
+            self.inserted = begins;
+            return;
+        }
         self.settled = true;
         if self.negation == Negation::None {
             return;
