@@ -1,6 +1,6 @@
 //! Work owed to the world, done outside the actors: begun once, left alone, abandoned when nobody owes it any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +15,9 @@ use crate::entity::{EffectId, Entity, Owed};
 use crate::panics::panic_message;
 use crate::ports::Clock;
 use crate::supervisor::backoff_ms;
+
+/// So many pieces of owed work are looked through one by one.
+const FEW: usize = 8;
 
 /// Where a piece of owed work comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +114,13 @@ impl<E: Entity> Effects<E> {
             return;
         }
         let running = table.entry(stream).or_default();
-        running.retain(|id, _| owed.iter().any(|owed| owed.id == *id));
+        // An account may owe many things at once; a session owes one or two.
+        if owed.len() <= FEW {
+            running.retain(|id, _| owed.iter().any(|owed| owed.id == *id));
+        } else {
+            let ids: HashSet<EffectId> = owed.iter().map(|owed| owed.id).collect();
+            running.retain(|id, _| ids.contains(id));
+        }
         for Owed { id, effect } in owed {
             running.entry(id).or_insert_with(|| {
                 let context = EffectContext {

@@ -137,6 +137,9 @@ pub enum BrainFailure {
     /// It did not answer in time, and was stopped.
     #[error("the brain did not answer within {0} ms")]
     TimedOut(u64),
+    /// Whoever thinks for it wants to be paid first. The call is not repeated until a human resumes the session.
+    #[error("the provider of the brain wants to be paid: {0}")]
+    Unpaid(String),
     /// It can never answer: its playbook or program is gone. No human can mend the session.
     #[error("the brain is gone: {0}")]
     Gone(String),
@@ -178,6 +181,19 @@ pub struct Report {
     pub bytes: u64,
 }
 
+/// The files of a session were kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Files, folders and links.
+    pub entries: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Bytes that no earlier checkpoint of the session held.
+    pub added_bytes: u64,
+    /// Hash (blake3, hex) of the list of them all.
+    pub digest: String,
+}
+
 /// One act for the hands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Act {
@@ -217,6 +233,26 @@ pub trait Hands: Send + Sync + 'static {
 
     /// Ends one running step at once; its `perform` then settles.
     fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()>;
+
+    /// Keeps the files as they are, which are those after record `at`; the same again when it is done again. Nothing acts
+    /// while it is under way. Unless it was `requested`, it may be skipped for its size.
+    ///
+    /// # Errors
+    /// [`SetupError`] saying why nothing was kept.
+    fn checkpoint(
+        &self,
+        session: StreamId,
+        at: Seq,
+        requested: bool,
+    ) -> BoxFuture<'static, Result<Kept, SetupError>> {
+        let _ = (session, at, requested);
+        let unable = SetupError {
+            code: "checkpoint_failed".into(),
+            detail: "these hands keep no checkpoints".into(),
+            report: None,
+        };
+        Box::pin(std::future::ready(Err(unable)))
+    }
 
     /// Frees what is held beside files for a session that waits for somebody else: listeners, mounts, descriptors. It is
     /// made again when the session works again. Runs beside `prepare`, so it must not take what that has just made.

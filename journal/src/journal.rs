@@ -313,6 +313,18 @@ pub trait Journal: Send + Sync + std::fmt::Debug + 'static {
         false
     }
 
+    /// Writes the beginning of a stream that does not exist: a copy of another one, frame by frame. It is inert from before
+    /// its first frame until it is adopted, so that a crash in the middle leaves nothing that works. Done again, it goes on
+    /// where it stopped, which the caller sees by the head. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; some of the frames may be written.
+    fn copy_in(&self, stream: StreamId, drafts: Vec<Draft>) -> Result<(), SubmitError> {
+        let _ = (stream, drafts);
+        let reason = "this journal takes no copies".into();
+        Err(SubmitError::Invalid { reason })
+    }
+
     /// As [`Journal::submit`], for the frame by which an inert stream comes to belong to this journal. Once it is durable
     /// the stream is inert no more.
     ///

@@ -7,9 +7,10 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::api::{
-    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected, Decide,
-    EventsPage, EventsQuery, Imported, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
-    Send as SendMessage, SessionView, Start, Started,
+    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
+    Decide, EventsPage, EventsQuery, Fork, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause,
+    Problem, Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp,
+    ToppedUp,
 };
 
 /// What every call answers.
@@ -41,13 +42,25 @@ pub trait Control: Send + Sync + 'static {
     fn pause<'a>(&'a self, id: &'a str, request: Pause) -> Answer<'a, Accepted>;
 
     /// Lets it go on.
-    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted>;
+    fn resume<'a>(&'a self, id: &'a str, request: Resume) -> Answer<'a, Accepted>;
 
     /// Ends it for good.
     fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted>;
 
     /// Makes it read-only.
     fn archive<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted>;
+
+    /// Begins a session as another one was at a seq: its fold and its files are those of the source, and nothing that was
+    /// under way there is done again.
+    fn fork<'a>(&'a self, id: &'a str, request: Fork) -> Answer<'a, Started> {
+        let _ = request;
+        not_here(id)
+    }
+
+    /// Keeps the files of a session as they are, once no act changes them, so that it can be forked from there.
+    fn checkpoint<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        not_here(id)
+    }
 
     /// Makes a quarantined session writable again, behind what it lost (B-LOG-10). Nothing that may have been done is done
     /// again; it is paused for a human to look at.
@@ -58,6 +71,23 @@ pub trait Control: Send + Sync + 'static {
     /// Takes on a session that was imported or restored (B-LOG-12).
     fn adopt<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
         not_here(id)
+    }
+
+    /// The credit account.
+    fn account(&self) -> Answer<'_, AccountView> {
+        not_here("the credit account")
+    }
+
+    /// Grants more credit; the same request is granted once.
+    fn top_up(&self, request: TopUp) -> Answer<'_, ToppedUp> {
+        let _ = request;
+        not_here("the credit account")
+    }
+
+    /// A page of the account's records.
+    fn ledger(&self, query: LedgerQuery) -> Answer<'_, LedgerPage> {
+        let _ = query;
+        not_here("the credit account")
     }
 
     /// Requests for approval that wait for a decision, of all sessions; or every request of one session (B-GATE-3).

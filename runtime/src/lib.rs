@@ -31,6 +31,7 @@ pub mod cli;
 #[cfg(feature = "cli")]
 pub mod client;
 mod control;
+mod credits;
 mod folds;
 #[cfg(feature = "server")]
 pub mod http;
@@ -42,9 +43,11 @@ mod runtime;
 pub mod sandbox;
 mod service;
 mod shim;
+mod slots;
 mod world;
 
 pub use control::{Answer, Control};
+pub use credits::CreditOptions;
 pub use limiting::{LimitOptions, LimitsMode};
 pub use longhaul_actors as actors;
 pub use longhaul_journal as journal;

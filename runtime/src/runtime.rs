@@ -2,17 +2,19 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{Brain, Clock, EndlessSlots, FreeOfCharge, Hands};
+use longhaul_actors::account::{Account, AccountDesk, AccountWorld, DEFAULT_ACCOUNT};
+use longhaul_actors::ports::{AllowAll, Brain, Clock, EndlessSlots, Gate, Hands, Slots};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
     SystemOptions, World,
 };
 use longhaul_hands::egress::AllowList;
-use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
+use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, Standing, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
 
@@ -21,13 +23,20 @@ use crate::brains::playbook::PlaybookBrain;
 use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
 use crate::brains::{Brains, PinnedPlaybooks};
 use crate::control::Control;
+use crate::credits::{ACTIVE_SESSIONS, CreditOptions};
 use crate::folds::Folds;
-use crate::janitor;
+use crate::janitor::{self, Releases};
 use crate::limiting::{LimitOptions, Limiting};
 use crate::sandbox::{SandboxOptions, Sandboxing};
-use crate::service::Service;
+use crate::service::{OWNER, Service};
 use crate::shim::find_shim;
+use crate::slots::Places;
 use crate::world::{LocalHands, PolicyGate, load_policy};
+
+/// How long closing waits for what sessions used to be settled.
+const SETTLING: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long the folders of a session that has ended stay, unless told otherwise.
+const A_WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Which sessions a runtime works for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,10 +72,22 @@ pub struct Options {
     pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
     pub until_done_ms: Option<u64>,
+    /// How long after the end of a session its folders stay: a week when absent, for ever when it is [`Duration::MAX`]. They
+    /// go then as far as what is in them is kept elsewhere; only a runtime that serves, and `gc`, remove them.
+    pub keep_workspaces: Option<Duration>,
+    /// Keep no files at the end of a turn; a session can then be forked only from where somebody asked for a checkpoint, or
+    /// from where it is.
+    pub no_checkpoints: bool,
+    /// Lets every act through, whatever a policy says: for a program that watches over the acts of its agents itself.
+    pub allow_all: bool,
     /// The policy file by which acts are judged: `policy.toml` of the data directory when absent.
     pub policy: Option<PathBuf>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
     pub socket: Option<PathBuf>,
+    /// How work is charged.
+    pub credits: CreditOptions,
+    /// How many sessions work at the same time when all are served; 5 when absent.
+    pub active_sessions: Option<usize>,
 }
 
 impl Options {
@@ -95,7 +116,12 @@ struct Parts {
     clock: Arc<dyn Clock>,
     system: System,
     sessions: Registry<Session>,
-    janitor: JoinHandle<()>,
+    accounts: Registry<Account>,
+    account_world: AccountWorld,
+    places: Option<Places>,
+    janitors: Vec<JoinHandle<()>>,
+    #[cfg(test)]
+    releases: Releases,
     scrubber: Option<JoinHandle<()>>,
     /// Closes the registries of entities that the embedder brought.
     guests: Mutex<Vec<BoxFuture<'static, ()>>>,
@@ -118,9 +144,13 @@ impl Runtime {
         })?;
         let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
         // A runtime that does no work judges nothing, and is not to be kept from answering by an error in a policy.
-        let policy = match options.mode {
+        let gate: Option<Arc<dyn Gate>> = match options.mode {
             Mode::Dormant => None,
-            Mode::Serve | Mode::Only(_) => Some(load_policy(&directory, options.policy.as_deref())?),
+            Mode::Serve | Mode::Only(_) if options.allow_all => Some(Arc::new(AllowAll)),
+            Mode::Serve | Mode::Only(_) => {
+                let policy = load_policy(&directory, options.policy.as_deref())?;
+                Some(Arc::new(PolicyGate::new(directory.clone(), policy)))
+            }
         };
         let socket = options.socket.as_ref().map(|path| path.display().to_string());
         let journal = Arc::new(open_journal(directory.clone(), socket).await?);
@@ -134,19 +164,8 @@ impl Runtime {
             Arc::clone(&sandbox),
             Arc::clone(&limiting),
         );
+        let looks = hands.looks.clone();
         let hands: Arc<dyn Hands> = Arc::new(hands.with_fixture(options.egress_fixture));
-        let world: Arc<dyn World<Session>> = match policy {
-            None => Arc::new(AtRest),
-            Some(policy) => Arc::new(SessionWorld {
-                journal: Arc::clone(&shared),
-                brain: Arc::clone(&brains) as Arc<dyn Brain>,
-                hands: Arc::clone(&hands),
-                gate: Arc::new(PolicyGate::new(directory.clone(), policy)),
-                credit: Arc::new(FreeOfCharge),
-                slots: Arc::new(EndlessSlots),
-                clock: Arc::clone(&clock),
-            }),
-        };
         let system = System::start(SystemOptions::default())
             .map_err(|error| Problem::new(Code::StorageUnavailable, error.to_string()))?;
         let hosting = match options.mode {
@@ -154,15 +173,49 @@ impl Runtime {
             Mode::Only(stream) => Hosting::Only(stream),
             Mode::Dormant => Hosting::OnDemand,
         };
+        let snapshots = open_snapshots(directory.clone()).await?;
+        let account_world =
+            AccountWorld::new(Arc::clone(&shared), Arc::clone(&snapshots), Arc::clone(&clock));
+        let accounts = open_accounts(&system, options.mode, &account_world, &snapshots);
+        let desk = AccountDesk {
+            accounts: accounts.clone(),
+            journal: Arc::clone(&shared),
+            open: options.credits.open(OWNER),
+            clock: Arc::clone(&clock),
+        };
+        let places = (options.mode == Mode::Serve).then(|| {
+            let limit = options.active_sessions.unwrap_or(ACTIVE_SESSIONS);
+            Places::new(limit, Arc::clone(&shared), Arc::clone(&clock))
+        });
+        let slots: Arc<dyn Slots> = match &places {
+            Some(places) => Arc::new(places.clone()),
+            None => Arc::new(EndlessSlots),
+        };
+        let world: Arc<dyn World<Session>> = match gate {
+            None => Arc::new(AtRest(Arc::clone(&hands))),
+            Some(gate) => Arc::new(SessionWorld {
+                journal: Arc::clone(&shared),
+                brain: Arc::clone(&brains) as Arc<dyn Brain>,
+                hands: Arc::clone(&hands),
+                gate,
+                credit: Arc::new(desk.clone()),
+                slots,
+                clock: Arc::clone(&clock),
+            }),
+        };
         let ports = Ports {
             journal: Arc::clone(&shared),
             clock: Arc::clone(&clock),
             world,
         };
-        let snapshots = open_snapshots(directory.clone()).await?;
         let mut registry_options = RegistryOptions::of(hosting);
         registry_options.snapshots = Arc::clone(&snapshots);
         let sessions = Registry::open(&system, ports, registry_options);
+        account_world.links.tie(accounts.clone(), sessions.clone());
+        if let Some(places) = &places {
+            places.tie(Some(sessions.clone()));
+        }
+        wake_account(&*shared, options.mode, &accounts).await;
         let scrubber =
             (options.mode == Mode::Serve).then(|| tokio::spawn(janitor::scrub(Arc::clone(&journal))));
         let janitor = tokio::spawn(janitor::release_what_rests(
@@ -170,18 +223,43 @@ impl Runtime {
             brains as Arc<dyn Brain>,
             Arc::clone(&hands),
         ));
+        let folds = Arc::new(Folds::new(snapshots));
+        let keep = options.keep_workspaces.unwrap_or(A_WEEK);
+        let releases = Releases {
+            data: directory.clone(),
+            journal: Arc::clone(&shared),
+            folds: Arc::clone(&folds),
+            sessions: sessions.clone(),
+            hands: Arc::clone(&hands),
+            looks,
+            clock: Arc::clone(&clock),
+            keep_ms: (keep < Duration::MAX).then(|| u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)),
+        };
+        let mut janitors = vec![janitor];
+        if options.mode == Mode::Serve {
+            janitors.push(tokio::spawn(releases.clone().go_on()));
+        }
+        #[cfg(test)]
+        let releases_for_tests = releases.clone();
         let control = Arc::new(Service {
+            releases,
             journal: shared,
             local: Arc::clone(&journal),
             is_alone: options.mode == Mode::Dormant,
             sessions: sessions.clone(),
+            accounts: accounts.clone(),
+            desk,
+            credits: options.credits,
+            places: places.clone(),
             data: directory.clone(),
             limits: options.limits,
+            hands,
+            checkpoints: !options.no_checkpoints,
             network_bound,
             sandbox,
             limiting,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
-            folds: Arc::new(Folds::new(snapshots)),
+            folds,
             clock: Arc::clone(&clock),
             runtime: tokio::runtime::Handle::current(),
         });
@@ -193,7 +271,12 @@ impl Runtime {
             clock,
             system,
             sessions,
-            janitor,
+            accounts,
+            account_world,
+            places,
+            janitors,
+            #[cfg(test)]
+            releases: releases_for_tests,
             scrubber,
             guests: Mutex::default(),
         };
@@ -257,19 +340,75 @@ impl Runtime {
         self.parts.sessions.live()
     }
 
+    #[cfg(test)]
+    pub(crate) fn releases(&self) -> Releases {
+        self.parts.releases.clone()
+    }
+
     /// Writes down that it stops in good order, waits for what is being written, and lets go of the directory. Commands
     /// that still run go on without it, and are found again.
     pub async fn close(self) {
         let guests = std::mem::take(&mut *self.parts.guests.lock().unwrap_or_else(PoisonError::into_inner));
         futures_util::future::join_all(guests).await;
+        // What rests or has ended is settled now rather than by the next process.
+        self.settle().await;
         self.parts.sessions.close().await;
+        self.parts.accounts.close().await;
+        self.parts.account_world.links.untie();
+        if let Some(places) = &self.parts.places {
+            places.tie(None);
+        }
         self.parts.system.close().await;
-        self.parts.janitor.abort();
+        self.parts.janitors.iter().for_each(JoinHandle::abort);
         self.parts.scrubber.iter().for_each(JoinHandle::abort);
         let journal = Arc::clone(&self.parts.journal);
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         if let Err(error) = closed {
             tracing::error!(%error, "the journal did not close in good order; it will be checked when it is opened");
+        }
+    }
+}
+
+impl Runtime {
+    /// Settles what the logs of the sessions allow to be settled, unless nobody holds any credit.
+    async fn settle(&self) {
+        let account = Account::stream(OWNER, DEFAULT_ACCOUNT);
+        if self.parts.accounts.is_awake(account) {
+            let audited = tokio::time::timeout(SETTLING, self.parts.account_world.audit(account)).await;
+            if audited.is_err() {
+                tracing::warn!("what sessions used could not be settled in time; the next process does it");
+            }
+        }
+    }
+}
+
+/// The accounts of this directory. Where only one session is worked for, they do what that one asks for.
+fn open_accounts(
+    system: &System,
+    mode: Mode,
+    world: &AccountWorld,
+    snapshots: &Arc<SnapshotStore>,
+) -> Registry<Account> {
+    let ports = Ports {
+        journal: Arc::clone(&world.journal),
+        clock: Arc::clone(&world.clock),
+        world: Arc::new(world.clone()) as Arc<dyn World<Account>>,
+    };
+    let mut options = RegistryOptions::of(match mode {
+        Mode::Serve => Hosting::Serve,
+        Mode::Only(_) | Mode::Dormant => Hosting::OnDemand,
+    });
+    options.snapshots = Arc::clone(snapshots);
+    Registry::open(system, ports, options)
+}
+
+/// Lets an account that owes something get on with it, where no sweeper does.
+async fn wake_account(journal: &dyn Journal, mode: Mode, accounts: &Registry<Account>) {
+    let account = Account::stream(OWNER, DEFAULT_ACCOUNT);
+    let owes = || matches!(journal.head(account), Ok(Some(head)) if head.standing == Standing::Owed);
+    if matches!(mode, Mode::Only(_)) && !journal.is_inert(account) && owes() {
+        if let Err(error) = accounts.wake(account).await {
+            tracing::warn!(%error, "the credit account could not be woken");
         }
     }
 }
@@ -344,11 +483,21 @@ fn open_problem(error: &OpenError) -> Problem {
     }
 }
 
-/// The world of a dormant runtime: what is owed stays owed, for whoever serves.
-struct AtRest;
+/// The world of a dormant runtime: what is owed stays owed, for whoever serves. Only files are kept, which takes no process.
+struct AtRest(Arc<dyn Hands>);
 
 impl World<Session> for AtRest {
-    fn perform(&self, _context: EffectContext, _effect: Effect) -> BoxFuture<'static, Command> {
-        futures_util::future::pending().boxed()
+    fn perform(&self, context: EffectContext, effect: Effect) -> BoxFuture<'static, Command> {
+        let Effect::Checkpoint { at, requested } = effect else {
+            return futures_util::future::pending().boxed();
+        };
+        let kept = self.0.checkpoint(context.stream, at, requested);
+        async move {
+            Command::Checkpointed {
+                at,
+                result: kept.await,
+            }
+        }
+        .boxed()
     }
 }

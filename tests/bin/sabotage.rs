@@ -113,6 +113,24 @@ const LIST: &[Entry] = &[
         "work::work_of_a_frame_that_was_not_written_is_never_begun",
     ),
     (
+        "settle-twice",
+        "actors",
+        "account",
+        "ledger::a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge",
+    ),
+    (
+        "forget-the-hold",
+        "actors",
+        "account",
+        "ledger::a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge",
+    ),
+    (
+        "approve-without-the-digest",
+        "actors",
+        "session",
+        "approval::an_act_that_has_changed_is_asked_for_again",
+    ),
+    (
         "launch-what-is-claimed",
         "runtime/hands",
         "survival",

@@ -31,6 +31,7 @@ impl Child {
             .arg("--data")
             .arg(directory)
             .args(["serve", "--sandbox", crate::sandbox_word()])
+            .env("LONGHAUL_MAX_ACTIVE", "1000")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

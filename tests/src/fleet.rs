@@ -114,7 +114,7 @@ impl Ship {
         match (view.state.as_str(), self.fate) {
             ("completed" | "failed" | "canceled", _) => Ok(None),
             ("paused", _) => {
-                self.heard(control.resume(&id).await?.seq);
+                self.heard(control.resume(&id, longhaul::api::Resume::default()).await?.seq);
                 Ok(Some("resume"))
             }
             ("awaiting_input", Fate::Asks) => self.say(control, &id, "the answer", SendMode::Steer).await,

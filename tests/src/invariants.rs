@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use longhaul_actors::account::{self, Account};
 use longhaul_actors::session::{ApprovalDecision, Body, RunOutcome, Session, State};
 use longhaul_actors::{Entity, Placed};
 use longhaul_journal::{Frame, Record, Standing};
@@ -59,6 +60,53 @@ pub fn check(frames: &[Arc<Frame>]) {
     }
 }
 
+/// B-CREDIT-2: what holds of an account at every prefix, and between it and the session that used it up.
+///
+/// # Panics
+/// When it does not hold.
+pub fn check_ledger(account: &[Arc<Frame>], session: &[Arc<Frame>]) {
+    let (mut granted, mut settled, mut open) = (0, 0, BTreeMap::new());
+    let mut charged = BTreeSet::new();
+    for record in records(account) {
+        let event = Account::decode(record).expect("this version wrote it");
+        match event.body {
+            account::Body::Granted(grant) => granted += grant.amount_micro.micro(),
+            account::Body::Held(held) => {
+                open.insert(record.seq, held.amount_micro.micro());
+            }
+            account::Body::Settled(end) => {
+                let held = open
+                    .remove(&end.hold)
+                    .expect("what is settled was held, and is settled once");
+                assert!(
+                    end.amount_micro.micro() <= held,
+                    "settling takes at most the hold"
+                );
+                settled += end.amount_micro.micro();
+                charged.insert(end.hold);
+            }
+            account::Body::Released(end) => {
+                open.remove(&end.hold).expect("what is released was held");
+            }
+            _ => {}
+        }
+        let held: u64 = open.values().sum();
+        assert!(settled + held <= granted, "at seq {} of the account", record.seq);
+    }
+    assert!(open.is_empty(), "held for ever: {open:?}");
+    let mut named = BTreeSet::new();
+    for (seq, body) in bodies(session) {
+        let hold = match body {
+            Body::ModelStarted(started) => started.hold,
+            Body::ToolStarted(started) if started.limit_ms > 0 => started.hold,
+            _ => continue,
+        };
+        let hold = hold.unwrap_or_else(|| panic!("the step at seq {seq} started without a hold"));
+        assert!(named.insert(hold.seq), "a hold is used twice");
+    }
+    assert_eq!(named, charged, "each step is charged, once, and nothing else is");
+}
+
 fn records(frames: &[Arc<Frame>]) -> impl Iterator<Item = &Record> {
     frames.iter().flat_map(|frame| &frame.records)
 }
@@ -93,11 +141,9 @@ pub fn a_gated_act_was_approved_of_before_it(frames: &[Arc<Frame>]) {
             }
             Body::ApprovalCanceled(_) => (asked, approved) = (None, None),
             Body::ToolStarted(started) => {
-                if asked.take_if(|(_, step, _)| *step == started.step).is_some()
-                    && approved.take() != Some(started.digest)
-                {
-                    turned_away = Some(started.step);
-                }
+                let was_asked = asked.take_if(|(_, step, _)| *step == started.step).is_some();
+                let is_covered = approved.take() == Some(started.digest);
+                turned_away = (was_asked && !is_covered).then_some(started.step);
             }
             _ => {}
         }

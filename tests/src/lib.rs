@@ -20,6 +20,8 @@ use longhaul::{Control, Options, Runtime};
 pub fn options(shim: &str) -> Options {
     let mut options = Options::default();
     options.shim = Some(PathBuf::from(shim));
+    // Nobody waits for a place but where that is what is tested.
+    options.active_sessions = Some(1_000);
     options.sandbox = sandbox();
     options
 }

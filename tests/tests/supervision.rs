@@ -225,7 +225,10 @@ async fn a_brain_that_always_crashes_pauses_its_session_until_a_human_resumes_it
     );
 
     std::fs::write(&mended, "").expect("written");
-    control.resume(&id).await.expect("a human may resume it");
+    control
+        .resume(&id, longhaul::api::Resume::default())
+        .await
+        .expect("a human may resume it");
     let log = log_until(&control, &id, &["idle", "failed"]).await;
     assert_eq!(of_type(&log, "runtime.crashed").len(), 5, "{}", lines(&log));
     assert_eq!(

@@ -19,6 +19,7 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
             state.prices.extend(configured.prices.clone());
             state.resume = configured.resume;
         }
+        Body::Adopted(_) => {}
         Body::Forgot(forgot) => {
             for session in &forgot.sessions {
                 forget(state, *session);

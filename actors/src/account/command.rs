@@ -48,10 +48,10 @@ pub struct Open {
     pub name: String,
     /// What a new account is granted.
     pub initial: Credits,
-    /// What work costs.
-    pub prices: PriceTable,
-    /// What happens after a top-up.
-    pub resume: ResumePolicy,
+    /// What work costs; `None` leaves it as it is, or as it is by default.
+    pub prices: Option<PriceTable>,
+    /// What happens after a top-up; `None` leaves it as it is, or as it is by default.
+    pub resume: Option<ResumePolicy>,
 }
 
 /// A session asks for credit before a step. Asking the same again is harmless.

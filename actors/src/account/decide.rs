@@ -164,12 +164,14 @@ fn open_account(state: &State, open: Open) -> Decision<Event, Reply> {
     let mut draft = Draft::new(state);
     if state.name.is_some() {
         let (_, old) = state.prices_in_force();
-        let prices = (prices != *old).then_some(prices);
+        let prices = prices.filter(|prices| prices != old);
+        let resume = resume.unwrap_or(state.resume);
         if prices.is_some() || resume != state.resume {
             draft.push(by, Configured { prices, resume });
         }
         return draft.done();
     }
+    let (prices, resume) = (prices.unwrap_or_default(), resume.unwrap_or_default());
     draft.push(by.clone(), Opened { name, prices, resume });
     let mut available = Credits::ZERO;
     if !initial.is_zero() {

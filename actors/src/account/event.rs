@@ -91,6 +91,7 @@ macro_rules! bodies {
 bodies! {
     "account.opened"     1 User     Opened,
     "account.configured" 1 User     Configured,
+    "account.adopted"    1 Progress Adopted,
     "account.forgot"     1 Internal Forgot,
     "credits.granted"    1 User     Granted,
     "credits.held"       1 Internal Held,
@@ -147,6 +148,10 @@ pub struct Configured {
     /// What happens after a top-up.
     pub resume: ResumePolicy,
 }
+
+/// `account.adopted`: a copy that was restored belongs to this directory from here on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adopted {}
 
 /// `account.forgot`: sessions that have ended, and hold nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

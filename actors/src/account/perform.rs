@@ -14,6 +14,7 @@ use super::command::{Command, Effect, Finding, Verdict};
 use super::state::{Hold, State};
 use crate::answer::SendError;
 use crate::effects::{EffectContext, World};
+use crate::entity::Entity;
 use crate::ports::Clock;
 use crate::recover::recover;
 use crate::registry::Registry;
@@ -139,11 +140,23 @@ impl AccountWorld {
             return linked.sessions.query(session, look).await.ok().flatten();
         }
         let (journal, snapshots) = (Arc::clone(&self.journal), Arc::clone(&self.snapshots));
-        let folded =
-            tokio::task::spawn_blocking(move || recover::<Session>(&*journal, &snapshots, session)).await;
-        // One that cannot be folded keeps its hold until it is repaired.
-        let state = folded.ok()?.ok()?.state;
-        session::finding(&state, session, &hold)
+        let looked = tokio::task::spawn_blocking(move || {
+            let head = journal.head(session).ok()?;
+            if head.is_none_or(|head| head.kind != Session::KIND) {
+                // It was removed, and its log with it: nobody can say any more what it used.
+                let verdict = Verdict::Release { hold: hold.seq };
+                let ended = true;
+                return Some(Finding {
+                    session,
+                    verdict,
+                    ended,
+                });
+            }
+            // One that cannot be folded keeps its hold until it is repaired.
+            let state = recover::<Session>(&*journal, &snapshots, session).ok()?.state;
+            session::finding(&state, session, &hold)
+        });
+        looked.await.ok().flatten()
     }
 
     /// Sessions that hold nothing and have ended, if it is time to look for them.

@@ -12,7 +12,7 @@ use super::state::{
     Ending, OpenStep, Origin, PauseWish, Phase, PlannedCall, Rest, State, Turn, Unread, UsedKey, Work,
 };
 use super::tool::{Output, ToolCall};
-use super::{decide, event, money, service};
+use super::{checkpoint, decide, event, fork, money, service};
 use crate::entity::Placed;
 
 /// Folds one fact in.
@@ -22,6 +22,7 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
     state.head = seq;
     state.last_ms = time_ms;
     state.stopped_cleanly = false;
+    checkpoint::fold(state, seq, &event.body);
     let (was_open, by) = (state.open.is_some(), event.actor.kind);
     fold(state, seq, time_ms, by, &event.body);
     money::folded(state, &event.body);
@@ -76,11 +77,16 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
         Body::Woken(_)
         | Body::SandboxSetupFailed(_)
         | Body::ArtifactCreated(_)
+        | Body::SandboxReleased(_)
+        | Body::CheckpointRequested(_)
+        | Body::CheckpointCreated(_)
+        | Body::CheckpointSkipped(_)
         | Body::EgressDenied(_)
         | Body::PolicyDenied(_) => {}
         Body::ServiceStarted(started) => service::fold_started(state, seq, started),
         Body::ServiceStopRequested(request) => service::fold_stop(state, seq, request),
         Body::ServiceEnded(ended) => service::fold_ended(state, ended),
+        Body::Forked(forked) => fork::leave_behind(state, forked),
         Body::SandboxStarting(_) => state.phase = Phase::Starting,
         Body::SandboxReady(ready) => {
             state.isolation = Some(ready.isolation.mode.clone());
@@ -215,6 +221,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
         }
         Body::Paused(paused) => {
             let rest = rest(state, paused.reason);
+            state.money.why.clone_from(&paused.detail);
             state.pause = None;
             state.phase = Phase::Paused {
                 reason: paused.reason,

@@ -12,7 +12,7 @@ use super::service::{Around, ServiceEnd};
 use super::tool::{ToolCall, ToolOutcome};
 use crate::account::Credits;
 use crate::entity::Recovery;
-use crate::ports::{BrainFailure, SetupError};
+use crate::ports::{BrainFailure, Kept, Report, SetupError};
 
 /// A wish.
 #[derive(Clone, Debug)]
@@ -62,6 +62,27 @@ pub enum Command {
     Adopt {
         /// Who asks.
         by: Actor,
+    },
+    /// Keep the files as they are, so that the session can be forked from here.
+    Checkpoint {
+        /// Who asks.
+        by: Actor,
+    },
+    /// Outcome of [`Effect::Checkpoint`].
+    Checkpointed {
+        /// The seq it was made for.
+        at: Seq,
+        /// What was kept, or why nothing was.
+        result: Result<Kept, SetupError>,
+    },
+    /// The folders of the session, which has ended, are gone.
+    Released {
+        /// Bytes that were freed.
+        freed_bytes: u64,
+        /// Why the workspace stays, if it does.
+        workspace_kept: String,
+        /// The patch that was made before, when the session had ended without.
+        patch: Option<Report>,
     },
     /// Go on, if it waits for credit: there is some.
     CreditIsBack,
@@ -253,6 +274,13 @@ pub enum Effect {
         around: Around,
         /// The act that comes after it, and what that is judged by once this one is over.
         next: Option<Box<(Candidate, Setting)>>,
+    },
+    /// The files as they are after a record, kept.
+    Checkpoint {
+        /// The record.
+        at: Seq,
+        /// Whether somebody asked for it.
+        requested: bool,
     },
     /// The end of one running act.
     CancelStep {

@@ -13,7 +13,7 @@ use super::event::{
 };
 use super::meter::key_is_remembered;
 use super::state::{Phase, Rest, State};
-use super::{mend, money, outcome, service};
+use super::{checkpoint, mend, money, outcome, service};
 use crate::account::Credits;
 use crate::entity::{Decision, Moment};
 
@@ -47,6 +47,12 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
         Command::Cancel { by, force } => cancel(draft, by, force),
         Command::Archive { by } => archive(draft, by),
         Command::Adopt { by } => Ok(mend::adopt(draft, by)),
+        Command::Checkpoint { by } => checkpoint::request(draft, by),
+        Command::Released {
+            freed_bytes,
+            workspace_kept,
+            patch,
+        } => Ok(outcome::released(draft, freed_bytes, workspace_kept, patch)),
         Command::Decide {
             by,
             id,
@@ -69,6 +75,7 @@ pub(super) fn decide(state: &State, command: Command, moment: Moment) -> Decided
         Command::ServiceEnded { step, end } => Ok(service::ended(draft, step, end)),
         Command::Held(hold) => Ok(outcome::held(draft, *hold)),
         Command::Admitted(admission) => Ok(outcome::admitted(draft, admission)),
+        Command::Checkpointed { at, result } => Ok(checkpoint::taken(draft, at, result)),
         Command::Stopped { survivors } => Ok(outcome::stopped(draft, survivors)),
         Command::Alarm => Ok(outcome::alarm(draft)),
         Command::Recovered(recovery) => Ok(outcome::recovered(draft, &recovery)),
@@ -171,7 +178,7 @@ fn check_limits(limits: &Limits) -> Result<(), Refusal> {
     }
 }
 
-fn check_text(text: &str, what: &str) -> Result<(), Refusal> {
+pub(super) fn check_text(text: &str, what: &str) -> Result<(), Refusal> {
     if text.trim().is_empty() {
         return Err(Refusal::Invalid(format!(
             "{what} is empty; say what is to be done"
@@ -193,7 +200,7 @@ pub(super) fn message_fingerprint(text: &str, mode: SendMode) -> String {
     hex::encode(&hash.as_bytes()[..16])
 }
 
-fn check_writable(state: &State) -> Result<(), Refusal> {
+pub(super) fn check_writable(state: &State) -> Result<(), Refusal> {
     if state.archived {
         return Err(Refusal::Archived);
     }

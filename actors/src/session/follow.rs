@@ -6,6 +6,7 @@
 use super::admission::{self, call_digest, call_of, turn_away};
 use super::apply::hands_in_a_patch;
 use super::approval;
+use super::checkpoint::holds_acts;
 use super::draft::Draft;
 use super::event::{
     Actor, AgentQuestion, Completed, Failed, Mode, ModelCompleted, ModelStarted, PauseReason, Paused,
@@ -58,7 +59,8 @@ pub(super) fn follow(draft: &mut Draft) {
         return;
     }
     if !turn.plan.is_empty() {
-        if !over_bounds(draft, &turn) {
+        // The act waits until the files are kept as they are before it; the outcome of that brings us here again.
+        if !holds_acts(&draft.state) && !over_bounds(draft, &turn) {
             start_planned_tool(draft, &turn);
         }
         return;
@@ -209,7 +211,9 @@ fn finish_spent_run(draft: &mut Draft) {
     }
     if draft.state.turn.is_some() {
         if hands_in_a_patch(&draft.state) {
-            start_patch(draft);
+            if !holds_acts(&draft.state) {
+                start_patch(draft);
+            }
             return;
         }
         complete_turn(draft, TurnEnd::DeadlineExceeded);
@@ -301,7 +305,9 @@ fn end_turn(draft: &mut Draft, turn: &Turn, end: Ending) {
             return;
         }
         if hands_in_a_patch(&draft.state) {
-            start_patch(draft);
+            if !holds_acts(&draft.state) {
+                start_patch(draft);
+            }
             return;
         }
     }

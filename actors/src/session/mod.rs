@@ -9,11 +9,13 @@ mod admission;
 mod answer;
 mod apply;
 mod approval;
+mod checkpoint;
 mod command;
 mod decide;
 mod draft;
 mod event;
 mod follow;
+mod fork;
 mod mend;
 mod meter;
 mod money;
@@ -30,9 +32,11 @@ use longhaul_journal::{NewRecord, Record, Standing};
 pub use admission::{Admission, Candidate, Setting, call_digest};
 pub use answer::{ANSWER_TEXT_LIMIT, CALLS_AT_ONCE, CALLS_LIMIT, DEPTH_LIMIT, TOOL_NAME_LIMIT};
 pub use approval::{Approval, EVIDENCE_LIMIT, Word, approval_id, approval_session};
+pub use checkpoint::{Files, may_change_files};
 pub use command::{Command, Effect, Refusal, Reply, Start};
 pub use decide::{KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
 pub use event::*;
+pub use fork::{Fork, ForkedFrom, fork};
 pub use mend::over_gap;
 pub use meter::{CRASH_LIMIT, CRASH_WINDOW_MS, CrashMeter, LOOP_LIMIT, LoopMeter};
 pub use money::{HeldStep, Metered, Money, OutOfCredit, Purse, Terms, finding};
@@ -55,7 +59,7 @@ pub enum Session {}
 
 impl Entity for Session {
     const KIND: &'static str = "session";
-    const FOLD_VERSION: u32 = 2;
+    const FOLD_VERSION: u32 = 9;
 
     type State = State;
     type Command = Command;

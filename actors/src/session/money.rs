@@ -44,6 +44,8 @@ pub struct Money {
     pub last: Option<Metered>,
     /// What it had cost when its last step started.
     pub spent: Credits,
+    /// Why it is paused and what to do about it, if that has to be said.
+    pub why: String,
 }
 
 /// A step that was started with a hold.
@@ -292,6 +294,7 @@ pub(super) fn folded(state: &mut State, body: &Body) {
 
 /// Takes note of a budget that was raised.
 pub(super) fn resumed(state: &mut State, resumed: &Resumed) {
+    state.money.why.clear();
     if let (Some(budget), Some(terms)) = (resumed.budget_micro, &mut state.money.terms) {
         terms.budget_micro = Some(budget);
     }

@@ -12,8 +12,9 @@ use super::draft::{Draft, clip};
 use super::event::{
     Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Canceled, CommandRun, CrashCause, Failed,
     FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason, Paused, RuntimeCrashed,
-    RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxSetupFailed, SandboxStarting, ServiceStarted,
-    StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnEnd,
+    RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxReleased, SandboxSetupFailed, SandboxStarting,
+    ServiceStarted, StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown,
+    TurnEnd,
 };
 use super::follow::{closing, complete_turn, overrun};
 use super::money::HeldStep;
@@ -103,6 +104,17 @@ pub(super) fn thought(
             complete_turn(&mut draft, TurnEnd::Failed);
             let code = "brain_gone".into();
             draft.push(Actor::RUNTIME, cause, Failed { code, detail });
+        }
+        Err(failure @ BrainFailure::Unpaid(_)) => {
+            let failure = clip(failure.to_string());
+            draft.push(
+                Actor::RUNTIME,
+                cause,
+                unanswered(step, failure.clone(), active_ms),
+            );
+            let detail = format!("{failure}; pay there, then longhaul resume ID");
+            let reason = PauseReason::Credits;
+            draft.push(Actor::RUNTIME, cause, Paused { reason, detail });
         }
         Err(BrainFailure::TimedOut(limit_ms)) => {
             let failure = format!("no answer within {limit_ms} ms");
@@ -384,6 +396,8 @@ pub(super) enum SettledBy {
     Repair,
     /// The adoption of a copy, whose processes are elsewhere.
     Adoption,
+    /// The fork of a session, whose processes are the source's.
+    Fork,
     /// Nobody can.
     Nobody,
 }
@@ -397,6 +411,7 @@ impl SettledBy {
             Self::CrashLoop => "crash_loop",
             Self::Repair => "repair",
             Self::Adoption => "adoption",
+            Self::Fork => "fork",
             Self::Nobody => "nobody",
         }
     }
@@ -431,6 +446,35 @@ pub(super) fn close_open_step(draft: &mut Draft, by: SettledBy, detail: &str) {
             draft.push(Actor::RUNTIME, cause, ToolOutcomeUnknown { step, why });
         }
     }
+}
+
+/// Writes down that the folders of a session that has ended are gone; once.
+pub(super) fn released(
+    mut draft: Draft,
+    freed_bytes: u64,
+    workspace_kept: String,
+    patch: Option<Report>,
+) -> Decision<Event, Reply> {
+    if !draft.state.phase.is_terminal() || draft.state.files.released {
+        return already(&draft);
+    }
+    if let Some(Report { sha256, bytes }) = patch {
+        let (kind, name) = ("patch".into(), "changes.patch".into());
+        let artifact = ArtifactCreated {
+            step: 0,
+            kind,
+            name,
+            sha256,
+            bytes,
+        };
+        draft.push(Actor::RUNTIME, None, artifact);
+    }
+    let released = SandboxReleased {
+        freed_bytes,
+        workspace_kept: clip(workspace_kept),
+    };
+    draft.push(Actor::RUNTIME, None, released);
+    granted(draft)
 }
 
 pub(super) fn stopped(mut draft: Draft, survivors: Vec<u32>) -> Decision<Event, Reply> {

@@ -121,6 +121,16 @@ impl World<Session> for SessionWorld {
                 }
                 .boxed()
             }
+            Effect::Checkpoint { at, requested } => {
+                let kept = world.hands.checkpoint(session, at, requested);
+                async move {
+                    Command::Checkpointed {
+                        at,
+                        result: kept.await,
+                    }
+                }
+                .boxed()
+            }
             Effect::CancelStep { step } => async move {
                 world.hands.cancel(session, step).await;
                 // The step settles through its own effect; this one has nothing to add.

@@ -141,6 +141,8 @@ pub enum ServiceCause {
     Forced,
     /// The session was adopted elsewhere: it may still run where it was.
     Adopted,
+    /// The session is a fork: it is one of its source, and may still run there.
+    Forked,
 }
 
 /// How a service ended.

@@ -4,9 +4,11 @@ use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
 use super::approval::Approval;
+use super::checkpoint::Files;
 use super::event::{
     AnswerEnd, BrainSpec, Limits, Mode, PauseReason, SendMode, StopKind, Usage, WorkspaceSpec,
 };
+use super::fork::ForkedFrom;
 use super::meter::{CrashMeter, LoopMeter};
 use super::money::Money;
 use super::service::RunningService;
@@ -68,6 +70,10 @@ pub struct State {
     pub money: Money,
     /// How it ended, in a line.
     pub outcome: String,
+    /// What is known of its files.
+    pub files: Files,
+    /// Where it comes from, if it is a fork.
+    pub forked: Option<ForkedFrom>,
 }
 
 /// What a session was started with.

@@ -4,6 +4,7 @@ use longhaul_journal::Standing;
 
 use super::admission::{self, call_of};
 use super::approval;
+use super::checkpoint;
 use super::command::{Command, Effect};
 use super::money;
 use super::service;
@@ -16,6 +17,9 @@ const CANCEL_ATTEMPT: u32 = u32::MAX;
 const HOLD_ATTEMPT: u32 = 1;
 
 pub(super) fn standing(state: &State) -> Standing {
+    if checkpoint::owed(state).is_some() {
+        return Standing::Owed;
+    }
     match state.phase {
         Phase::Unborn | Phase::Completed | Phase::Failed | Phase::Canceled => Standing::Done,
         // Somebody must watch over them.
@@ -39,6 +43,8 @@ fn until_or(state: &State, name: &'static str) -> Standing {
 pub(super) fn due(state: &State) -> Option<u64> {
     match state.phase {
         Phase::Idle | Phase::AwaitingInput if !state.services.is_empty() => service::due(state),
+        // It sleeps once its files are kept.
+        Phase::Idle if checkpoint::owed(state).is_some() => None,
         Phase::Idle => Some(state.phase_since_ms.saturating_add(state.limits().idle_ms)),
         Phase::Recovering { until_ms } => Some(until_ms),
         Phase::AwaitingApproval | Phase::Paused { .. } => {
@@ -56,6 +62,7 @@ pub(super) fn alarm(state: &State) -> Option<Command> {
 pub(super) fn owed(state: &State) -> Vec<Owed<Effect>> {
     let mut owed = owed_by_phase(state);
     owed.extend(service::owed(state));
+    owed.extend(checkpoint::owed(state));
     owed
 }
 
@@ -105,6 +112,10 @@ fn admission(state: &State) -> Vec<Owed<Effect>> {
         return Vec::new();
     }
     let purse = money::purse(state).map(Box::new);
+    if checkpoint::holds_acts(state) && money::next_act(state).is_some() {
+        // It is admitted once the files are kept: what it runs is read then.
+        return Vec::new();
+    }
     let (attempt, effect) = match (money::next_act(state), purse) {
         (Some(candidate), purse) => {
             let setting = Box::new(admission::setting(state));

@@ -100,7 +100,7 @@ fn with_the_policy_manual_nobody_is_resumed_by_a_top_up() {
     let mut world = World::default();
     let open = Open {
         initial: Credits::ZERO,
-        resume: ResumePolicy::Manual,
+        resume: Some(ResumePolicy::Manual),
         ..Open::of_defaults()
     };
     world.send(Command::Open(Box::new(open))).expect("it is opened");
@@ -218,7 +218,7 @@ fn other_prices_hold_from_the_next_step_on() {
     let mut prices = PriceTable::default();
     prices.hour_micro = credits("1");
     let open = Open {
-        prices,
+        prices: Some(prices),
         ..Open::of_defaults()
     };
     world

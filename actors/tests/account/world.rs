@@ -167,7 +167,11 @@ impl Ledger {
             }
             Body::Low(_) => self.low += 1,
             Body::Exhausted(_) => self.exhausted += 1,
-            Body::Opened(_) | Body::Configured(_) | Body::Forgot(_) | Body::WaitEnded(_) => {}
+            Body::Opened(_)
+            | Body::Configured(_)
+            | Body::Adopted(_)
+            | Body::Forgot(_)
+            | Body::WaitEnded(_) => {}
         }
         assert!(
             self.settled + self.held <= self.granted,

@@ -76,7 +76,7 @@ fn every_record_type_has_a_golden_record() {
 
 #[test]
 fn a_record_of_a_newer_version_is_named_and_not_guessed_at() {
-    for (type_name, version) in [("session.started", 2), ("session.forked", 1)] {
+    for (type_name, version) in [("session.started", 2), ("session.renamed", 1)] {
         let line = json!({ "type": type_name, "version": version, "level": "user", "payload": {} });
         let error = Event::decode(&stored(&line.to_string()).record).expect_err("it is not known");
         assert_eq!(

@@ -5,8 +5,10 @@
 mod approval;
 mod bounds;
 mod budget;
+mod checkpoint;
 mod crash;
 mod ending;
+mod fork;
 mod golden;
 mod mend;
 mod money;

@@ -187,6 +187,27 @@ fn a_brain_that_dies_is_charged_for_what_it_used_until_then() {
     assert_eq!(last.used.active_ms, 100);
 }
 
+/// B-CREDIT-6
+#[test]
+fn a_provider_that_wants_to_be_paid_is_not_asked_again_before_a_human_resumes() {
+    let mut world = about_to_think();
+    pay(&mut world);
+    let unpaid = Command::Thought {
+        step: 1,
+        result: Err(longhaul_actors::ports::BrainFailure::Unpaid("402".into())),
+        active_ms: 5,
+        next: None,
+    };
+    world.send(unpaid).expect("taken");
+    assert_eq!(world.state.phase.name(), "paused");
+    assert_eq!(Session::standing(&world.state), Standing::Waits("resume".into()));
+    assert!(world.owed().is_empty(), "no further call is made while it rests");
+    world.send(resume()).expect("granted");
+    world.send(Command::SlotGranted).expect("taken");
+    world.send(ready()).expect("taken");
+    assert_eq!(purse(&world).step, 2, "then it is asked again");
+}
+
 /// B-CREDIT-5: nobody knows what it used.
 #[test]
 fn an_act_whose_outcome_is_unknown_has_an_unknown_cost() {

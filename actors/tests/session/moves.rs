@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::story::{
-    self, a_patch, archive, bounded, exec, exited_after, human, in_a_clone, interactive, ready, resume,
+    self, a_patch, archive, bounded, exec, exited_after, human, in_a_clone, interactive, kept, ready, resume,
     terms, unknown,
 };
 use crate::world::{World, judged};
@@ -67,6 +67,8 @@ pub(crate) enum Move {
     },
     /// The alarm rings when it is due.
     Due,
+    /// Somebody wants the files kept.
+    Checkpoint,
 }
 
 pub(crate) fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -92,6 +94,7 @@ pub(crate) fn moves() -> impl Strategy<Value = Vec<Move>> {
         40 => (any::<u8>(), any::<u8>()).prop_map(|(which, how)| Move::Outcome { which, how }),
         3 => any::<u8>().prop_map(|which| Move::Again { which }),
         3 => (any::<u8>(), any::<u8>()).prop_map(|(step, how)| Move::Stray { step, how }),
+        1 => Just(Move::Checkpoint),
         2 => Just(Move::Crash),
         1 => Just(Move::CleanStop),
         1 => Just(Move::Panic),
@@ -106,9 +109,9 @@ pub(crate) fn moves() -> impl Strategy<Value = Vec<Move>> {
 /// The bounds are small, so that they are met.
 pub(crate) fn starts() -> impl Strategy<Value = Start> {
     let run_ms = prop_oneof![2 => Just(0), 1 => 1..2_000u64];
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (flags, run_ms, 1..400u64, 1..12u32).prop_map(
-        |((is_bounded, clone, is_charged), run_ms, turn_ms, turn_steps)| {
+        |((is_bounded, clone, is_charged, checkpoints), run_ms, turn_ms, turn_steps)| {
             let mut start = if is_bounded { bounded() } else { interactive() };
             if clone {
                 start = in_a_clone(start);
@@ -119,6 +122,7 @@ pub(crate) fn starts() -> impl Strategy<Value = Start> {
                 run_ms,
                 turn_ms,
                 turn_steps,
+                checkpoints,
                 ..Limits::default()
             };
             start
@@ -337,6 +341,15 @@ pub(crate) fn outcome(effect: &Effect, how: u8) -> Option<Command> {
             step: *step,
             end: ServiceEnd::default(),
         },
+        Effect::Checkpoint { at, .. } if how < 60 => Command::Checkpointed {
+            at: *at,
+            result: Err(SetupError {
+                code: "workspace_too_large".into(),
+                detail: String::new(),
+                report: None,
+            }),
+        },
+        Effect::Checkpoint { at, .. } => kept(at.0),
         Effect::Stop { .. } if how < 60 => Command::Stopped { survivors: vec![42] },
         Effect::Stop { .. } => Command::Stopped {
             survivors: Vec::new(),
@@ -432,6 +445,7 @@ pub(crate) fn play(world: &mut World, reported: &mut Vec<Command>, start: &Start
             world.now_ms += after_ms;
             Command::Alarm
         }
+        Move::Checkpoint => Command::Checkpoint { by },
         Move::Due => match Session::due(&world.state) {
             Some(due) => {
                 world.now_ms = world.now_ms.max(due);

@@ -1,14 +1,14 @@
 //! The one helper that touches the API: `given(...)`, `.when(command)`, `.then([records in brief])`.
 
 use longhaul_actors::RecoveryCause;
-use longhaul_actors::ports::{BrainFailure, Ruling};
+use longhaul_actors::ports::{BrainFailure, Kept, Ruling};
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, ApprovalDecision, BrainSpec, Command, Execution, Isolation, Limits, Mode,
     Output, PauseReason, Refusal, Reply, SendMode, Session, Start, Terms, ToolCall, ToolOutcome, Verdict,
     WorkspaceKind, WorkspaceSpec,
 };
 use longhaul_actors::{EffectId, Entity};
-use longhaul_journal::Record;
+use longhaul_journal::{Record, Seq};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -226,6 +226,9 @@ fn brief(record: &Record) -> String {
         "session.resumed" => &["/pausedMs"],
         "tool.started" => &["/tool"],
         "tool.failed" => &["/code", "/settledBy"],
+        "checkpoint.created" => &["/at"],
+        "checkpoint.skipped" => &["/at", "/code"],
+        "session.forked" => &["/at"],
         "artifact.created" => &["/kind"],
         "policy.denied" => &["/rule"],
         "approval.decided" => &["/decision"],
@@ -464,5 +467,19 @@ pub(crate) fn a_patch() -> ToolOutcome {
         sha256: "00".into(),
         bytes: 9,
         active_ms: 1,
+    }
+}
+
+/// The files were kept as they are after this record.
+pub(crate) fn kept(at: u64) -> Command {
+    let kept = Kept {
+        entries: 3,
+        bytes: 9,
+        added_bytes: 2,
+        digest: "00".into(),
+    };
+    Command::Checkpointed {
+        at: Seq(at),
+        result: Ok(kept),
     }
 }

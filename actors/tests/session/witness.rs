@@ -51,7 +51,12 @@ impl Witness {
             "only an ended session is archived, once"
         );
         assert!(
-            !self.ended || archives || matches!(event.body, Body::Adopted(_)),
+            !self.ended
+                || archives
+                || matches!(
+                    event.body,
+                    Body::Adopted(_) | Body::SandboxReleased(_) | Body::ArtifactCreated(_)
+                ),
             "{} after the end",
             event.body.type_name()
         );
@@ -231,6 +236,10 @@ impl Witness {
                 Effect::Act { step, .. } | Effect::CancelStep { step } => {
                     assert!(self.admitted, "an act that was not admitted");
                     assert_eq!(self.open, Some((*step, work.id.seq, false)));
+                }
+                Effect::Checkpoint { at, .. } => {
+                    assert_eq!(work.id.seq, *at);
+                    assert!(*at <= self.head && !self.open.is_some_and(|(_, _, think)| !think));
                 }
                 Effect::WatchService { step } | Effect::EndService { step } => {
                     assert!(self.services.contains(step), "a service that never started");

@@ -190,6 +190,23 @@ impl Journal for LocalJournal {
         self.inert.holds(stream)
     }
 
+    fn copy_in(&self, stream: StreamId, drafts: Vec<Draft>) -> Result<(), SubmitError> {
+        if self.head(stream).is_ok_and(|head| head.is_some()) && !self.inert.holds(stream) {
+            let reason = format!("{stream} is there, and is no copy that nobody adopted");
+            return Err(SubmitError::Invalid { reason });
+        }
+        self.inert.add(stream).map_err(|error| SubmitError::NotWritten {
+            reason: error.to_string(),
+        })?;
+        let receipts: Vec<_> = drafts
+            .into_iter()
+            .map(|draft| self.hand_in(Intent::new(draft)))
+            .collect();
+        receipts
+            .into_iter()
+            .try_for_each(|receipt| receipt.wait().map(drop))
+    }
+
     fn adopt(&self, draft: Draft) -> Result<Durable, SubmitError> {
         let stream = draft.stream;
         let durable = self.hand_in(Intent::new(draft)).wait()?;

@@ -4,6 +4,7 @@
 //! a new stored field does not become a promise to clients by accident.
 
 mod approval;
+mod credits;
 mod duration;
 mod problem;
 mod record;
@@ -12,12 +13,16 @@ mod session;
 
 pub(crate) use approval::Requests;
 pub use approval::{ApprovalStatus, ApprovalView, ApprovalsPage, ApprovalsQuery, Decide, EVIDENCE_LIMIT};
+pub use credits::{
+    AccountView, Amount, Concurrency, LedgerEntry, LedgerPage, LedgerQuery, PricesView, TokenPriceView,
+    TopUp, ToppedUp,
+};
 pub use duration::{RunDuration, UNTIL_DONE_MS};
 pub use problem::{Code, NextAction, Problem};
 pub(crate) use record::rfc3339;
 pub use record::{EventsPage, EventsQuery, RecordView, Stored};
 pub use room::{Collect, Collected, Imported, Remove, Removed};
 pub use session::{
-    Accepted, Cancel, ListPage, ListQuery, Pause, Quarantined, Send, SessionView, Start, Started, StepView,
-    WaitingView, session_id, stream_id,
+    Accepted, Cancel, Fork, ForkedFrom, ListPage, ListQuery, OnLimit, Pause, Quarantined, Resume, Send,
+    SessionCredits, SessionView, Start, Started, StepView, WaitingView, session_id, stream_id,
 };

@@ -50,12 +50,15 @@ codes! {
     SessionLive         "session_live"         409 4 "The session is still going",
     SessionArchived     "session_archived"     409 4 "The session is archived",
     SessionInert        "session_inert"        409 4 "The session was not adopted here",
+    NotForkable         "not_forkable"         409 4 "The session cannot be forked there",
     SessionRemoved      "session_removed"      410 4 "The session was removed",
     HistoryConflict     "history_conflict"     409 4 "The session has another history here",
     ApprovalDecided     "approval_decided"     409 4 "There is nothing to decide any more",
     StreamQuarantined   "stream_quarantined"   409 8 "The session lost part of its log",
     DataDirInUse        "data_dir_in_use"      409 4 "Another process has the data directory",
     NewerFormat         "newer_format"         409 1 "A newer version wrote the data directory",
+    AiCreditsRequired   "ai_credits_required"  402 6 "There is no credit left",
+    ConcurrencyLimit    "concurrency_limit"    429 5 "As many sessions work as may",
     PayloadTooLarge     "payload_too_large"    413 2 "The request is too large",
     JournalDamaged      "journal_damaged"      500 8 "The journal is damaged",
     Internal            "internal"             500 1 "longhaul itself failed",
@@ -96,6 +99,15 @@ pub struct Problem {
     pub code: Code,
     /// What to do next.
     pub next_actions: Vec<NextAction>,
+    /// Where credit is bought (`ai_credits_required`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_up_url: Option<String>,
+    /// How many sessions work (`concurrency_limit`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<usize>,
+    /// How many may (`concurrency_limit`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
 }
 
 impl Problem {
@@ -109,6 +121,9 @@ impl Problem {
             status: code.status(),
             code,
             next_actions: Vec::new(),
+            top_up_url: None,
+            active: None,
+            limit: None,
         }
     }
 

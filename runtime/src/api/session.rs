@@ -58,6 +58,29 @@ pub struct Start {
     pub resources: ResourcesWish,
     /// Opaque JSON text of at most 16 KB, returned byte-equal.
     pub metadata: Option<String>,
+    /// What it may cost in all: a decimal number of credits, as text. No bound of its own when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+    /// What happens when as many sessions work as may.
+    #[serde(skip_serializing_if = "OnLimit::is_queue")]
+    pub on_limit: OnLimit,
+}
+
+/// What happens to a session that is started when as many work as may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLimit {
+    /// It waits its turn.
+    #[default]
+    Queue,
+    /// It is not started.
+    Reject,
+}
+
+impl OnLimit {
+    fn is_queue(&self) -> bool {
+        *self == Self::Queue
+    }
 }
 
 /// A session was started, or found again by the same request.
@@ -96,12 +119,44 @@ pub struct Pause {
     pub now: bool,
 }
 
+/// A wish to go on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resume {
+    /// What the session may cost in all from here on: a decimal number of credits, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<String>,
+}
+
 /// A wish to cancel.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cancel {
     /// End even though processes are not confirmed gone.
     pub force: bool,
+}
+
+/// A wish for a session that begins as another one was.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Fork {
+    /// The last record that it shares with its source; the head of the source when absent.
+    pub at: Option<u64>,
+    /// Its name: the session with that name is returned if it is the same fork.
+    pub key: Option<String>,
+    /// Retry safety.
+    pub idempotency_key: Option<String>,
+    /// Something to say to it before it goes on, at most 32 KiB.
+    pub say: Option<String>,
+}
+
+/// Where a session was forked from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForkedFrom {
+    /// The session.
+    pub id: String,
+    /// The last record that is shared.
+    pub seq: u64,
 }
 
 /// A wish was granted and is on disk.
@@ -200,6 +255,12 @@ pub struct SessionView {
     pub services: Vec<String>,
     /// What it used.
     pub usage: Usage,
+    /// Why it is paused and what to do about it, where that does not go without saying.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub paused_detail: String,
+    /// What it costs, if its work is charged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub credits: Option<SessionCredits>,
     /// Active milliseconds that the whole run may take, if it is bounded in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_limit_ms: Option<u64>,
@@ -209,12 +270,27 @@ pub struct SessionView {
     /// Folder it works in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workspace: Option<String>,
+    /// Where it comes from, if it is a fork.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<ForkedFrom>,
     /// What stands in the way of reading or writing it, if its log is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<String>,
     /// Opaque JSON text it was started with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+}
+
+/// What a session costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionCredits {
+    /// The account it is charged to.
+    pub account: String,
+    /// What it had cost when its last step started, credits.
+    pub spent: String,
+    /// What it may cost in all, credits, if it has a budget of its own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub budget: Option<String>,
 }
 
 /// A request for approval that waits for a decision.

@@ -66,7 +66,8 @@ Environment: LONGHAUL_DATA (data directory), LONGHAUL_POLICY (policy file), LONG
 LONGHAUL_URL (where runUrl begins, default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, \
 default 24), LONGHAUL_APPROVAL_HOURS (after which a request for approval counts as denied, default never), \
 LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
-NO_COLOR.";
+LONGHAUL_CREDITS_INITIAL (what a new account is granted, default 5.00), LONGHAUL_MAX_ACTIVE (sessions at work at the same \
+time, default 5), NO_COLOR.";
 
 const AFTER_RUN: &str = "\
 Examples:
@@ -84,6 +85,16 @@ returns.
 
 Ctrl-C once detaches, twice cancels. The exit code tells how the session came to rest: 0 completed, 1 failed or \
 canceled, 6 out of credits or budget, 7 it waits for a human.";
+
+const AFTER_FORK: &str = "\
+The new session has the records of the other one up to SEQ, and its files as they were then; it is a session of its own from \
+there on, and needs the other one no more. An act that was under way at SEQ counts as unknown and is not done again; nothing \
+that was done before is repeated. Files are kept at the end of each turn and by `longhaul checkpoint ID`; where they are not, \
+the seqs that can be forked are named.
+
+Examples:
+  longhaul fork ID --at 17
+  longhaul fork ID --at 17 --say \"do it without the new dependency\"; longhaul attach NEW";
 
 const AFTER_APPROVALS: &str = "\
 An approval covers exactly the act that is shown, once: its arguments, folder, environment, standard input, and what stands \
@@ -138,11 +149,20 @@ pub(super) enum Verb {
     /// Let a session rest until it is resumed
     Pause(Pause),
     /// Let a paused session go on
-    Resume(Which),
+    Resume(Resume),
     /// End a session for good
     Cancel(Cancel),
     /// Make a session that has ended read-only
     Archive(Which),
+    /// Begin a session as another one was at some seq
+    #[command(after_help = AFTER_FORK)]
+    Fork(Fork),
+    /// Keep the files of a session as they are, to fork it from here later
+    Checkpoint(Which),
+    /// Show and top up the credit that work is paid with
+    Credits(CreditsArgs),
+    /// Show where the account stands
+    Billing(BillingArgs),
     /// Decide what agents may do that is not theirs to decide
     #[command(after_help = AFTER_APPROVALS)]
     Approvals(Approvals),
@@ -213,6 +233,12 @@ pub(super) struct Run {
     /// Work on the current folder itself, not on a copy
     #[arg(long)]
     pub(super) in_place: bool,
+    /// What the session may cost in all, credits
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    pub(super) budget: Option<String>,
+    /// What to do when as many sessions work as may
+    #[arg(long, value_enum, default_value_t = OnLimitArg::Queue)]
+    pub(super) on_limit: OnLimitArg,
     /// Let isolated commands reach this: name[:port], or git, npm, crates, pypi; may be repeated
     #[arg(long, value_name = "NAME|PRESET", value_delimiter = ',')]
     pub(super) allow_net: Vec<String>,
@@ -224,6 +250,14 @@ pub(super) struct Run {
     pub(super) resources: ResourceArgs,
     #[command(flatten)]
     pub(super) limiting: LimitingArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnLimitArg {
+    /// Wait for a place
+    Queue,
+    /// Start nothing
+    Reject,
 }
 
 #[derive(Debug, Args)]
@@ -283,6 +317,14 @@ enum LevelArg {
 
 #[derive(Debug, Args)]
 pub(super) struct Serve {
+    /// How long the folders of a session stay after its end, in days, or `forever` [default: 7]
+    #[arg(
+        long,
+        value_name = "DAYS",
+        env = "LONGHAUL_KEEP_WORKSPACES",
+        hide_env_values = true
+    )]
+    pub(super) keep_workspaces: Option<String>,
     /// The most that sessions may be let to reach; a start that asks for more is refused [default: no bound]
     #[arg(long, value_name = "NAME|PRESET", num_args = 0.., value_delimiter = ',')]
     pub(super) net_bound: Option<Vec<String>>,
@@ -500,6 +542,62 @@ pub(super) struct Pause {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Resume {
+    /// Which session
+    pub(super) id: String,
+    /// What it may cost in all from here on, credits
+    #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+    pub(super) budget: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreditsArgs {
+    #[command(subcommand)]
+    pub(super) verb: CreditsVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CreditsVerb {
+    /// Show the balance
+    Show,
+    /// Grant more credit
+    TopUp(TopUp),
+    /// Print the last records of the account, with the balance after each
+    Ledger(Ledger),
+    /// Print every record of the account, one JSON object per line
+    Export,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TopUp {
+    /// How much, credits: 5 or 0.25
+    #[arg(allow_hyphen_values = true)]
+    pub(super) amount: String,
+    /// Names the request, so that it is granted once however often it is sent
+    #[arg(long, value_name = "ID")]
+    pub(super) request: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Ledger {
+    /// At most this many, the last ones
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(super) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BillingArgs {
+    #[command(subcommand)]
+    pub(super) verb: BillingVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BillingVerb {
+    /// Show the balance, what is held, the prices, and how many sessions work
+    Status,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Cancel {
     /// Which session
     pub(super) id: String,
@@ -528,6 +626,21 @@ pub(super) struct Replay {
     /// Check every session
     #[arg(long, requires = "check", conflicts_with = "id")]
     pub(super) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Fork {
+    /// Which session
+    pub(super) id: String,
+    /// The last record that both have [default: its last one]
+    #[arg(long, value_name = "SEQ")]
+    pub(super) at: Option<u64>,
+    /// A name for the new session
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// Something to say to the new session before it goes on
+    #[arg(long, value_name = "TEXT")]
+    pub(super) say: Option<String>,
 }
 
 #[derive(Debug, Args)]

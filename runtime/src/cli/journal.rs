@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use longhaul_actors::Entity;
+use longhaul_actors::account::{Account, DEFAULT_ACCOUNT};
 use longhaul_actors::session::Session;
 use longhaul_journal::{
     BadBlob, ChainHash, Damage, Entry, Frame, HeadCheck, Lost, Offline, Seq, Standing, StreamId,
@@ -20,6 +21,7 @@ use super::tail::print;
 use super::ui::{Failure, Ui};
 use super::wishes;
 use crate::api::{Code, Problem, RecordView, rfc3339, session_id};
+use crate::service::OWNER;
 
 pub(super) async fn journal(args: Journal, place: &Place, ui: &Ui) -> Outcome {
     match args.verb {
@@ -182,6 +184,15 @@ fn stream_name(stream: StreamId, kind: &str) -> String {
     }
 }
 
+/// A stream by its id alone: the account is no session, everything else that longhaul itself writes is.
+fn shown_id(stream: StreamId) -> String {
+    if stream == Account::stream(OWNER, DEFAULT_ACCOUNT) {
+        stream.to_string()
+    } else {
+        session_id(stream)
+    }
+}
+
 fn waits(standing: &Standing) -> String {
     match standing {
         Standing::Done => "for nothing".into(),
@@ -292,7 +303,9 @@ fn expected_head(pair: &str, shelf: &Shelf) -> Result<Expected, Problem> {
         )
         .next("see the hashes of today", "longhaul journal inspect")
     })?;
-    Ok((shelf.find(id)?, ChainHash(bytes)))
+    // What is no session is named by its bare id.
+    let stream = id.parse().or_else(|_| shelf.find(id))?;
+    Ok((stream, ChainHash(bytes)))
 }
 
 fn tell(report: &VerifyReport, head: Option<Expected>, with_frames: bool, ui: &Ui) -> Result<(), Failure> {
@@ -305,7 +318,7 @@ fn tell(report: &VerifyReport, head: Option<Expected>, with_frames: bool, ui: &U
             .try_for_each(|line| ui.line(&escaped(line)))?;
     }
     if let (Some((stream, hash)), Some(check)) = (head, report.head) {
-        let id = session_id(stream);
+        let id = shown_id(stream);
         ui.line(&match check {
             HeadCheck::Holds { seq } => {
                 format!("{id}  holds {hash} at seq {seq}: its history up to there is what it was")
@@ -382,19 +395,14 @@ fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value
     let heads: BTreeMap<String, _> = report
         .heads
         .iter()
-        .map(|(stream, (seq, hash))| {
-            (
-                session_id(*stream),
-                json!({ "seq": seq, "hash": hash.to_string() }),
-            )
-        })
+        .map(|(stream, (seq, hash))| (shown_id(*stream), json!({ "seq": seq, "hash": hash.to_string() })))
         .collect();
     let expected = head.map(|(stream, hash)| {
         let seq = match report.head {
             Some(HeadCheck::Holds { seq }) => Some(seq),
             _ => None,
         };
-        json!({ "id": session_id(stream), "hash": hash.to_string(), "seq": seq })
+        json!({ "id": shown_id(stream), "hash": hash.to_string(), "seq": seq })
     });
     json!({
         "ok": report.is_sound(), "streams": report.streams, "frames": report.frames, "records": report.records,

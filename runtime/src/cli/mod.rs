@@ -17,6 +17,7 @@ mod ui;
 mod approvals;
 mod attend;
 mod completions;
+mod credits;
 mod demo;
 mod doctor;
 mod fold;
@@ -127,9 +128,13 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Patch(args) => patch::patch(args, &place, ui).await,
         Verb::Send(args) => wishes::send(args, &place, ui).await,
         Verb::Pause(args) => wishes::pause(args, &place, ui).await,
+        Verb::Credits(args) => credits::credits(args.verb, &place, ui).await,
+        Verb::Billing(args) => credits::billing(args.verb, &place, ui).await,
         Verb::Resume(args) => wishes::resume(args, &place, ui).await,
         Verb::Cancel(args) => wishes::cancel(args, &place, ui).await,
         Verb::Archive(args) => wishes::archive(args, &place, ui).await,
+        Verb::Fork(args) => wishes::fork(args, &place, ui).await,
+        Verb::Checkpoint(args) => wishes::checkpoint(args, &place, ui).await,
         Verb::Approvals(approvals) => approvals::approvals(approvals.verb, &place, ui).await,
         Verb::Du(args) => room::du(&args, &place, ui),
         Verb::Rm(args) => room::rm(args, &place, ui).await,

@@ -8,14 +8,14 @@ use longhaul_actors::session::{Mode, Sandbox, WorkspaceKind, WorkspaceSpec};
 use serde_json::json;
 
 use super::Outcome;
-use super::args::Run;
+use super::args::{OnLimitArg, Run};
 use super::attend::Watch;
 use super::joints;
 use super::reach::{Place, Reach};
 use super::serve::Stops;
 use super::settings;
 use super::ui::Ui;
-use crate::api::{Code, Problem, RunDuration, Start, Started, stream_id};
+use crate::api::{Code, OnLimit, Problem, RunDuration, Start, Started, stream_id};
 use crate::brains::process::find_program;
 
 pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
@@ -107,6 +107,11 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
         key: args.key,
         workspace: workspace(args.in_place, args.walls.wish(), here),
         resources: args.resources.wish(),
+        budget: args.budget,
+        on_limit: match args.on_limit {
+            OnLimitArg::Queue => OnLimit::Queue,
+            OnLimitArg::Reject => OnLimit::Reject,
+        },
         network: args.allow_net,
         ..Start::default()
     })

@@ -23,6 +23,9 @@ pub(super) async fn serve(args: Serve, place: &Place, ui: &Ui) -> Outcome {
     place.check_the_walls()?;
     let mut options = super::settings::options(Mode::Serve)?;
     options.network_bound = args.net_bound;
+    if let Some(days) = &args.keep_workspaces {
+        options.keep_workspaces = Some(super::settings::keep_for(days)?);
+    }
     let runtime = place.open_with(options).await?;
     let socket = match ControlSocket::bind(place.data(), runtime.control()).await {
         Ok(socket) => socket,

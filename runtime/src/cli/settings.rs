@@ -1,6 +1,9 @@
 //! What the environment configures, for every verb that hosts sessions.
 
+use std::time::Duration;
+
 use crate::api::{Code, Problem};
+use crate::credits::{CreditOptions, active_sessions};
 use crate::{Mode, Options};
 
 /// Where `runUrl` begins. Over the control socket any host will do.
@@ -8,6 +11,8 @@ const URL: &str = "LONGHAUL_URL";
 /// Hours of active time of a run that goes on until it is done.
 const UNTIL_DONE_HOURS: &str = "LONGHAUL_UNTIL_DONE_HOURS";
 
+/// Days that the folders of a session stay after its end.
+const KEEP_WORKSPACES: &str = "LONGHAUL_KEEP_WORKSPACES";
 /// Hours after which a request for approval counts as denied.
 const APPROVAL_HOURS: &str = "LONGHAUL_APPROVAL_HOURS";
 
@@ -19,8 +24,29 @@ pub(super) fn options(mode: Mode) -> Result<Options, Problem> {
     from(mode, |name| std::env::var(name).ok())
 }
 
+/// How long folders stay, from the words of whoever runs us.
+///
+/// # Errors
+/// `invalid_request` when they are none.
+pub(super) fn keep_for(days: &str) -> Result<Duration, Problem> {
+    if days == "forever" {
+        return Ok(Duration::MAX);
+    }
+    let seconds = days
+        .parse::<u64>()
+        .ok()
+        .and_then(|days| days.checked_mul(24 * 3600));
+    let wrong = || wrong("keep-workspaces", days, "a whole number of days, or forever");
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
+}
+
 fn from(mode: Mode, variable: impl Fn(&str) -> Option<String>) -> Result<Options, Problem> {
     let mut options = Options::of(mode);
+    options.credits = CreditOptions::from_environment(&variable)?;
+    options.active_sessions = Some(active_sessions(&variable)?);
+    if let Some(days) = variable(KEEP_WORKSPACES) {
+        options.keep_workspaces = Some(keep_for(&days)?);
+    }
     let hours = |name| {
         let Some(hours) = variable(name) else {
             return Ok(None);
@@ -55,14 +81,30 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_named_and_not_taken_for_a_default() {
-        let set = |value: &'static str| from(Mode::Serve, move |_| Some(value.to_owned()));
+        let set = |name: &'static str, value: &'static str| {
+            from(Mode::Serve, move |asked| {
+                (asked == name).then(|| value.to_owned())
+            })
+        };
         for value in ["", "0", "-1", "2h", "1.5", "99999999999999999999"] {
-            let problem = set(value).expect_err(value);
+            let problem = set(UNTIL_DONE_HOURS, value).expect_err(value);
             assert_eq!(problem.code, Code::InvalidRequest);
             assert!(problem.detail.contains(UNTIL_DONE_HOURS), "{problem}");
         }
-        assert_eq!(set("2").expect("two hours").until_done_ms, Some(7_200_000));
+        for value in ["", "-1", "7d", "never", "99999999999999999999"] {
+            assert_eq!(
+                set(KEEP_WORKSPACES, value).expect_err(value).code,
+                Code::InvalidRequest
+            );
+        }
+        assert_eq!(
+            set(UNTIL_DONE_HOURS, "2").expect("two hours").until_done_ms,
+            Some(7_200_000)
+        );
+        let kept = |value| set(KEEP_WORKSPACES, value).expect(value).keep_workspaces;
+        assert_eq!(kept("forever"), Some(Duration::MAX));
+        assert_eq!(kept("2"), Some(Duration::from_secs(172_800)));
         let unset = from(Mode::Serve, |_| None).expect("nothing is set");
-        assert_eq!(unset.until_done_ms, None);
+        assert_eq!((unset.until_done_ms, unset.keep_workspaces), (None, None));
     }
 }

@@ -22,8 +22,8 @@ use super::joints::{self, meant, no_such};
 use super::render::count;
 use crate::api::{
     Accepted, ApprovalStatus, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Decide, EventsPage,
-    EventsQuery, ListPage, ListQuery, NextAction, Pause, Problem, RecordView, Requests, Send as Message,
-    SessionView, Start, Started, session_id,
+    EventsQuery, ListPage, ListQuery, NextAction, Pause, Problem, RecordView, Requests, Resume,
+    Send as Message, SessionView, Start, Started, session_id,
 };
 use crate::{Answer, Control};
 
@@ -435,7 +435,7 @@ impl Control for Shelf {
         cannot()
     }
 
-    fn resume<'a>(&'a self, _id: &'a str) -> Answer<'a, Accepted> {
+    fn resume<'a>(&'a self, _id: &'a str, _request: Resume) -> Answer<'a, Accepted> {
         cannot()
     }
 

@@ -8,7 +8,7 @@ use super::attend::rests;
 use super::reach::{Place, Reach};
 use super::render::{cut, escaped, first_line};
 use super::ui::{Failure, Ui};
-use crate::api::{Accepted, Cancel, Code, Pause, Problem, Send, SessionView};
+use crate::api::{Accepted, Cancel, Code, Fork, Pause, Problem, Resume, Send, SessionView};
 
 pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
     let message = Send {
@@ -30,15 +30,59 @@ pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
     }
 }
 
+/// Begins a session as another one was, and says its id.
+pub(super) async fn fork(args: args::Fork, place: &Place, ui: &Ui) -> Outcome {
+    let args::Fork { id, at, key, say } = args;
+    let request = Fork {
+        at,
+        // A fork that is sent twice makes one session.
+        idempotency_key: key.is_none().then(|| uuid::Uuid::now_v7().to_string()),
+        key,
+        say,
+    };
+    let mut reach = place.to_wish().await?;
+    let mut forked = reach.control().fork(&id, request.clone()).await;
+    if matches!(&forked, Err(problem) if reach.may_repeat(problem)) {
+        reach.close().await;
+        reach = place.to_wish().await?;
+        forked = reach.control().fork(&id, request).await;
+    }
+    let waits = reach.is_here();
+    let forked = forked.map_err(|problem| reach.explained(problem));
+    reach.close().await;
+    let forked = forked?;
+    if ui.is_json() {
+        ui.object(&forked)?;
+    } else {
+        ui.line(&escaped(&format!("{} {}", forked.id, forked.state)))?;
+    }
+    if waits && !rests(&forked.state) {
+        let id = &forked.id;
+        ui.note(&format!(
+            "nobody serves this directory, so it waits: longhaul attach {id} or longhaul serve"
+        ));
+    }
+    Ok(0)
+}
+
+pub(super) async fn checkpoint(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
+    let reach = place.to_wish().await?;
+    let accepted = reach.control().checkpoint(&args.id).await;
+    told(accepted, "checkpoint", reach, ui).await
+}
+
 pub(super) async fn pause(args: args::Pause, place: &Place, ui: &Ui) -> Outcome {
     let reach = place.to_wish().await?;
     let accepted = reach.control().pause(&args.id, Pause { now: args.now }).await;
     told(accepted, "pause", reach, ui).await
 }
 
-pub(super) async fn resume(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
+pub(super) async fn resume(args: args::Resume, place: &Place, ui: &Ui) -> Outcome {
     let reach = place.to_wish().await?;
-    let accepted = reach.control().resume(&args.id).await;
+    let accepted = reach
+        .control()
+        .resume(&args.id, Resume { budget: args.budget })
+        .await;
     told(accepted, "resume", reach, ui).await
 }
 

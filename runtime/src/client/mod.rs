@@ -27,9 +27,10 @@ use tokio::net::UnixStream;
 
 use self::exchange::{Answered, Lost, exchange};
 use crate::api::{
-    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected, Decide,
-    EventsPage, EventsQuery, Imported, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
-    Send as SendMessage, SessionView, Start, Started,
+    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
+    Decide, EventsPage, EventsQuery, Fork, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause,
+    Problem, Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp,
+    ToppedUp,
 };
 use crate::control::{Answer, Control};
 use crate::http;
@@ -220,8 +221,27 @@ impl Control for SocketClient {
         async move { self.wish(&session(id, "/pause"), &request).await }.boxed()
     }
 
-    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
-        async move { self.wish(&session(id, "/resume"), &Nothing {}).await }.boxed()
+    fn resume<'a>(&'a self, id: &'a str, request: Resume) -> Answer<'a, Accepted> {
+        async move { self.wish(&session(id, "/resume"), &request).await }.boxed()
+    }
+
+    fn account(&self) -> Answer<'_, AccountView> {
+        async move { self.ask_for("/v1/credits", Duration::ZERO).await }.boxed()
+    }
+
+    fn top_up(&self, request: TopUp) -> Answer<'_, ToppedUp> {
+        async move { self.wish("/v1/credits/top-ups", &request).await }.boxed()
+    }
+
+    fn ledger(&self, query: LedgerQuery) -> Answer<'_, LedgerPage> {
+        async move {
+            let mut path = format!("/v1/credits/ledger?after={}", query.after);
+            if let Some(limit) = query.limit {
+                write!(path, "&limit={limit}").expect("a string takes everything");
+            }
+            self.ask_for(&path, Duration::ZERO).await
+        }
+        .boxed()
     }
 
     fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted> {
@@ -230,6 +250,14 @@ impl Control for SocketClient {
 
     fn archive<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
         async move { self.wish(&session(id, "/archive"), &Nothing {}).await }.boxed()
+    }
+
+    fn fork<'a>(&'a self, id: &'a str, request: Fork) -> Answer<'a, Started> {
+        async move { self.wish(&session(id, "/fork"), &request).await }.boxed()
+    }
+
+    fn checkpoint<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        async move { self.wish(&session(id, "/checkpoints"), &Nothing {}).await }.boxed()
     }
 
     fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {

@@ -49,7 +49,7 @@ async fn each_call_arrives_and_is_answered_as_in_process() {
     assert!(client.start(start()).await.unwrap().repeated);
     assert_eq!(client.send(ID, message()).await.unwrap().seq, 3);
     client.pause(ID, Pause { now: true }).await.unwrap();
-    client.resume(ID).await.unwrap();
+    client.resume(ID, crate::api::Resume::default()).await.unwrap();
     client.cancel(ID, Cancel { force: true }).await.unwrap();
     client.archive(KEY).await.unwrap();
     let expected = [
@@ -107,7 +107,13 @@ async fn a_problem_arrives_as_it_was_raised() {
     for code in Code::ALL {
         let problem = Problem::new(*code, "so it is").next("look", "longhaul ls");
         served.desk.refuse_next(problem.clone());
-        assert_eq!(client.resume(ID).await.unwrap_err(), problem);
+        assert_eq!(
+            client
+                .resume(ID, crate::api::Resume::default())
+                .await
+                .unwrap_err(),
+            problem
+        );
         served.desk.refuse_next(problem.clone());
         assert_eq!(client.show(ID).await.unwrap_err(), problem);
     }
@@ -278,7 +284,10 @@ async fn an_answer_that_explains_nothing_is_believed_only_where_nothing_can_have
     let peer = Breaking::answering(vec![answer, answer]);
     let client = client(&peer.directory).await;
     let shown = client.show(ID).await.unwrap_err();
-    let resumed = client.resume(ID).await.unwrap_err();
+    let resumed = client
+        .resume(ID, crate::api::Resume::default())
+        .await
+        .unwrap_err();
     assert_eq!((shown.code, resumed.code), (Code::Internal, Code::OutcomeUnknown));
     assert!(shown.detail.contains("502") && resumed.detail.contains("502"));
 }
@@ -292,5 +301,12 @@ async fn a_server_that_never_answers_is_given_up() {
         ..client(&directory).await
     };
     assert_eq!(client.show(ID).await.unwrap_err().code, Code::NotServing);
-    assert_eq!(client.resume(ID).await.unwrap_err().code, Code::OutcomeUnknown);
+    assert_eq!(
+        client
+            .resume(ID, crate::api::Resume::default())
+            .await
+            .unwrap_err()
+            .code,
+        Code::OutcomeUnknown
+    );
 }

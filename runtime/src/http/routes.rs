@@ -10,8 +10,8 @@ use super::refusal::Refusal;
 use super::request::{Approve, Body, Deny, Nothing, header, query, whole};
 use super::stream;
 use crate::api::{
-    ApprovalsQuery, Cancel, Code, Collect, Decide, EventsQuery, ListQuery, Pause, Problem, Remove, Send,
-    Start,
+    ApprovalsQuery, Cancel, Code, Collect, Decide, EventsQuery, Fork, LedgerQuery, ListQuery, Pause, Problem,
+    Remove, Resume, Send, Start, Started, TopUp,
 };
 
 type Answer = Result<HttpResponse, Refusal>;
@@ -36,8 +36,13 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/sessions/{id}/resume", "POST").route(web::post().to(resume)))
         .service(at("/v1/sessions/{id}/cancel", "POST").route(web::post().to(cancel)))
         .service(at("/v1/sessions/{id}/archive", "POST").route(web::post().to(archive)))
+        .service(at("/v1/sessions/{id}/fork", "POST").route(web::post().to(fork)))
+        .service(at("/v1/sessions/{id}/checkpoints", "POST").route(web::post().to(checkpoint)))
         .service(at("/v1/sessions/{id}/repair", "POST").route(web::post().to(repair)))
         .service(at("/v1/sessions/{id}/adopt", "POST").route(web::post().to(adopt)))
+        .service(at("/v1/credits", "GET").route(web::get().to(account)))
+        .service(at("/v1/credits/top-ups", "POST").route(web::post().to(top_up)))
+        .service(at("/v1/credits/ledger", "GET").route(web::get().to(ledger)))
         .service(at("/v1/approvals", "GET").route(web::get().to(approvals)))
         .service(at("/v1/approvals/{id}", "GET").route(web::get().to(approval)))
         .service(at("/v1/approvals/{id}/approve", "POST").route(web::post().to(approve)))
@@ -93,13 +98,18 @@ async fn start(edge: web::Data<Edge>, request: HttpRequest, Body(mut wish): Body
     let started = edge
         .wish(|control| async move { control.start(wish).await })
         .await?;
+    Ok(begun(started))
+}
+
+/// The answer about a session that was begun, or found again.
+fn begun(started: Started) -> HttpResponse {
     let mut answer = if started.repeated {
         HttpResponse::Ok()
     } else {
         HttpResponse::Created()
     };
     answer.insert_header((LOCATION, format!("/v1/sessions/{}", started.id)));
-    Ok(answer.json(started))
+    answer.json(started)
 }
 
 async fn list(edge: web::Data<Edge>, request: HttpRequest) -> Answer {
@@ -174,9 +184,9 @@ async fn pause(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Pa
     Ok(HttpResponse::Ok().json(accepted))
 }
 
-async fn resume(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
+async fn resume(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Resume>) -> Answer {
     let accepted = edge
-        .wish(|control| async move { control.resume(&id).await })
+        .wish(|control| async move { control.resume(&id, wish).await })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
 }
@@ -195,6 +205,28 @@ async fn archive(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>)
     Ok(HttpResponse::Ok().json(accepted))
 }
 
+async fn fork(
+    edge: web::Data<Edge>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    Body(mut wish): Body<Fork>,
+) -> Answer {
+    if let Some(key) = header(&request, "idempotency-key")? {
+        wish.idempotency_key = Some(key.to_owned());
+    }
+    let started = edge
+        .wish(|control| async move { control.fork(&id, wish).await })
+        .await?;
+    Ok(begun(started))
+}
+
+async fn checkpoint(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
+    let accepted = edge
+        .wish(|control| async move { control.checkpoint(&id).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(accepted))
+}
+
 async fn repair(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
     let accepted = edge
         .wish(|control| async move { control.repair(&id).await })
@@ -207,6 +239,30 @@ async fn adopt(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -
         .wish(|control| async move { control.adopt(&id).await })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn account(edge: web::Data<Edge>) -> Answer {
+    let account = edge.ask(|control| async move { control.account().await }).await?;
+    Ok(HttpResponse::Ok().json(account))
+}
+
+async fn top_up(edge: web::Data<Edge>, Body(wish): Body<TopUp>) -> Answer {
+    let granted = edge
+        .wish(|control| async move { control.top_up(wish).await })
+        .await?;
+    Ok(if granted.repeated {
+        HttpResponse::Ok().json(granted)
+    } else {
+        HttpResponse::Created().json(granted)
+    })
+}
+
+async fn ledger(edge: web::Data<Edge>, request: HttpRequest) -> Answer {
+    let wanted: LedgerQuery = query(&request)?;
+    let page = edge
+        .ask(|control| async move { control.ledger(wanted).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
 }
 
 async fn approvals(edge: web::Data<Edge>, request: HttpRequest) -> Answer {
@@ -255,7 +311,7 @@ async fn decide(
     let peer = request.conn_data::<Peer>().cloned().unwrap_or_default();
     let accepted = edge
         .wish(|control| async move {
-            peer.is_no_agent().await?;
+            peer.check().await?;
             control.decide(&id, decided).await
         })
         .await?;

@@ -141,14 +141,14 @@ fn adopt(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Result<Option<
 }
 
 /// Now, but not before anything that is known of the stream.
-fn at(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Result<Moment, Problem> {
+pub(super) fn at(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Result<Moment, Problem> {
     let head = journal.head(stream).map_err(read_problem)?;
     let now_ms = head.map_or(now_ms, |head| now_ms.max(head.time_ms));
     Ok(Moment { now_ms })
 }
 
 /// The frame of these events, the first of which gets the seq after `expected`.
-fn draft(
+pub(super) fn draft(
     journal: &dyn Journal,
     stream: StreamId,
     before: &State,
@@ -179,7 +179,7 @@ fn draft(
     }
 }
 
-fn not_submitted(error: SubmitError) -> Problem {
+pub(super) fn not_submitted(error: SubmitError) -> Problem {
     let code = if error.may_have_happened() {
         Code::OutcomeUnknown
     } else {

@@ -5,6 +5,8 @@
 
 mod address;
 mod approvals;
+mod credits;
+mod fork;
 mod mend;
 mod problems;
 mod records;
@@ -17,7 +19,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::ready;
-use longhaul_actors::ports::Clock;
+use longhaul_actors::account::{Account, AccountDesk};
+use longhaul_actors::ports::{Clock, Hands};
 use longhaul_actors::session::{
     Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
 };
@@ -26,18 +29,21 @@ use longhaul_hands::egress::AllowList;
 use longhaul_journal::{BlobError, BlobId, Journal, LocalJournal, REMOVED, Seq, StreamId};
 
 use crate::api::{
-    Accepted, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected, Decide,
-    EventsPage, EventsQuery, Imported, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
-    RunDuration, Send as SendMessage, SessionView, Start, Started, session_id, stream_id,
+    self, Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect,
+    Collected, Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery,
+    OnLimit, Pause, Problem, Quarantined, Remove, Removed, Resume, RunDuration, Send as SendMessage,
+    SessionView, Start, Started, TopUp, ToppedUp, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
+use crate::credits::CreditOptions;
 use crate::folds::Folds;
+use crate::janitor::Releases;
 use crate::limiting::Limiting;
 use crate::sandbox::Sandboxing;
+use crate::slots::{Full, Places};
 
 pub(crate) use self::address::address;
-#[cfg(feature = "cli")]
 pub(crate) use self::address::keyed;
 use self::address::resolve;
 #[cfg(feature = "cli")]
@@ -49,7 +55,7 @@ pub(crate) use self::view::view;
 use self::view::{quarantined, shown};
 
 /// Whom sessions belong to until there are several owners.
-const OWNER: &str = "local";
+pub(crate) const OWNER: &str = "local";
 /// Longest wait of one long poll.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Sessions on one page, unless told, and at most.
@@ -64,6 +70,12 @@ pub(crate) struct Service {
     /// Whether nobody but the caller can be writing meanwhile.
     pub(crate) is_alone: bool,
     pub(crate) sessions: Registry<Session>,
+    pub(crate) accounts: Registry<Account>,
+    /// Opens the account, where there is none.
+    pub(crate) desk: AccountDesk,
+    pub(crate) credits: CreditOptions,
+    /// Places among the active sessions, in a process that serves them all.
+    pub(crate) places: Option<Places>,
     pub(crate) data: PathBuf,
     pub(crate) limits: Limits,
     /// The most that a session may be let to reach.
@@ -73,6 +85,10 @@ pub(crate) struct Service {
     /// Active milliseconds of a run that goes on until it is done.
     pub(crate) until_done_ms: u64,
     pub(crate) folds: Arc<Folds>,
+    pub(crate) hands: Arc<dyn Hands>,
+    pub(crate) releases: Releases,
+    /// Whether files are kept at the end of each turn.
+    pub(crate) checkpoints: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) runtime: tokio::runtime::Handle,
 }
@@ -115,15 +131,25 @@ impl Service {
     }
 
     async fn begin(&self, request: Start) -> Result<Started, Problem> {
-        let start = self.checked(request.clone()).await?;
         let stream = address(&request);
-        self.blocking(move |journal| match journal.head(stream).map_err(read_problem)? {
-            Some(head) if head.kind == REMOVED => Err(address::removed(stream)),
-            _ => Ok(()),
-        })
-        .await?;
+        let exists = self
+            .blocking(move |journal| match journal.head(stream).map_err(read_problem)? {
+                Some(head) if head.kind == REMOVED => Err(address::removed(stream)),
+                head => Ok(head.is_some()),
+            })
+            .await?;
+        let start = self.checked(request.clone(), exists).await?;
+        let reserved = (request.on_limit == OnLimit::Reject && !exists).then_some(self.places.as_ref());
+        let reserved = reserved.flatten();
+        if let Some(places) = reserved {
+            places.reserve(stream).await.map_err(all_at_work)?;
+        }
         let command = Command::Start(Box::new(start));
-        let Reply { repeated, .. } = self.sessions.send(stream, command).await.map_err(send_problem)?;
+        let sent = self.sessions.send(stream, command).await.map_err(send_problem);
+        if let (Err(_) | Ok(Reply { repeated: true, .. }), Some(places)) = (&sent, reserved) {
+            places.give_back(stream);
+        }
+        let Reply { repeated, .. } = sent?;
         let folded = self.folded(stream).await?;
         let state = folded.phase.name().to_owned();
         Ok(Started {
@@ -135,7 +161,11 @@ impl Service {
     }
 
     /// Checks a request before anything exists, and pins its brain.
-    async fn checked(&self, request: Start) -> Result<longhaul_actors::session::Start, Problem> {
+    async fn checked(
+        &self,
+        request: Start,
+        exists: bool,
+    ) -> Result<longhaul_actors::session::Start, Problem> {
         let fingerprint = fingerprint(&request);
         if request.goal.trim().is_empty() {
             return Err(Problem::new(Code::MissingGoal, "say what the session is for")
@@ -145,6 +175,7 @@ impl Service {
         let Some(brain) = request.brain else {
             return Err(brains::no_brain());
         };
+        let terms = self.terms(request.budget.as_deref(), exists).await?;
         let network = self.network(&request.network)?;
         let (walls, wish) = (Arc::clone(&self.sandbox), request.workspace.sandbox);
         let limiting = Arc::clone(&self.limiting);
@@ -174,9 +205,9 @@ impl Service {
             limits,
             network,
             metadata: request.metadata,
-            terms: None,
             forbidden,
             fingerprint,
+            terms,
         })
     }
 
@@ -201,6 +232,7 @@ impl Service {
     fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
         let mut limits = request.limits.unwrap_or(self.limits);
         limits.resources = request.resources.over(limits.resources);
+        limits.checkpoints |= self.checkpoints;
         let Some(word) = &request.duration else {
             return Ok((request.mode, limits));
         };
@@ -332,15 +364,27 @@ impl Control for Service {
         self.wish(id, Command::Pause { by, reason, now }).boxed()
     }
 
-    fn resume<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
-        self.wish(
-            id,
-            Command::Resume {
-                by: Actor::human(OWNER),
-                budget: None,
-            },
-        )
+    fn resume<'a>(&'a self, id: &'a str, request: Resume) -> Answer<'a, Accepted> {
+        async move {
+            let budget = request.budget.as_deref().map(credits::read_budget).transpose()?;
+            let stream = self.resolve(id).await?;
+            self.check_resumable(stream).await?;
+            let by = Actor::human(OWNER);
+            self.wish(id, Command::Resume { by, budget }).await
+        }
         .boxed()
+    }
+
+    fn account(&self) -> Answer<'_, AccountView> {
+        Service::account(self).boxed()
+    }
+
+    fn top_up(&self, request: TopUp) -> Answer<'_, ToppedUp> {
+        self.top_up_account(request).boxed()
+    }
+
+    fn ledger(&self, query: LedgerQuery) -> Answer<'_, LedgerPage> {
+        self.ledger_page(query).boxed()
     }
 
     fn cancel<'a>(&'a self, id: &'a str, request: Cancel) -> Answer<'a, Accepted> {
@@ -362,6 +406,14 @@ impl Control for Service {
             },
         )
         .boxed()
+    }
+
+    fn fork<'a>(&'a self, id: &'a str, request: api::Fork) -> Answer<'a, Started> {
+        self.fork_off(id, request).boxed()
+    }
+
+    fn checkpoint<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
+        self.keep_files(id).boxed()
     }
 
     fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {
@@ -420,10 +472,25 @@ impl Control for Service {
     }
 }
 
+/// As many sessions work as may, and this one would not wait.
+fn all_at_work(full: Full) -> Problem {
+    let Full { active, limit } = full;
+    let mut problem = Problem::new(
+        Code::ConcurrencyLimit,
+        format!("{active} of {limit} sessions are at work, so nothing was started"),
+    )
+    .next("let it wait its turn", "longhaul run --on-limit queue ...")
+    .next("see what is at work", "longhaul ls");
+    (problem.active, problem.limit) = (Some(active), Some(limit));
+    problem
+}
+
 /// Hash of a request without its idempotency key, so that the same request sent again is known again.
 fn fingerprint(request: &Start) -> String {
     let body = Start {
         idempotency_key: None,
+        // How long somebody is willing to wait does not make it another request.
+        on_limit: OnLimit::Queue,
         ..request.clone()
     };
     let text = serde_json::to_vec(&body).expect("plain structs with text keys always serialize");

@@ -40,7 +40,7 @@ pub(super) fn send_problem(error: SendError<Refusal>) -> Problem {
     }
 }
 
-fn refusal_problem(refusal: &Refusal) -> Problem {
+pub(super) fn refusal_problem(refusal: &Refusal) -> Problem {
     let code = match refusal {
         Refusal::NotFound => Code::NotFound,
         Refusal::IdempotencyConflict => Code::IdempotencyConflict,

@@ -78,6 +78,7 @@ impl Service {
             );
             return Err(Problem::new(Code::InvalidRequest, detail).next("keep what is young", "longhaul gc"));
         }
+        self.releases.round().await;
         let (data, local) = (self.data.clone(), std::sync::Arc::clone(&self.local));
         self.blocking(move |_| collect(&data, &local, request)).await
     }

@@ -7,7 +7,7 @@ use longhaul_actors::{Quarantine, fold_to};
 use longhaul_journal::{Journal, Seq, StreamId};
 
 use super::OWNER;
-use crate::api::{SessionView, StepView, WaitingView, rfc3339, session_id};
+use crate::api::{ForkedFrom, SessionCredits, SessionView, StepView, WaitingView, rfc3339, session_id};
 use crate::world::SessionFolder;
 
 /// A session as it is shown.
@@ -46,9 +46,12 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
             .map(|service| service.name.clone())
             .collect(),
         usage: state.usage,
+        paused_detail: state.money.why.clone(),
+        credits: session_credits(state),
         run_limit_ms: Some(state.limits().run_ms).filter(|limit_ms| *limit_ms > 0),
         outcome: state.outcome.clone(),
         workspace: workspace(data, stream),
+        forked_from: state.forked.as_ref().map(ForkedFrom::from),
         quarantined: None,
         metadata: origin.and_then(|origin| origin.metadata.clone()),
     }
@@ -61,6 +64,15 @@ pub(crate) fn shown(data: &Path, journal: &dyn Journal, stream: StreamId, state:
         shown.state = "inert".into();
     }
     shown
+}
+
+fn session_credits(state: &State) -> Option<SessionCredits> {
+    let terms = state.money.terms.as_ref()?;
+    Some(SessionCredits {
+        account: terms.account.clone(),
+        spent: state.money.spent.to_string(),
+        budget: terms.budget_micro.map(|budget| budget.to_string()),
+    })
 }
 
 fn waiting(state: &State) -> Option<WaitingView> {

@@ -42,6 +42,11 @@ impl SessionFolder {
         self.0.join("prepared.json")
     }
 
+    /// What its files were at earlier seqs.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.0.join("checkpoints")
+    }
+
     /// All steps.
     pub(crate) fn steps(&self) -> PathBuf {
         self.0.join("steps")

@@ -9,17 +9,18 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::ports::{Act, Hands, Report, SetupError};
+use longhaul_actors::ports::{Act, Hands, Kept, Report, SetupError};
 use longhaul_actors::session::{
     Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read,
     Sandbox, ServiceEnd, Tool, ToolOutcome, Used, Verdict, WorkspaceSpec, Write,
 };
 use longhaul_hands as shim;
-use longhaul_journal::{Blobs, Journal, StreamId};
+use longhaul_journal::{Blobs, Journal, Seq, StreamId};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::files::Looks;
 use super::gate::{Gates, Pass};
 use super::output::{Captured, keep};
 use super::services::ask_to_end;
@@ -50,6 +51,7 @@ pub(crate) struct LocalHands {
     sandbox: Arc<Sandboxing>,
     limiting: Arc<Limiting>,
     gates: Gates,
+    pub(crate) looks: Looks,
     /// Answers of a name server that is not there, in tests.
     pub(super) fixture: Option<shim::egress::Fixture>,
 }
@@ -70,6 +72,7 @@ impl LocalHands {
             sandbox,
             limiting,
             gates: Gates::default(),
+            looks: Looks::default(),
             fixture: None,
         }
     }
@@ -80,7 +83,7 @@ impl LocalHands {
         self
     }
 
-    fn folder(&self, session: StreamId) -> SessionFolder {
+    pub(super) fn folder(&self, session: StreamId) -> SessionFolder {
         SessionFolder::new(&self.data, session)
     }
 }
@@ -130,6 +133,15 @@ impl Hands for LocalHands {
             }
         }
         .boxed()
+    }
+
+    fn checkpoint(
+        &self,
+        session: StreamId,
+        at: Seq,
+        requested: bool,
+    ) -> BoxFuture<'static, Result<Kept, SetupError>> {
+        self.keep_files(session, at, requested)
     }
 
     fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()> {

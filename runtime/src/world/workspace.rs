@@ -145,7 +145,7 @@ fn isolated(folder: &SessionFolder, workspace: &Path, in_place: bool) -> Result<
     Ok(Walled::Isolated { host_uid })
 }
 
-fn discard(half_made: &Path) -> std::io::Result<()> {
+pub(super) fn discard(half_made: &Path) -> std::io::Result<()> {
     match fs::remove_dir_all(half_made) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other,
@@ -153,7 +153,7 @@ fn discard(half_made: &Path) -> std::io::Result<()> {
 }
 
 /// Writes the note that the workspace is whole, after the workspace itself is on disk.
-fn note(folder: &SessionFolder, prepared: &Prepared) -> std::io::Result<()> {
+pub(super) fn note(folder: &SessionFolder, prepared: &Prepared) -> std::io::Result<()> {
     rustix::fs::syncfs(fs::File::open(folder.root())?)?;
     durable::write(&folder.prepared(), &serde_json::to_vec_pretty(prepared)?)
 }

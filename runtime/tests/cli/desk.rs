@@ -13,12 +13,14 @@ use rustix::process::{Pid, Signal, kill_process};
 /// A folder of its own, with a data directory in it that does not exist yet.
 pub(crate) struct Desk {
     folder: tempfile::TempDir,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Desk {
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a folder"),
+            variables: Vec::new(),
         }
     }
 
@@ -36,6 +38,12 @@ impl Desk {
         self
     }
 
+    /// Sets a variable of the environment for every program that is run here.
+    pub(crate) fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
+        self
+    }
+
     /// The program with these words, not yet started.
     pub(crate) fn command<W: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = W>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
@@ -49,7 +57,8 @@ impl Desk {
             .env("HOME", self.path())
             .env("LONGHAUL_DATA", self.data())
             // What is told here must be told the same on a machine that cannot wall anything in.
-            .env("LONGHAUL_SANDBOX", "process");
+            .env("LONGHAUL_SANDBOX", "process")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -6,6 +6,7 @@
 mod desk;
 
 mod bounded;
+mod credits;
 mod damage;
 mod moving;
 mod reading;

@@ -122,7 +122,8 @@ fn a_backup_of_a_served_directory_is_sound_and_inert() {
     // Who reads without a lock sees what the server has marked as durable, which it does once it is idle.
     while desk.says("journal verify").ok(0).contains("not yet known") {}
     let said = desk.says("backup copy");
-    assert!(said.stdout.contains("1 stream"), "{said:?}");
+    // The session, and the account that it is charged to.
+    assert!(said.stdout.contains("2 streams"), "{said:?}");
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!(desk.says("backup copy").code, Some(2));
     server.signal(Signal::TERM);
@@ -130,7 +131,7 @@ fn a_backup_of_a_served_directory_is_sound_and_inert() {
     assert!(
         desk.says("journal verify --data copy")
             .ok(0)
-            .starts_with("sound: 1 stream")
+            .starts_with("sound: 2 streams")
     );
     let mut restored = desk.starts(&["serve", "--data", "copy"]);
     restored.until("control.sock");

@@ -93,10 +93,59 @@ async fn call(
     Ok(took)
 }
 
+/// Pairs of a hold and its settlement on one account, 64 sessions asking at the same time. A pair is one message, as it is
+/// between two steps: the last step is settled, and the next one held for.
+pub(crate) fn credits(plan: &Plan) -> Result<(), Failure> {
+    let (median, yard) = in_turns(
+        plan,
+        CALLERS,
+        || block_on(charges(plan)),
+        |measured| measured.rate,
+    )?;
+    Row::new(plan)
+        .measured(CALLERS, &median)
+        .number("yardstick_per_s", yard.rate, 0)
+        .number("ratio", median.rate / yard.rate, 2)
+        .with("yardstick", "append at 64")
+        .print(plan);
+    Ok(())
+}
+
+async fn charges(plan: &Plan) -> Result<Measured, Failure> {
+    let folder = plan.folder().join("credits");
+    let world = Virtual::new(Mind::Busy {
+        calls: 1,
+        until_step: 1,
+    });
+    let host = Host::open_with(&folder, &world, Options::default(), true)?;
+    let begun = Instant::now();
+    let callers: Vec<_> = (0..CALLERS as u64)
+        .map(|number| tokio::spawn(host.charge(number, begun + plan.time)))
+        .collect();
+    let mut took = Vec::new();
+    for caller in callers {
+        took.extend(caller.await??);
+    }
+    let measured = Measured::new(took, begun.elapsed());
+    host.close().await?;
+    std::fs::remove_dir_all(&folder)?;
+    Ok(measured)
+}
+
 /// Steps of 64 sessions whose brain and hands take no time.
 pub(crate) fn steps(plan: &Plan) -> Result<(), Failure> {
+    measure_steps(plan, false)
+}
+
+/// The same steps, each with a hold on one account that all of them share.
+pub(crate) fn steps_charged(plan: &Plan) -> Result<(), Failure> {
+    measure_steps(plan, true)
+}
+
+fn measure_steps(plan: &Plan, charged: bool) -> Result<(), Failure> {
     let sessions = plan.count.unwrap_or(64);
-    let (rate, appends) = in_turns(plan, 64, || block_on(stepping(plan, sessions)), |rate| *rate)?;
+    let run = || block_on(stepping(plan, sessions, charged));
+    let (rate, appends) = in_turns(plan, 64, run, |rate| *rate)?;
     // Each step is two frames: that it begins, and what became of it.
     let yard = appends.rate / 2.0;
     Row::new(plan)
@@ -109,14 +158,14 @@ pub(crate) fn steps(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn stepping(plan: &Plan, sessions: u64) -> Result<f64, Failure> {
+async fn stepping(plan: &Plan, sessions: u64, charged: bool) -> Result<f64, Failure> {
     let folder = plan.folder().join("steps");
     let mind = Mind::Busy {
         calls: 16,
         until_step: u64::MAX,
     };
     let world = Virtual::new(mind);
-    let host = Host::open(&folder, &world, Options::default())?;
+    let host = Host::open_with(&folder, &world, Options::default(), charged)?;
     for number in 0..sessions {
         host.start(number).await?;
     }

@@ -7,6 +7,7 @@
 
 mod actors;
 mod append;
+mod commands;
 mod fold;
 mod kit;
 mod load;
@@ -50,6 +51,21 @@ const BENCHES: &[Bench] = &[
         run: actors::steps,
     },
     Bench {
+        name: "command",
+        shows: "a durable command without walls, isolated, and held to limits, beside a bare spawn and its syncs",
+        run: commands::run,
+    },
+    Bench {
+        name: "steps-charged",
+        shows: "the same, each step with a hold on one account that all of them share",
+        run: actors::steps_charged,
+    },
+    Bench {
+        name: "credits",
+        shows: "pairs of hold and settlement on one account, 64 sessions asking, each answered when durable",
+        run: actors::credits,
+    },
+    Bench {
         name: "size",
         shows: "bytes on disk per byte of events, at one and at four records a frame, catalogue included",
         run: open::size,
@@ -82,6 +98,8 @@ const BENCHES: &[Bench] = &[
 ];
 
 fn main() -> ExitCode {
+    // The commands of a bench run under this program.
+    longhaul_hands::main_if_shim();
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let Some(("child", rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return told(kit::child(rest));

@@ -3,18 +3,24 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
+use longhaul_actors::account::{
+    self, Account, AccountDesk, AccountWorld, Ask, Bound, Credits, DEFAULT_ACCOUNT, LastStep, Links, Open,
+    Reply, Used,
+};
 use longhaul_actors::ports::{
-    Act, AllowAll, Brain, BrainCall, BrainFailure, EndlessSlots, FreeOfCharge, Hands, SetupError,
+    Act, AllowAll, Brain, BrainCall, BrainFailure, Credit, EndlessSlots, Hands, SetupError,
 };
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, BrainSpec, Command, Isolation, Limits, Mode, Session, SessionWorld, Start,
-    ToolCall, ToolOutcome, WorkspaceSpec,
+    Terms, ToolCall, ToolOutcome, WorkspaceSpec,
 };
 use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
-use longhaul_journal::{Journal, LocalJournal, OpenReport, StreamId};
+use longhaul_journal::{Journal, LocalJournal, OpenReport, Seq, StreamId};
+use longhaul_snapshots::SnapshotStore;
 use tokio::sync::watch;
 
 use crate::plan::Failure;
@@ -120,21 +126,55 @@ impl Hands for Virtual {
 }
 
 /// A journal on disk with real sessions over it.
-#[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) journal: Arc<LocalJournal>,
     pub(crate) found: OpenReport,
     pub(crate) sessions: Registry<Session>,
     system: System,
+    accounts: Registry<Account>,
+    links: Links,
+    desk: AccountDesk,
+    charged: bool,
 }
 
 impl Host {
     pub(crate) fn open(folder: &Path, world: &Arc<Virtual>, options: Options) -> Result<Self, Failure> {
+        Self::open_with(folder, world, options, false)
+    }
+
+    /// As `open`; sessions are charged to one account if asked for.
+    pub(crate) fn open_with(
+        folder: &Path,
+        world: &Arc<Virtual>,
+        options: Options,
+        charged: bool,
+    ) -> Result<Self, Failure> {
         let (journal, found) = LocalJournal::open(folder, longhaul_journal::Options::default())?;
         let journal = Arc::new(journal);
         let shared = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock = Arc::new(SystemClock::new());
         let system = System::start(SystemOptions::default())?;
+        let account_world = AccountWorld::new(
+            Arc::clone(&shared),
+            Arc::new(SnapshotStore::disabled()),
+            Arc::clone(&clock) as _,
+        );
+        let links = account_world.links.clone();
+        let ports = Ports {
+            journal: Arc::clone(&shared),
+            clock: Arc::clone(&clock) as _,
+            world: Arc::new(account_world),
+        };
+        let accounts = Registry::open(&system, ports, Options::default());
+        let desk = AccountDesk {
+            accounts: accounts.clone(),
+            journal: Arc::clone(&shared),
+            open: Open {
+                initial: Credits::MOST,
+                ..Open::of_defaults()
+            },
+            clock: Arc::clone(&clock) as _,
+        };
         let ports = Ports {
             journal: Arc::clone(&shared),
             clock: Arc::clone(&clock) as _,
@@ -143,17 +183,22 @@ impl Host {
                 brain: Arc::clone(world) as Arc<dyn Brain>,
                 hands: Arc::clone(world) as Arc<dyn Hands>,
                 gate: Arc::new(AllowAll),
-                credit: Arc::new(FreeOfCharge),
+                credit: Arc::new(desk.clone()),
                 slots: Arc::new(EndlessSlots),
                 clock,
             }),
         };
         let sessions = Registry::open(&system, ports, options);
+        links.tie(accounts.clone(), sessions.clone());
         Ok(Self {
             journal,
             found,
             sessions,
             system,
+            accounts,
+            links,
+            desk,
+            charged,
         })
     }
 
@@ -161,13 +206,59 @@ impl Host {
     pub(crate) async fn start(&self, number: u64) -> Result<StreamId, Failure> {
         let stream = session(number);
         self.sessions
-            .send(stream, Command::Start(Box::new(start(number))))
+            .send(stream, Command::Start(Box::new(start(number, self.charged))))
             .await?;
         Ok(stream)
     }
 
+    /// Asks for one step after the other of a session that does nothing else, and says how long each took.
+    pub(crate) fn charge(
+        &self,
+        number: u64,
+        end: Instant,
+    ) -> impl Future<Output = Result<Vec<Duration>, Failure>> + Send + 'static {
+        let (desk, stream) = (self.desk.clone(), session(number));
+        async move {
+            let account = Account::stream("bench", DEFAULT_ACCOUNT);
+            desk.ready(account).await?;
+            let (mut took, mut last) = (Vec::new(), None);
+            for step in 1.. {
+                let since = Instant::now();
+                if since >= end {
+                    break;
+                }
+                let ask = Ask {
+                    session: stream,
+                    step,
+                    attempt: Seq(step),
+                    bound: Bound {
+                        limit_ms: 120_000,
+                        ..Bound::default()
+                    },
+                    budget: None,
+                    last,
+                };
+                let reply = desk.ask(account, account::Command::Ask(Box::new(ask))).await;
+                let Reply::Held(held) = reply else {
+                    return Err(format!("{reply:?}").into());
+                };
+                took.push(since.elapsed());
+                last = Some(LastStep {
+                    hold: held.hold,
+                    used: Used {
+                        active_ms: 250,
+                        ..Used::default()
+                    },
+                });
+            }
+            Ok(took)
+        }
+    }
+
     pub(crate) async fn close(self) -> Result<(), Failure> {
         self.sessions.close().await;
+        self.accounts.close().await;
+        self.links.untie();
         self.system.close().await;
         Ok(tokio::task::spawn_blocking(move || self.journal.close()).await?)
     }
@@ -178,7 +269,7 @@ pub(crate) fn session(number: u64) -> StreamId {
     StreamId::named("session", "bench", &number.to_string())
 }
 
-fn start(number: u64) -> Start {
+fn start(number: u64, charged: bool) -> Start {
     Start {
         by: Actor::human("bench"),
         key: Some(format!("bench-{number}")),
@@ -201,6 +292,9 @@ fn start(number: u64) -> Start {
         metadata: None,
         forbidden: Vec::new(),
         fingerprint: number.to_string(),
-        terms: None,
+        terms: charged.then(|| Terms {
+            account: "local".into(),
+            budget_micro: None,
+        }),
     }
 }

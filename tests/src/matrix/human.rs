@@ -6,7 +6,7 @@
 use longhaul_actors::Entity;
 use longhaul_actors::session::{
     Actor, ApprovalDecision, ApprovalRequested, Body, BrainSpec, Command, Event, Limits, Mode, PauseReason,
-    SendMode, Session, Start, WorkspaceSpec,
+    SendMode, Session, Start, Terms, WorkspaceSpec,
 };
 use longhaul_journal::{Journal, Limit, Seq, StreamId};
 
@@ -43,6 +43,29 @@ impl Log {
         self.bodies().filter(|body| body.type_name() == type_name).count()
     }
 
+    /// How often it rested because somebody asked. (That it rests for lack of credit is the account's concern.)
+    fn rests(&self) -> usize {
+        let asked =
+            |body: &&Body| matches!(body, Body::Paused(paused) if paused.reason == PauseReason::Requested);
+        self.bodies().filter(asked).count()
+    }
+
+    /// How often a human resumed it.
+    fn resumes(&self) -> usize {
+        let resumed = |event: &&Event| matches!(event.body, Body::Resumed(_)) && event.actor == human();
+        self.0.iter().filter(resumed).count()
+    }
+
+    /// Whether it rests for lack of credit.
+    pub fn waits_for_credit(&self) -> bool {
+        let mut rests = self.bodies().filter_map(|body| match body {
+            Body::Paused(paused) => Some(paused.reason == PauseReason::Credits),
+            Body::Resumed(_) => Some(false),
+            _ => None,
+        });
+        rests.next_back().unwrap_or(false)
+    }
+
     /// The request for approval that nobody has decided on.
     pub fn pending_approval(&self) -> Option<&ApprovalRequested> {
         let (mut pending, mut decided) = (None, 0);
@@ -61,7 +84,7 @@ impl Log {
             .any(|body| matches!(body, Body::ToolStarted(started) if started.brief == brief))
     }
 
-    fn bodies(&self) -> impl Iterator<Item = &Body> {
+    fn bodies(&self) -> impl DoubleEndedIterator<Item = &Body> {
         self.0.iter().map(|event| &event.body)
     }
 
@@ -121,7 +144,7 @@ pub fn next_wish(log: &Log) -> Option<Command> {
                 now,
             });
         }
-        if log.count("session.paused") == index + 1 && log.count("session.resumed") == index {
+        if log.rests() == index + 1 && log.resumes() == index {
             let text = format!("while-paused-{index}");
             if !log.has_message(&text) {
                 return Some(send(&text, SendMode::Queue));
@@ -166,6 +189,10 @@ fn start() -> Start {
         metadata: None,
         forbidden: Vec::new(),
         fingerprint: "the one request".into(),
-        terms: None,
+        // Its work is charged, and what the account begins with does not last.
+        terms: Some(Terms {
+            account: "local".into(),
+            budget_micro: None,
+        }),
     }
 }

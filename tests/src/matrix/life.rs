@@ -4,12 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_actors::ports::{Clock, EndlessSlots, FreeOfCharge};
-use longhaul_actors::session::{Session, SessionWorld, State};
+use longhaul_actors::account::{
+    self, Account, AccountDesk, AccountWorld, Credits, DEFAULT_ACCOUNT, Open, PriceTable,
+};
+use longhaul_actors::ports::{Clock, EndlessSlots};
+use longhaul_actors::session::{Actor, Session, SessionWorld, State};
 use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
 use longhaul_journal::{
     Frame, Journal, Limit, LocalJournal, OpenReport, Options as JournalOptions, Seq, StreamId,
 };
+
+use longhaul_snapshots::SnapshotStore;
 
 use super::gate::MatrixGate;
 use super::human::{Log, next_wish};
@@ -26,6 +31,8 @@ pub struct Life {
     pub opened: OpenReport,
     /// The whole log.
     pub frames: Vec<Arc<Frame>>,
+    /// The records of the account that its steps were charged to.
+    pub account: Vec<Arc<Frame>>,
     /// The state of the live actor after the last record.
     pub state: State,
     /// The outside world afterwards.
@@ -35,6 +42,22 @@ pub struct Life {
 /// The session of the matrix.
 pub fn session() -> StreamId {
     StreamId::named("session", "local", "key:matrix")
+}
+
+/// Its account.
+pub fn account() -> StreamId {
+    Account::stream("local", DEFAULT_ACCOUNT)
+}
+
+/// What it begins with is spent before the session is through: a command costs more than its time.
+fn account_of_the_matrix() -> Open {
+    let mut prices = PriceTable::default();
+    prices.tools.insert("exec".into(), Credits::from_micro(1_000));
+    Open {
+        initial: Credits::from_micro(8_500),
+        prices: Some(prices),
+        ..Open::of_defaults()
+    }
 }
 
 /// Opens the directory, and lets the session run to its end.
@@ -82,6 +105,26 @@ async fn run(directory: &Path, world: World) -> Life {
     let mut threads = SystemOptions::default();
     (threads.actor_threads, threads.effect_threads, threads.recoveries) = (1, 1, 1);
     let system = System::start(threads).expect("threads");
+    let accounts_world = AccountWorld::new(
+        Arc::clone(&journal),
+        Arc::new(SnapshotStore::disabled()),
+        Arc::clone(&clock),
+    );
+    let accounts = Registry::<Account>::open(
+        &system,
+        Ports {
+            journal: Arc::clone(&journal),
+            clock: Arc::clone(&clock),
+            world: Arc::new(accounts_world.clone()),
+        },
+        Options::default(),
+    );
+    let desk = AccountDesk {
+        accounts: accounts.clone(),
+        journal: Arc::clone(&journal),
+        open: account_of_the_matrix(),
+        clock: Arc::clone(&clock),
+    };
     let sessions = Registry::<Session>::open(
         &system,
         Ports {
@@ -92,19 +135,31 @@ async fn run(directory: &Path, world: World) -> Life {
                 brain: Arc::new(ScriptedBrain::new(Script::of_the_matrix(), outside.clone())),
                 hands: Arc::new(VirtualHands::new(outside.clone(), Arc::clone(&journal))),
                 gate: Arc::new(MatrixGate),
-                credit: Arc::new(FreeOfCharge),
+                credit: Arc::new(desk),
                 slots: Arc::new(EndlessSlots),
                 clock,
             }),
         },
         Options::default(),
     );
+    accounts_world.links.tie(accounts.clone(), sessions.clone());
     let mut moved = journal.watch(session());
     loop {
         moved.mark_unchanged();
         let log = Log::read(&*journal, session());
         if log.is_over() {
             break;
+        }
+        if log.waits_for_credit() {
+            let top_up = account::Command::TopUp {
+                by: Actor::human("local"),
+                request: "the one top-up".into(),
+                amount: Credits::from_micro(1_000_000),
+            };
+            accounts
+                .send(account(), top_up)
+                .await
+                .expect("it is granted, once");
         }
         match next_wish(&log) {
             Some(wish) => {
@@ -116,27 +171,32 @@ async fn run(directory: &Path, world: World) -> Life {
             None => moved.changed().await.expect("the journal lives"),
         }
     }
+    accounts_world.audit(account()).await;
     let state = sessions
         .query(session(), |state, _| state.clone())
         .await
         .expect("the actor answers");
     sessions.close().await;
+    accounts.close().await;
+    accounts_world.links.untie();
     system.close().await;
-    let frames = frames(&*journal);
+    let frames_of_account = frames(&*journal, account());
+    let frames = frames(&*journal, session());
     journal.close();
     Life {
         opened,
         frames,
+        account: frames_of_account,
         state,
         world: outside.world(),
     }
 }
 
-fn frames(journal: &dyn Journal) -> Vec<Arc<Frame>> {
+fn frames(journal: &dyn Journal, stream: StreamId) -> Vec<Arc<Frame>> {
     let (mut frames, mut after) = (Vec::new(), Seq::ZERO);
     loop {
         let page = journal
-            .read(session(), after, Limit::default())
+            .read(stream, after, Limit::default())
             .expect("the journal is sound");
         match page.last() {
             Some(last) => after = last.last_seq(),

@@ -7,7 +7,7 @@ use longhaul_actors::{Entity, Placed};
 use longhaul_journal::Frame;
 
 use super::human::Log;
-use super::life::Life;
+use super::life::{Life, session};
 use super::outside::{Wait, World, waits_for};
 use super::script::Script;
 use crate::invariants::ends_step;
@@ -32,8 +32,10 @@ pub enum Reached {
 /// One point at which the world stops.
 #[derive(Clone, Debug)]
 pub struct Point {
-    /// So many frames are on disk.
+    /// So many frames of the session are on disk.
     pub frames: usize,
+    /// The last frame on disk: of the session, or of its account.
+    pub last: Option<Arc<Frame>>,
     /// What was under way.
     pub reached: Reached,
     /// The open step: number, and the act in a line (`think` for the brain).
@@ -48,6 +50,13 @@ pub struct Point {
     pub blobs: Vec<String>,
 }
 
+impl Point {
+    /// Whether the last frame on disk is one of the account.
+    pub fn is_after_account(&self) -> bool {
+        self.last.as_ref().is_some_and(|frame| frame.stream != session())
+    }
+}
+
 /// All points of a life that was not interrupted.
 pub fn points(reference: &Life) -> Vec<Point> {
     let mut walk = Walk {
@@ -55,9 +64,16 @@ pub fn points(reference: &Life) -> Vec<Point> {
         ..Walk::default()
     };
     let mut points = walk.points(reference, 0);
-    for (index, frame) in reference.frames.iter().enumerate() {
-        walk.see(frame, reference);
-        points.extend(walk.points(reference, index + 1));
+    let mut frames: Vec<&Arc<Frame>> = reference.frames.iter().chain(&reference.account).collect();
+    frames.sort_by_key(|frame| frame.position);
+    let mut seen = 0;
+    for frame in frames {
+        if frame.stream == session() {
+            walk.see(frame, reference);
+            seen += 1;
+        }
+        walk.last = Some(Arc::clone(frame));
+        points.extend(walk.points(reference, seen));
     }
     points
 }
@@ -72,6 +88,7 @@ struct Walk {
     /// Acts that were begun, by step.
     begun: Vec<(u64, Tool)>,
     blobs: Vec<String>,
+    last: Option<Arc<Frame>>,
 }
 
 impl Walk {
@@ -117,6 +134,7 @@ impl Walk {
     fn points(&self, reference: &Life, frames: usize) -> Vec<Point> {
         let point = |reached, open: Option<(u64, String)>, world| Point {
             frames,
+            last: self.last.clone(),
             reached,
             open,
             world,

@@ -102,6 +102,9 @@ pub struct Limits {
     pub idle_ms: u64,
     /// A stop that is not confirmed after this long (wall clock) is reported.
     pub stop_confirm_ms: u64,
+    /// Whether the files are kept at the end of each turn that may have changed them. No bound, but like them fixed at the
+    /// start; sessions of before there were checkpoints have none.
+    pub checkpoints: bool,
     /// A request for approval that nobody decides on for this long (wall clock) counts as denied; 0 waits for ever.
     pub approval_ms: u64,
     /// What one command may use.
@@ -119,6 +122,7 @@ impl Default for Limits {
             run_ms: 0,
             idle_ms: 180_000,
             stop_confirm_ms: 60_000,
+            checkpoints: false,
             approval_ms: 0,
             resources: Resources::default(),
         }

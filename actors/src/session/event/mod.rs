@@ -3,6 +3,7 @@
 //! The payload of a record is `{"actor": .., "turn": .., "data": ..}`, so that a reader splices it into the wire form
 //! without decoding `data`.
 
+mod files;
 mod gate;
 mod life;
 mod network;
@@ -13,6 +14,7 @@ mod work;
 use longhaul_journal::{Level, NewRecord, Record, Seq};
 use serde::{Deserialize, Serialize};
 
+pub use files::*;
 pub use gate::*;
 pub use life::*;
 pub use network::*;
@@ -161,6 +163,7 @@ bodies! {
     "session.canceled"         1 User     Canceled,
     "session.archived"         1 User     Archived,
     "session.adopted"          1 User     Adopted,
+    "session.forked"           1 Progress Forked,
     "journal.gap"              1 User     JournalGap,
     "user.message"             1 User     UserMessage,
     "agent.message"            1 User     AgentMessage,
@@ -191,6 +194,10 @@ bodies! {
     "sandbox.starting"         1 Internal SandboxStarting,
     "sandbox.ready"            1 Internal SandboxReady,
     "sandbox.setup_failed"     1 User     SandboxSetupFailed,
+    "sandbox.released"         1 Internal SandboxReleased,
+    "checkpoint.requested"     1 Internal CheckpointRequested,
+    "checkpoint.created"       1 Progress CheckpointCreated,
+    "checkpoint.skipped"       1 Internal CheckpointSkipped,
     "runtime.crashed"          1 Progress RuntimeCrashed,
     "runtime.restarted"        1 Progress RuntimeRestarted,
     "runtime.stopped"          1 Internal RuntimeStopped,

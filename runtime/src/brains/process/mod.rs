@@ -190,9 +190,10 @@ impl Inner {
                 };
                 match wire::understand(&line).map_err(Broken::Rubbish)? {
                     Said::Answer { step, answer } if step == call.step => return Ok(*answer),
+                    Said::Unpaid { step, detail } if step == call.step => return Err(Broken::Unpaid(detail)),
                     // Right after a step was given up it is late; over and over it is a brain that cannot count, and waits
                     // here until the call runs out of time.
-                    Said::Answer { step, .. } => tracing::warn!(
+                    Said::Answer { step, .. } | Said::Unpaid { step, .. } => tracing::warn!(
                         session = %call.session, answered = step, asked = call.step,
                         "a brain answered another step than it was asked; its answer does not count"
                     ),
@@ -232,6 +233,8 @@ enum Broken {
     Ended,
     /// It said what nobody understands.
     Rubbish(String),
+    /// Whoever thinks for it wants to be paid.
+    Unpaid(String),
     /// It is not the child's fault.
     Window(WindowError),
 }
@@ -248,6 +251,10 @@ impl Broken {
             Self::Rubbish(what) => {
                 let Ended { stderr, .. } = child.end().await;
                 BrainFailure::Rubbish(format!("{what}{}", complaint(&stderr)))
+            }
+            Self::Unpaid(detail) => {
+                child.end().await;
+                BrainFailure::Unpaid(detail)
             }
             Self::Window(error) => {
                 child.end().await;

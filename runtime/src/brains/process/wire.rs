@@ -45,6 +45,8 @@ pub(super) fn next(step: u64, attempt: u32, window_to: Seq, page: &[Seen]) -> St
 pub(super) enum Said {
     /// The answer to a step.
     Answer { step: u64, answer: Box<Answer> },
+    /// The step cannot be answered before somebody has paid.
+    Unpaid { step: u64, detail: String },
     /// A line for the log of the program.
     Log(String),
     /// An empty line.
@@ -85,12 +87,16 @@ pub(super) fn understand(line: &[u8]) -> Result<Said, String> {
             let answer = Box::new(answer);
             Ok(Said::Answer { step, answer })
         }
+        "unpaid" => {
+            let GivenUnpaid { step, detail } = serde_json::from_slice(line).map_err(unfit)?;
+            Ok(Said::Unpaid { step, detail })
+        }
         "log" => {
             let given: GivenLog = serde_json::from_slice(line).map_err(unfit)?;
             Ok(Said::Log(given.text))
         }
         other => Err(format!(
-            "there is no line of type {other:?}; there are answer and log"
+            "there is no line of type {other:?}; there are answer, unpaid and log"
         )),
     }
 }
@@ -247,6 +253,13 @@ struct GivenAnswer {
 }
 
 #[derive(Deserialize)]
+struct GivenUnpaid {
+    step: u64,
+    #[serde(default)]
+    detail: String,
+}
+
+#[derive(Deserialize)]
 struct GivenLog {
     #[serde(default)]
     text: String,
@@ -305,6 +318,7 @@ mod tests {
             let values = named.iter().map(|arg| {
                 let value = match *arg {
                     "kind" => json!("report"),
+                    "action" => json!("start"),
                     "env" => json!({}),
                     "timeoutMs" => json!(1),
                     _ => json!("x"),
@@ -387,7 +401,7 @@ mod tests {
                 "a line must be a JSON object with a `type`",
             ),
             (b"{}", "missing field `type`"),
-            (br#"{"type":"final"}"#, "there are answer and log"),
+            (br#"{"type":"final"}"#, "there are answer, unpaid and log"),
             (br#"{"type":"answer"}"#, "missing field `step`"),
             (
                 br#"{"type":"answer","step":1}"#,

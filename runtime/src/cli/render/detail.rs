@@ -2,13 +2,13 @@
 
 use longhaul_actors::session::{
     AgentMessage, AgentQuestion, AnswerEnd, ApprovalCanceled, ApprovalDecided, ApprovalDecision,
-    ApprovalExpired, ApprovalRequested, ArtifactCreated, CommandRun, Completed, EgressDenied, Failed,
-    FileWasRead, FileWritten, Isolation, JournalGap, ModelCompleted, ModelStarted, PauseRequested, Paused,
-    PolicyDenied, Resumed, RuntimeCrashed, RuntimeRestarted, SandboxReady, SandboxSetupFailed,
-    SandboxStarting, SendMode, ServiceEnded, ServiceStarted, ServiceStopRequested, SessionStarted,
-    StopRequested, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown,
-    ToolStarted, TurnCause, TurnCompleted, TurnStarted, TurnSteered, TurnStuck, Usage, Used, UserMessage,
-    Verdict,
+    ApprovalExpired, ApprovalRequested, ArtifactCreated, CheckpointCreated, CheckpointSkipped, CommandRun,
+    Completed, EgressDenied, Failed, FileWasRead, FileWritten, Forked, Isolation, JournalGap, ModelCompleted,
+    ModelStarted, PauseRequested, Paused, PolicyDenied, Resumed, RuntimeCrashed, RuntimeRestarted,
+    SandboxReady, SandboxReleased, SandboxSetupFailed, SandboxStarting, SendMode, ServiceEnded,
+    ServiceStarted, ServiceStopRequested, SessionStarted, StopRequested, StopUnconfirmed, StuckEvidence,
+    ToolCompleted, ToolFailed, ToolOutcomeUnknown, ToolStarted, TurnCause, TurnCompleted, TurnStarted,
+    TurnSteered, TurnStuck, Usage, Used, UserMessage, Verdict,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,8 +32,14 @@ fn known(record: &RecordView) -> Option<String> {
         "session.pause_requested" => say(data, |it: PauseRequested| {
             format!("{}{}", word(&it.reason), if it.now { ", at once" } else { "" })
         }),
-        "session.paused" => say(data, |it: Paused| word(&it.reason)),
-        "session.resumed" => say(data, |it: Resumed| format!("after {}", span(it.paused_ms))),
+        "session.paused" => say(data, |it: Paused| match it.detail.as_str() {
+            "" => word(&it.reason),
+            detail => format!("{}: {detail}", word(&it.reason)),
+        }),
+        "session.resumed" => say(data, |it: Resumed| match it.budget_micro {
+            None => format!("after {}", span(it.paused_ms)),
+            Some(budget) => format!("after {}, with a budget of {budget}", span(it.paused_ms)),
+        }),
         "session.hibernated" | "session.woken" | "session.canceled" | "session.archived"
         | "session.adopted" | "runtime.stopped" => Some(String::new()),
         "session.stop_requested" => say(data, |it: StopRequested| word(&it.stop)),
@@ -43,6 +49,7 @@ fn known(record: &RecordView) -> Option<String> {
         }),
         "session.completed" => say(data, |it: Completed| colon(&word(&it.outcome), &it.summary)),
         "session.failed" => say(data, |it: Failed| colon(&it.code, &it.detail)),
+        "session.forked" => say(data, |it: Forked| format!("from {} at {}", it.from, it.at)),
         "journal.gap" => say(data, |it: JournalGap| {
             format!("{} to {} are lost: {}", it.from_seq, it.to_seq, it.reason)
         }),
@@ -255,6 +262,18 @@ fn of_runtime(record: &RecordView) -> Option<String> {
         }),
         "sandbox.ready" => say(data, |it: SandboxReady| isolation(&it.isolation)),
         "sandbox.setup_failed" => say(data, |it: SandboxSetupFailed| colon(&it.code, &it.detail)),
+        "sandbox.released" => say(data, |it: SandboxReleased| {
+            let freed = format!("freed {}", size(it.freed_bytes));
+            match it.workspace_kept.as_str() {
+                "" => freed,
+                why => format!("{freed}; the workspace stays: {why}"),
+            }
+        }),
+        "checkpoint.requested" => Some(String::new()),
+        "checkpoint.created" => say(data, |it: CheckpointCreated| {
+            format!("of {}: {}, {} new", it.at, size(it.bytes), size(it.added_bytes))
+        }),
+        "checkpoint.skipped" => say(data, |it: CheckpointSkipped| colon(&it.code, &it.detail)),
         "runtime.crashed" => say(data, |it: RuntimeCrashed| {
             colon(
                 &format!("{} died after {}", word(&it.cause), it.last_seq),
@@ -495,6 +514,26 @@ mod tests {
                 "patch changes.patch, 10 B, sha256 abc",
             ),
             (
+                "service.started",
+                json!({ "step": 7, "name": "web" }),
+                "web, step 7",
+            ),
+            (
+                "service.stop_requested",
+                json!({ "step": 7, "name": "web", "cause": "idle" }),
+                "web (idle)",
+            ),
+            (
+                "service.ended",
+                json!({ "step": 7, "name": "web", "cause": "itself", "unknown": "shim_died" }),
+                "web (itself), nobody knows how: shim_died",
+            ),
+            (
+                "egress.denied",
+                json!({ "step": 7, "host": "evil.test", "port": 443, "reason": "not_allowed", "times": 2 }),
+                "evil.test:443, not_allowed, 2 times",
+            ),
+            (
                 "policy.denied",
                 json!({ "step": 7, "tool": "exec", "action": "git push", "digest": "d", "category": "publish",
                         "rule": "goal", "detail": "the goal forbids it" }),
@@ -601,6 +640,20 @@ mod tests {
             detail(&record("session.paused", json!({ "reason": "bored" }))),
             r#"{"reason":"bored"}"#
         );
+    }
+
+    #[test]
+    fn a_pause_says_what_is_missing_and_a_resume_the_new_budget() {
+        let paused = record(
+            "session.paused",
+            json!({ "reason": "credits", "detail": "0.00 is left" }),
+        );
+        assert_eq!(detail(&paused), "credits: 0.00 is left");
+        let resumed = record(
+            "session.resumed",
+            json!({ "pausedMs": 200_000, "budgetMicro": 1_500_000 }),
+        );
+        assert_eq!(detail(&resumed), "after 3m 20s, with a budget of 1.50");
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub(crate) fn card(session: &SessionView) -> Vec<String> {
     };
     let usage = &session.usage;
     rows.push(("state", state));
+    rows.extend((!session.paused_detail.is_empty()).then(|| ("because", session.paused_detail.clone())));
     rows.extend(session.quarantined.clone().map(|why| ("quarantined", why)));
     rows.extend(session.archived.then(|| ("archived", "yes".into())));
     rows.extend((!session.outcome.is_empty()).then(|| ("outcome", session.outcome.clone())));
@@ -80,6 +81,13 @@ pub(crate) fn card(session: &SessionView) -> Vec<String> {
         (
             "tokens",
             format!("{} in, {} out", usage.input_tokens, usage.output_tokens),
+        )
+    }));
+    rows.extend(session.credits.as_ref().map(|credits| {
+        let budget = credits.budget.as_ref().map(|budget| format!(" of {budget}"));
+        (
+            "credits",
+            format!("{}{}", credits.spent, budget.unwrap_or_default()),
         )
     }));
     rows.extend(session.metadata.clone().map(|metadata| ("metadata", metadata)));
@@ -120,12 +128,15 @@ pub(crate) mod tests {
             archived: false,
             isolation: Some("process".into()),
             run_limit_ms: None,
+            forked_from: None,
             network: Vec::new(),
             services: Vec::new(),
             usage: Usage {
                 active_ms: 1250,
                 ..Usage::default()
             },
+            paused_detail: String::new(),
+            credits: None,
             outcome: String::new(),
             workspace: None,
             quarantined: None,
