@@ -406,10 +406,12 @@ fn open_accounts(
 async fn wake_account(journal: &dyn Journal, mode: Mode, accounts: &Registry<Account>) {
     let account = Account::stream(OWNER, DEFAULT_ACCOUNT);
     let owes = || matches!(journal.head(account), Ok(Some(head)) if head.standing == Standing::Owed);
-    if matches!(mode, Mode::Only(_)) && !journal.is_inert(account) && owes() {
-        if let Err(error) = accounts.wake(account).await {
-            tracing::warn!(%error, "the credit account could not be woken");
-        }
+    if matches!(mode, Mode::Only(_))
+        && !journal.is_inert(account)
+        && owes()
+        && let Err(error) = accounts.wake(account).await
+    {
+        tracing::warn!(%error, "the credit account could not be woken");
     }
 }
 

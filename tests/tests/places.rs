@@ -123,7 +123,7 @@ async fn of_fifty_that_would_not_wait_five_are_started() {
             Err(problem) => {
                 assert_eq!(problem.code, Code::ConcurrencyLimit, "{problem:?}");
                 assert_eq!(
-                    (problem.status, problem.active, problem.limit),
+                    (problem.status, problem.fields.active, problem.fields.limit),
                     (429, Some(LIMIT), Some(LIMIT))
                 );
                 rejected += 1;
