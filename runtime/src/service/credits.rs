@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use longhaul_actors::account::{self, Account, Credits, DEFAULT_ACCOUNT, PriceTable, Reply};
+use longhaul_actors::account::{self, Account, Credits, DEFAULT_ACCOUNT, Reply};
 use longhaul_actors::session::{Actor, Phase, Terms};
 use longhaul_actors::{Entity, QueryError, SendError};
 use longhaul_journal::{Limit, Record, Seq, StreamId};
