@@ -84,6 +84,8 @@ impl AccountDesk {
                         self.clock.sleep(RETRY_MS).await;
                     }
                 }
+                // It will not answer before a human has looked at it.
+                Err(SendError::Quarantined(_)) => return Reply::Damaged,
                 // Whoever waits is abandoned when the runtime closes.
                 Err(SendError::Closed) => return futures_util::future::pending().await,
                 Err(error) => {
