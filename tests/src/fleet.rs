@@ -55,23 +55,20 @@ pub struct Ship {
     pub said: BTreeMap<u64, String>,
     /// Messages that were sent, whether or not that was acknowledged.
     pub sent: BTreeSet<String>,
-    /// Where its commands leave one line each.
-    pub marks: PathBuf,
     brain: String,
     paused: bool,
     canceled: bool,
 }
 
 impl Ship {
-    /// A ship that is to be sent out; its playbook and its marks lie in `folder`.
+    /// A ship that is to be sent out; its playbook lies in `folder`.
     pub fn build(folder: &Path, number: usize) -> Self {
         let fate = FATES[number % FATES.len()];
         let key = format!("ship-{number}");
         let home = folder.join(&key);
-        let marks = home.join("marks");
-        std::fs::create_dir_all(&marks).expect("a folder");
+        std::fs::create_dir_all(&home).expect("a folder");
         let file = home.join("playbook.toml");
-        std::fs::write(&file, playbook(fate, &marks)).expect("the playbook is written");
+        std::fs::write(&file, playbook(fate)).expect("the playbook is written");
         Self {
             key,
             fate,
@@ -80,11 +77,17 @@ impl Ship {
             acknowledged: 0,
             said: BTreeMap::new(),
             sent: BTreeSet::new(),
-            marks,
             brain: format!("playbook:{}", file.display()),
             paused: false,
             canceled: false,
         }
+    }
+
+    /// Where its commands leave their marks: in their home, which is kept and seen behind walls as well.
+    pub fn marks(&self, data: &Path) -> PathBuf {
+        let id = self.id.as_deref().expect("it was started");
+        let session = id.trim_start_matches("s_");
+        data.join("sessions").join(session).join("private/home")
     }
 
     /// Names of the files that its commands leave one line in.
@@ -178,16 +181,15 @@ fn at_work(view: &SessionView) -> bool {
 }
 
 /// Commands that leave one line each outside the workspace, between every other kind of act.
-fn playbook(fate: Fate, marks: &Path) -> String {
-    let marks = marks.display();
+fn playbook(fate: Fate) -> String {
     let mut text = String::new();
     for round in 0..ROUNDS {
         text.push_str(&format!(
-            "[[step]]\nrun = \"echo ran >> {marks}/a{round}; sleep 0.0{}\"\n\n\
+            "[[step]]\nrun = \"echo ran >> ~/a{round}; sleep 0.0{}\"\n\n\
              [[step]]\nwrite = \"{round}.txt\"\ncontent = \"one\\n\"\n\n\
              [[step]]\nreplace = \"{round}.txt\"\nold = \"one\"\nnew = \"two\"\n\n\
              [[step]]\nread = \"{round}.txt\"\n\n\
-             [[step]]\nrun = \"sleep 0.02; cat {round}.txt; echo ran >> {marks}/b{round}\"\nexpect = {{ stdout_contains = \"two\" }}\n\n\
+             [[step]]\nrun = \"sleep 0.02; cat {round}.txt; echo ran >> ~/b{round}\"\nexpect = {{ stdout_contains = \"two\" }}\n\n\
              [[step]]\nartifact = \"{round}.txt\"\nkind = \"report\"\n\n",
             3 + 2 * round
         ));

@@ -267,7 +267,7 @@ impl Harbour {
         for ship in &self.ships {
             let stream = longhaul::api::stream_id(ship.id.as_ref().expect("started")).expect("an id");
             let frames = frames(&journal, stream);
-            judge_ship(ship, &frames);
+            judge_ship(ship, &ship.marks(&self.data), &frames);
         }
     }
 }
@@ -287,7 +287,7 @@ async fn open_step(control: &Arc<dyn Control>, id: &str) -> Option<u64> {
     view.step.map(|step| step.step)
 }
 
-fn judge_ship(ship: &Ship, frames: &[Arc<Frame>]) {
+fn judge_ship(ship: &Ship, marks: &Path, frames: &[Arc<Frame>]) {
     invariants::check(frames);
     let bodies = bodies(frames);
     let of_type = |name: &str| bodies.iter().filter(|body| body.type_name() == name).count();
@@ -331,7 +331,7 @@ fn judge_ship(ship: &Ship, frames: &[Arc<Frame>]) {
         ship.key
     );
     for mark in ship.expected_marks() {
-        let lines = std::fs::read_to_string(ship.marks.join(&mark)).unwrap_or_default();
+        let lines = std::fs::read_to_string(marks.join(&mark)).unwrap_or_default();
         let ran = lines.lines().count();
         if ship.fate == Fate::Canceled {
             assert!(ran <= 1, "{mark} of {} ran {ran} times", ship.key);
