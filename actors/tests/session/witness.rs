@@ -239,7 +239,7 @@ impl Witness {
                 }
                 Effect::Checkpoint { at, .. } => {
                     assert_eq!(work.id.seq, *at);
-                    assert!(*at <= self.head && !self.open.is_some_and(|(_, _, think)| !think));
+                    assert!(*at <= self.head && self.open.is_none_or(|(_, _, think)| think));
                 }
                 Effect::WatchService { step } | Effect::EndService { step } => {
                     assert!(self.services.contains(step), "a service that never started");
