@@ -19,8 +19,9 @@ const SERVER: &str =
     my ($port) = sockaddr_in(getsockname S); open F, '>', 'p'; print F $port; close F; rename 'p', 'port';
     while (accept C, S) { syswrite C, \"hello\\n\"; close C }''']\n";
 /// A client of it.
-const CLIENT: &str = "[[step]]\nrun = ['bash', '-c', '''until test -e port; do sleep 0.02; done
-    exec 3<>/dev/tcp/127.0.0.1/$(cat port); read -r word <&3; echo $word''']\nexpect = { contains = \"hello\" }\n";
+const CLIENT: &str = "[[step]]\nrun = ['perl', '-e', '''use IO::Socket::INET; select undef, undef, undef, 0.02 until -e 'port';
+    open F, 'port'; print IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => <F>)->getline''']
+expect = { contains = \"hello\" }\n";
 
 fn data<'a>(log: &'a [RecordView], type_name: &str) -> Vec<&'a serde_json::Value> {
     of_type(log, type_name)
@@ -289,10 +290,10 @@ async fn an_isolated_session_is_let_out_by_name_beside_its_services() {
         }
     });
     let ask = format!(
-        "[[step]]\nrun = ['bash', '-c', '''p=${{http_proxy#http://}}
-    ask() {{ exec 3<>/dev/tcp/${{p%:*}}/${{p#*:}}; printf \"CONNECT $1 HTTP/1.1\\r\\n\\r\\n\" >&3; read -r _ status _ <&3; echo $1 $status; }}
-    ask evil.test:443; ask evil.test:443; ask good.test:{port}; read -r _ <&3; cat <&3''']\n\
-         expect = {{ contains = \"from outside\" }}\n"
+        "[[step]]\nrun = ['perl', '-e', '''use IO::Socket::INET; my ($proxy) = $ENV{{http_proxy}} =~ m,http://(.*),;
+    for my $place (qw(evil.test:443 evil.test:443 good.test:{port})) {{
+      my $s = IO::Socket::INET->new(PeerAddr => $proxy); print $s \"CONNECT $place HTTP/1.1\\r\\n\\r\\n\"; print $place, <$s>
+    }}''']\nexpect = {{ contains = \"from outside\" }}\n"
     );
     let brain = playbook(folder.path(), &format!("{SERVER}\n{CLIENT}\n{ask}"));
     let mut isolated = options(PROGRAM);

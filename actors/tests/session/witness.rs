@@ -148,7 +148,8 @@ impl Witness {
             }
             Body::Paused(paused) => {
                 assert_eq!(self.open, None, "rest with an open step");
-                let asked = !matches!(paused.reason, PauseReason::Stuck | PauseReason::Damaged);
+                // What comes about by itself (a loop, an empty account) ends them from there.
+                let asked = paused.reason == PauseReason::Requested;
                 assert!(
                     !asked || self.services.is_empty(),
                     "paused on demand with a service"

@@ -42,11 +42,11 @@ pub(super) fn keep_for(days: &str) -> Result<Duration, Problem> {
 
 fn from(mode: Mode, variable: impl Fn(&str) -> Option<String>) -> Result<Options, Problem> {
     let mut options = Options::of(mode);
+    options.credits = CreditOptions::from_environment(&variable)?;
+    options.active_sessions = Some(active_sessions(&variable)?);
     if let Some(days) = variable(KEEP_WORKSPACES) {
         options.keep_workspaces = Some(keep_for(&days)?);
     }
-    options.credits = CreditOptions::from_environment(&variable)?;
-    options.active_sessions = Some(active_sessions(&variable)?);
     let hours = |name| {
         let Some(hours) = variable(name) else {
             return Ok(None);

@@ -318,6 +318,7 @@ mod tests {
             let values = named.iter().map(|arg| {
                 let value = match *arg {
                     "kind" => json!("report"),
+                    "action" => json!("start"),
                     "env" => json!({}),
                     "timeoutMs" => json!(1),
                     _ => json!("x"),

@@ -519,6 +519,26 @@ mod tests {
                 "patch changes.patch, 10 B, sha256 abc",
             ),
             (
+                "service.started",
+                json!({ "step": 7, "name": "web" }),
+                "web, step 7",
+            ),
+            (
+                "service.stop_requested",
+                json!({ "step": 7, "name": "web", "cause": "idle" }),
+                "web (idle)",
+            ),
+            (
+                "service.ended",
+                json!({ "step": 7, "name": "web", "cause": "itself", "unknown": "shim_died" }),
+                "web (itself), nobody knows how: shim_died",
+            ),
+            (
+                "egress.denied",
+                json!({ "step": 7, "host": "evil.test", "port": 443, "reason": "not_allowed", "times": 2 }),
+                "evil.test:443, not_allowed, 2 times",
+            ),
+            (
                 "policy.denied",
                 json!({ "step": 7, "tool": "exec", "action": "git push", "digest": "d", "category": "publish",
                         "rule": "goal", "detail": "the goal forbids it" }),
