@@ -188,7 +188,11 @@ fn a_name_that_leads_to_this_machine_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let place = format!("here.test:{}", listener.local_addr().unwrap().port());
-    let proxy = Proxy::start(&[place.clone()], &[("here.test", &["127.0.0.1"])], false);
+    let proxy = Proxy::start(
+        std::slice::from_ref(&place),
+        &[("here.test", &["127.0.0.1"])],
+        false,
+    );
     assert_eq!(proxy.tunnel(&place).1, 403);
     assert_eq!(
         proxy.denials(),
@@ -216,7 +220,11 @@ fn what_is_no_tunnel_is_refused_with_its_reason() {
 fn a_first_word_that_came_early_arrives() {
     let (server, serving) = server();
     let place = format!("good.test:{}", server.port());
-    let proxy = Proxy::start(&[place.clone()], &[("good.test", &["127.0.0.1"])], true);
+    let proxy = Proxy::start(
+        std::slice::from_ref(&place),
+        &[("good.test", &["127.0.0.1"])],
+        true,
+    );
     let mut stream = proxy.connect();
     stream
         .write_all(format!("CONNECT {place} HTTP/1.1\r\n\r\nearly").as_bytes())
@@ -258,7 +266,11 @@ fn a_tunnel_carries_much_without_losing_a_byte() {
         sending.join().unwrap();
         got
     });
-    let proxy = Proxy::start(&[place.clone()], &[("good.test", &["127.0.0.1"])], true);
+    let proxy = Proxy::start(
+        std::slice::from_ref(&place),
+        &[("good.test", &["127.0.0.1"])],
+        true,
+    );
     let (mut stream, status) = proxy.tunnel(&place);
     assert_eq!(status, 200);
     // All is said before anything is heard: neither way may wait for the other.
