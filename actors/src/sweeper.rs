@@ -11,8 +11,8 @@ use crate::entity::Entity;
 use crate::host::Request;
 use crate::registry::{Home, Mode};
 
-/// Heads read from the index at a time.
-const PAGE: usize = 256;
+/// Heads read from the index at a time. Each page looks at all that is due, so few large ones cost less than many.
+const PAGE: usize = 10_000;
 
 /// Begins to sweep for one kind, at once and then whenever something is due.
 pub(crate) fn start<E: Entity>(home: &Arc<Home<E>>) {

@@ -98,10 +98,13 @@ pub(crate) struct Segments {
     open: Mutex<Open>,
 }
 
+/// What is left of a thinned segment; `None` for a dense one.
+type Content = Option<Arc<Runs>>;
+
 /// Files kept open for reading.
 #[derive(Debug, Default)]
 struct Open {
-    files: HashMap<Position, (Arc<dyn DiskFile>, Option<Arc<Runs>>)>,
+    files: HashMap<Position, (Arc<dyn DiskFile>, Content)>,
     runs: usize,
 }
 
@@ -111,8 +114,7 @@ pub(crate) struct Segment {
     pub(crate) first: Position,
     pub(crate) end: Option<Position>,
     pub(crate) file: Arc<dyn DiskFile>,
-    /// What is left of a thinned segment; `None` for a dense one.
-    pub(crate) runs: Option<Arc<Runs>>,
+    pub(crate) runs: Content,
 }
 
 impl Segment {

@@ -254,7 +254,7 @@ fn a_crash_anywhere_in_thinning_leaves_the_old_segment_or_the_new() {
         let step = if std::env::var_os("LONGHAUL_TEST_DEEP").is_some() {
             1
         } else {
-            3
+            6
         };
         let mut nth = 1 + dice.below(step);
         loop {

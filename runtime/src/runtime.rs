@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use longhaul_actors::account::{Account, AccountDesk, AccountWorld, DEFAULT_ACCOUNT};
-use longhaul_actors::ports::{Brain, Clock, EndlessSlots, Hands, Slots};
+use longhaul_actors::ports::{AllowAll, Brain, Clock, EndlessSlots, Gate, Hands, Slots};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::{
     EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
@@ -78,6 +78,8 @@ pub struct Options {
     /// Keep no files at the end of a turn; a session can then be forked only from where somebody asked for a checkpoint, or
     /// from where it is.
     pub no_checkpoints: bool,
+    /// Lets every act through, whatever a policy says: for a program that watches over the acts of its agents itself.
+    pub allow_all: bool,
     /// The policy file by which acts are judged: `policy.toml` of the data directory when absent.
     pub policy: Option<PathBuf>,
     /// Where others can talk to this process; named to whoever finds the directory in use.
@@ -142,9 +144,13 @@ impl Runtime {
         })?;
         let sandbox = Arc::new(Sandboxing::new(options.sandbox, shim.clone()));
         // A runtime that does no work judges nothing, and is not to be kept from answering by an error in a policy.
-        let policy = match options.mode {
+        let gate: Option<Arc<dyn Gate>> = match options.mode {
             Mode::Dormant => None,
-            Mode::Serve | Mode::Only(_) => Some(load_policy(&directory, options.policy.as_deref())?),
+            Mode::Serve | Mode::Only(_) if options.allow_all => Some(Arc::new(AllowAll)),
+            Mode::Serve | Mode::Only(_) => {
+                let policy = load_policy(&directory, options.policy.as_deref())?;
+                Some(Arc::new(PolicyGate::new(directory.clone(), policy)))
+            }
         };
         let socket = options.socket.as_ref().map(|path| path.display().to_string());
         let journal = Arc::new(open_journal(directory.clone(), socket).await?);
@@ -185,13 +191,13 @@ impl Runtime {
             Some(places) => Arc::new(places.clone()),
             None => Arc::new(EndlessSlots),
         };
-        let world: Arc<dyn World<Session>> = match policy {
+        let world: Arc<dyn World<Session>> = match gate {
             None => Arc::new(AtRest(Arc::clone(&hands))),
-            Some(policy) => Arc::new(SessionWorld {
+            Some(gate) => Arc::new(SessionWorld {
                 journal: Arc::clone(&shared),
                 brain: Arc::clone(&brains) as Arc<dyn Brain>,
                 hands: Arc::clone(&hands),
-                gate: Arc::new(PolicyGate::new(directory.clone(), policy)),
+                gate,
                 credit: Arc::new(desk.clone()),
                 slots,
                 clock: Arc::clone(&clock),
@@ -400,10 +406,12 @@ fn open_accounts(
 async fn wake_account(journal: &dyn Journal, mode: Mode, accounts: &Registry<Account>) {
     let account = Account::stream(OWNER, DEFAULT_ACCOUNT);
     let owes = || matches!(journal.head(account), Ok(Some(head)) if head.standing == Standing::Owed);
-    if matches!(mode, Mode::Only(_)) && !journal.is_inert(account) && owes() {
-        if let Err(error) = accounts.wake(account).await {
-            tracing::warn!(%error, "the credit account could not be woken");
-        }
+    if matches!(mode, Mode::Only(_))
+        && !journal.is_inert(account)
+        && owes()
+        && let Err(error) = accounts.wake(account).await
+    {
+        tracing::warn!(%error, "the credit account could not be woken");
     }
 }
 

@@ -50,11 +50,12 @@ impl SandboxOptions {
 
     /// The walls of a session, but for what is its own.
     pub(crate) fn walls(&self) -> Walls {
-        let mut walls = Walls::default();
-        walls.proc = self.proc;
-        walls.require_landlock = self.require_landlock;
-        walls.read_only.clone_from(&self.read_only);
-        walls
+        Walls {
+            proc: self.proc,
+            require_landlock: self.require_landlock,
+            read_only: self.read_only.clone(),
+            ..Walls::default()
+        }
     }
 }
 

@@ -47,6 +47,24 @@ const LIST: &[Entry] = &[
         "after_a_failed_sync_the_page_cache_is_not_believed",
     ),
     (
+        "place-an-unsynced-segment",
+        "journal",
+        "thinning",
+        "a_crash_anywhere_in_thinning_leaves_the_old_segment_or_the_new",
+    ),
+    (
+        "thin-before-it-is-sealed",
+        "journal",
+        "thinning",
+        "thinning_frees_the_room_of_what_was_removed_and_moves_nothing_else",
+    ),
+    (
+        "take-in-what-was-removed",
+        "journal",
+        "thinning",
+        "a_removed_stream_is_read_no_more_and_its_name_is_never_given_again",
+    ),
+    (
         "skip-the-epoch-check",
         "journal",
         "conformance",
@@ -105,6 +123,12 @@ const LIST: &[Entry] = &[
         "actors",
         "account",
         "ledger::a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge",
+    ),
+    (
+        "approve-without-the-digest",
+        "actors",
+        "session",
+        "approval::an_act_that_has_changed_is_asked_for_again",
     ),
     (
         "launch-what-is-claimed",

@@ -128,7 +128,7 @@ impl Reader {
         let Some((arguments, result)) = rest.rsplit_once(") ") else {
             return;
         };
-        let result = result.trim_start_matches(|c| c == '=' || c == ' ');
+        let result = result.trim_start_matches(['=', ' ']);
         if result.starts_with('-') || result.starts_with('?') {
             return;
         }

@@ -141,11 +141,9 @@ pub fn a_gated_act_was_approved_of_before_it(frames: &[Arc<Frame>]) {
             }
             Body::ApprovalCanceled(_) => (asked, approved) = (None, None),
             Body::ToolStarted(started) => {
-                if asked.take_if(|(_, step, _)| *step == started.step).is_some()
-                    && approved.take() != Some(started.digest)
-                {
-                    turned_away = Some(started.step);
-                }
+                let was_asked = asked.take_if(|(_, step, _)| *step == started.step).is_some();
+                let is_covered = approved.take() == Some(started.digest);
+                turned_away = (was_asked && !is_covered).then_some(started.step);
             }
             _ => {}
         }

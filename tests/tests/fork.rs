@@ -122,12 +122,15 @@ async fn a_fork_has_the_records_and_the_files_of_its_seq_and_repeats_nothing() {
     let of_fork = log_until(&control, &fork_id, &["idle"]).await;
     assert_eq!(shared(&of_fork, at), shared(&log, at));
     assert_eq!(
-        of_fork[at as usize].type_name,
+        of_fork[usize::try_from(at).unwrap()].type_name,
         "session.forked",
         "{}",
         lines(&of_fork)
     );
-    assert_eq!(of_fork[at as usize].stored.data["from"], id.as_str());
+    assert_eq!(
+        of_fork[usize::try_from(at).unwrap()].stored.data["from"],
+        id.as_str()
+    );
     assert_eq!(seen(&workspace(&control, &fork_id).await), then);
     let shown = control.show(&fork_id).await.expect("it is there");
     assert_eq!(
@@ -286,7 +289,7 @@ async fn an_act_under_way_in_the_source_is_unknown_in_the_fork() {
         &["awaiting_input", "completed", "failed", "paused"],
     )
     .await;
-    let after = &types(&of_fork)[begun.seq as usize..];
+    let after = &types(&of_fork)[usize::try_from(begun.seq).unwrap()..];
     assert_eq!(
         &after[..2],
         ["session.forked", "tool.outcome_unknown"],

@@ -294,3 +294,43 @@ async fn on_a_small_disk(folder: &Path) {
         runtime.close().await;
     }
 }
+
+/// B-HANDS-4; hands test D1: root on a machine whose control groups cannot be written is refused by name and told the way
+/// on, which works.
+#[test]
+#[ignore = "needs root, unshare and mount (util-linux)"]
+fn read_only_control_groups_are_refused_by_name_and_rlimits_are_the_way_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let read_only = "grep ' - cgroup' /proc/self/mountinfo | cut -d' ' -f5 | while read -r place; do mount -o remount,bind,ro \"$place\"; done";
+    let doctor = |flags: &str| {
+        let line = format!(
+            "{read_only}; exec {PROGRAM} --json --data {} {flags}",
+            data.display()
+        );
+        let output = std::process::Command::new("unshare")
+            .args(["-m", "--propagation", "private", "--", "sh", "-c", &line])
+            // No repository, of which a clone would be made.
+            .current_dir(folder.path())
+            .output()
+            .expect("unshare is there");
+        let said = [&output.stdout[..], &output.stderr[..]].concat();
+        (output.status.code(), String::from_utf8(said).expect("plain text"))
+    };
+    let (code, said) = doctor("serve --sandbox isolated");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("limits.cgroup_unavailable") && said.contains("--limits=rlimit"),
+        "{said}"
+    );
+    let (code, said) = doctor("serve --sandbox process --require cgroup");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("limits.cgroup_unavailable"), "{said}");
+    let step = step("run = \"echo ran\"");
+    let brain = playbook(folder.path(), &step);
+    let (code, said) = doctor(&format!(
+        "run --sandbox isolated --limits rlimit --brain {brain} goal"
+    ));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("\"by\":\"rlimit\""), "{said}");
+}

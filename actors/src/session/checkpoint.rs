@@ -56,10 +56,14 @@ pub(super) fn fold(state: &mut State, seq: Seq, body: &Body) {
         | Body::ToolCompleted(_)
         | Body::ToolFailed(_)
         | Body::ToolOutcomeUnknown(_) => files.settled = seq,
-        Body::TurnCompleted(ended) if automatic && files.changed && files.due.is_none() && is_still => {
-            if ended.reason != TurnEnd::Canceled {
-                files.due = Some(seq);
-            }
+        Body::TurnCompleted(ended)
+            if automatic
+                && files.changed
+                && files.due.is_none()
+                && is_still
+                && ended.reason != TurnEnd::Canceled =>
+        {
+            files.due = Some(seq);
         }
         // What it left is kept with the turn; when there is none, now.
         Body::ServiceEnded(_) => {

@@ -66,6 +66,8 @@ pub struct Metered {
 pub enum OutOfCredit {
     /// The account does not have it.
     Account(Shortage),
+    /// The account lost records, and nobody knows what it has.
+    Damaged,
     /// Its own budget does not have it.
     Budget {
         /// What it has cost so far.
@@ -318,6 +320,13 @@ pub(super) fn out_of_credit(mut draft: Draft, why: OutOfCredit) -> Decision<Even
             format!(
                 "the account {account} has {available} credits left and the next step may cost {needed}; \
                  top it up: longhaul credits top-up AMOUNT"
+            ),
+        ),
+        OutOfCredit::Damaged => (
+            PauseReason::Credits,
+            format!(
+                "the account {account} lost records and holds no credit: longhaul journal verify names what is lost; \
+                 restore a backup, or serve with LONGHAUL_CREDITS=off and start anew"
             ),
         ),
         OutOfCredit::Budget { spent, needed } => {

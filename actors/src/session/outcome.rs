@@ -525,7 +525,8 @@ pub(super) fn alarm(mut draft: Draft) -> Decision<Event, Reply> {
     let now_ms = draft.now_ms();
     match draft.state.phase {
         Phase::Idle if waits::due(&draft.state).is_some_and(|due| now_ms >= due) => {
-            if service::settle_before(&mut draft, ServiceCause::Idle) {
+            let ended = service::settle_before(&mut draft, ServiceCause::Idle);
+            if ended {
                 draft.push(Actor::RUNTIME, None, Hibernated {});
             }
         }

@@ -208,6 +208,7 @@ impl SessionWorld {
             .await
         {
             Reply::Denied(shortage) => Command::OutOfCredit(OutOfCredit::Account(shortage)),
+            Reply::Damaged => Command::OutOfCredit(OutOfCredit::Damaged),
             _ => Command::SlotGranted,
         }
     }
@@ -238,6 +239,7 @@ impl SessionWorld {
         match self.credit.ask(purse.account, ask).await {
             Reply::Held(held) => Ok(purse.held(held)),
             Reply::Denied(shortage) => Err(OutOfCredit::Account(shortage)),
+            Reply::Damaged => Err(OutOfCredit::Damaged),
             Reply::OverBudget { spent, needed } => Err(OutOfCredit::Budget { spent, needed }),
             // The session has gone on since, and whoever asked for it is about to be abandoned.
             Reply::Late | Reply::Admitted | Reply::Done { .. } => futures_util::future::pending().await,

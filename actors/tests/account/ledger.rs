@@ -95,7 +95,7 @@ impl Sea {
         let mut dice = Dice(seed | 1);
         let models = (0..sessions).map(|number| Model {
             id: session(number),
-            account: dice.below(accounts as u64) as usize,
+            account: dice.index(accounts),
             steps: 0,
             attempt: 1,
             last: None,
@@ -116,13 +116,13 @@ impl Sea {
 
     /// One thing happens somewhere.
     fn happen(&mut self) {
-        let index = self.dice.below(self.models.len() as u64) as usize;
+        let index = self.dice.index(self.models.len());
         match self.dice.below(100) {
             0..40 => self.session_moves(index),
             40..90 => self.deliver(),
             90..95 => self.audit(index),
             95..98 => {
-                let account = self.dice.below(self.accounts.len() as u64) as usize;
+                let account = self.dice.index(self.accounts.len());
                 // One in three repeats an earlier request.
                 self.top_ups += u64::from(self.dice.below(3) > 0);
                 let request = format!("top-up-{}", self.top_ups);
@@ -130,7 +130,7 @@ impl Sea {
                     .push(Mail::TopUp(account, request, 1 + self.top_ups % 7_000));
             }
             _ => {
-                let lost = self.dice.below(self.mail.len() as u64 + 1) as usize;
+                let lost = self.dice.index(self.mail.len() + 1);
                 self.mail.truncate(lost.max(self.mail.len().saturating_sub(3)));
             }
         }
@@ -178,7 +178,7 @@ impl Sea {
         if self.mail.is_empty() {
             return;
         }
-        let at = self.dice.below(self.mail.len() as u64) as usize;
+        let at = self.dice.index(self.mail.len());
         // Some stay under way and come once more.
         let mail = if self.dice.below(10) == 0 {
             self.mail[at].clone()
@@ -328,6 +328,10 @@ fn seed() -> u64 {
 struct Dice(u64);
 
 impl Dice {
+    fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).expect("below a usize")
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

@@ -215,8 +215,10 @@ fn an_unknown_cost_is_unknown_and_is_not_charged() {
 fn other_prices_hold_from_the_next_step_on() {
     let mut world = World::opened("5");
     let held = world.held(session(1), 1, HOUR_MS, None);
-    let mut prices = PriceTable::default();
-    prices.hour_micro = credits("1");
+    let prices = PriceTable {
+        hour_micro: credits("1"),
+        ..PriceTable::default()
+    };
     let open = Open {
         prices: Some(prices),
         ..Open::of_defaults()

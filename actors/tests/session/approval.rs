@@ -10,7 +10,7 @@ use longhaul_journal::Standing;
 
 use crate::story::{
     Story, acting, bounded, calls, cancel, decide, exec, exited, gone, interactive, limited, pause, ready,
-    resume, send, thinking, thought,
+    resume, send, thinking, thought, unknown,
 };
 use crate::world::judged;
 
@@ -144,6 +144,24 @@ fn a_crash_between_the_decision_and_the_act_leaves_the_act_to_be_done() {
         .then(["runtime.crashed server false", "runtime.restarted 0"])
         .owes(["admit"]);
     admitted(story, Ruling::Ask, "").then(["tool.started exec"]);
+}
+
+/// B-GATE-4: a crash in the act leaves nobody who knows; the human is told, and the approval is used up.
+#[test]
+fn an_approved_act_that_was_lost_is_told_and_not_done_again() {
+    let story = admitted(seated(decided(asking(), true)), Ruling::Ask, "")
+        .when_the_server_crashes()
+        .settles(unknown())
+        .then([
+            "runtime.crashed hands true",
+            "tool.outcome_unknown",
+            "runtime.restarted 1",
+            "model.started",
+        ]);
+    assert_eq!(story.world.state.approval, None);
+    story
+        .answers(calls([push()]))
+        .then(["model.completed", "approval.requested"]);
 }
 
 /// B-GATE-2: the approval covers the act that was shown, not one whose script was changed meanwhile.

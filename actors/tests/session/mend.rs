@@ -1,12 +1,13 @@
 //! Sessions taken up again: over a gap in their log, and in another place. What was under way is never done again.
 
+use longhaul_actors::ports::Ruling;
 use longhaul_actors::session::{Command, Event, Session, State, over_gap};
 use longhaul_actors::{Entity, Moment, Placed};
 use longhaul_journal::{Seq, Standing};
 
 use crate::story::{
-    Story, acting, calls, cancel, exec, exited, finishes, gone, human, idle, interactive, resume, thinking,
-    thought,
+    Story, acting, calls, cancel, decide, exec, exited, finishes, gone, human, idle, interactive, resume,
+    thinking, thought,
 };
 
 const LOST: u64 = 4;
@@ -43,6 +44,49 @@ fn an_open_act_is_unknown_after_a_repair_and_nothing_is_owed() {
     assert_eq!(state.phase.name(), "paused");
     assert_eq!(Session::standing(&state), Standing::Waits("resume".into()));
     assert_eq!(Session::owed(&state), []);
+}
+
+/// B-LOG-10: the decision, and the act, may be what was lost.
+#[test]
+fn a_request_that_waited_is_void_after_a_repair_and_its_act_is_unknown() {
+    let asking = thinking(interactive())
+        .gated(Ruling::Ask)
+        .when(thought(1, calls([exec("git push")])));
+    let (state, written) = repaired(&asking);
+    assert_eq!(
+        written,
+        [
+            "journal.gap",
+            "approval.canceled",
+            "tool.outcome_unknown",
+            "session.paused"
+        ]
+    );
+    assert_eq!(
+        (state.approval, state.turn.map(|turn| turn.plan)),
+        (None, Some(Vec::new()))
+    );
+}
+
+/// B-LOG-12: a copy of a session may have made use of the approval where it came from.
+#[test]
+fn an_approval_that_was_not_made_use_of_is_void_once_the_session_is_adopted() {
+    let asking = thinking(interactive())
+        .gated(Ruling::Ask)
+        .when(thought(1, calls([exec("git push")])));
+    let id = asking.world.state.approval.as_ref().map(|asked| asked.id.clone());
+    let id = id.expect("it was asked for");
+    // One that still waits for a word goes on waiting.
+    asking
+        .clone()
+        .when(Command::Adopt { by: human() })
+        .then(["session.adopted"])
+        .stands("awaiting_approval");
+    asking
+        .when(decide(&id, true))
+        .when(Command::Adopt { by: human() })
+        .then(["session.adopted", "approval.canceled uncertain"])
+        .stands("queued");
 }
 
 /// B-LOG-10

@@ -267,6 +267,20 @@ fn without_credit_it_pauses_between_two_steps_and_goes_on_where_it_was() {
     assert_eq!(purse(&world).step, 3);
 }
 
+/// B-CREDIT-2: an account that lost records holds nothing, and whoever asks it rests instead of asking for ever.
+#[test]
+fn a_damaged_account_pauses_who_asks_it() {
+    let mut world = about_to_think();
+    world
+        .send(Command::OutOfCredit(OutOfCredit::Damaged))
+        .expect("taken");
+    let Some(Body::Paused(paused)) = bodies(&world).pop() else {
+        panic!("it did not pause")
+    };
+    assert_eq!(paused.reason, PauseReason::Credits);
+    assert!(paused.detail.contains("lost records"), "{}", paused.detail);
+}
+
 /// B-CREDIT-4
 #[test]
 fn credit_resumes_nothing_that_rests_for_another_reason() {

@@ -148,7 +148,8 @@ impl Witness {
             }
             Body::Paused(paused) => {
                 assert_eq!(self.open, None, "rest with an open step");
-                let asked = !matches!(paused.reason, PauseReason::Stuck | PauseReason::Damaged);
+                // What comes about by itself (a loop, an empty account) ends them from there.
+                let asked = paused.reason == PauseReason::Requested;
                 assert!(
                     !asked || self.services.is_empty(),
                     "paused on demand with a service"
@@ -239,7 +240,7 @@ impl Witness {
                 }
                 Effect::Checkpoint { at, .. } => {
                     assert_eq!(work.id.seq, *at);
-                    assert!(*at <= self.head && !self.open.is_some_and(|(_, _, think)| !think));
+                    assert!(*at <= self.head && self.open.is_none_or(|(_, _, think)| think));
                 }
                 Effect::WatchService { step } | Effect::EndService { step } => {
                     assert!(self.services.contains(step), "a service that never started");

@@ -17,6 +17,7 @@ use crate::id::{Position, Seq, StreamId};
 use crate::journal::{Journal, ReadError};
 use crate::rules::REMOVED;
 use crate::runs::Runs;
+use crate::sabotage;
 use crate::scan::{self, Found};
 use crate::segment::{self, HEADER_LEN, Segment};
 
@@ -137,7 +138,8 @@ impl LocalJournal {
             };
             after = Some(last.stream);
             removed.extend(page.iter().map(|head| {
-                let is_sealed = !self.index.is_fresh(head.stream);
+                let is_sealed =
+                    !self.index.is_fresh(head.stream) || sabotage::is_on("thin-before-it-is-sealed");
                 (
                     head.stream,
                     Removal {
@@ -201,7 +203,9 @@ impl LocalJournal {
                 (at, offset) = (Position(at.0 + len), offset + len);
             }
         }
-        file.sync_data()?;
+        if !sabotage::is_on("place-an-unsynced-segment") {
+            file.sync_data()?;
+        }
         Ok(offset)
     }
 

@@ -604,6 +604,8 @@ impl Index {
         let through = shelf.indexed;
         let rebuilt = indexer::rebuild(&mut shelf, self.journal, &self.segments, through, broken);
         let rebuilt = rebuilt.map_err(|error| index_error(&error.to_string()))?;
+        // Whoever is quarantined is looked up.
+        drop(shelf);
         for damage in rebuilt.damaged {
             self.quarantine(damage);
         }

@@ -100,16 +100,22 @@ fn a_fork_bomb_is_held_counted_and_gone_at_its_deadline() {
                 pids: 100,
                 ..Limits::NONE
             };
-            let (dir, mut spec) = walled(bounded(rig, &bomb, limits));
-            (spec.wall_ms, spec.grace_ms) = (Some(1_500), 0);
-            let (record, _) = run(&(dir.clone(), spec));
-            assert!(
-                matches!(record.verdict, Verdict::Timeout { idle: false, .. }),
-                "{bomb}: {record:?}"
-            );
-            assert!(used(&record).pids_limit_hits > 0, "{bomb}: {record:?}");
-            assert_ne!(groups_of(&dir), [] as [PathBuf; 0]);
-            assert_nothing_left(rig, &dir, &record);
+            // A busy machine may take its time until the bound is met.
+            for wall_ms in [1_500, 10_000, 60_000] {
+                let (dir, mut spec) = walled(bounded(rig, &bomb, limits));
+                (spec.wall_ms, spec.grace_ms) = (Some(wall_ms), 0);
+                let (record, _) = run(&(dir.clone(), spec));
+                assert!(
+                    matches!(record.verdict, Verdict::Timeout { idle: false, .. }),
+                    "{bomb}: {record:?}"
+                );
+                assert_ne!(groups_of(&dir), [] as [PathBuf; 0]);
+                assert_nothing_left(rig, &dir, &record);
+                if used(&record).pids_limit_hits > 0 {
+                    return;
+                }
+            }
+            panic!("{bomb}: it was never refused a process");
         });
     }
 }
@@ -357,12 +363,12 @@ fn four_spinners_share_what_the_command_may_use() {
 fn a_command_that_falls_silent_is_stopped_and_a_talkative_one_is_not() {
     let rig = Rig::new();
     let (dir, mut spec) = rig.shell("echo once; exec sleep 31536022");
-    (spec.idle_ms, spec.wall_ms) = (Some(300), None);
+    (spec.idle_ms, spec.wall_ms) = (Some(2_000), None);
     let (record, output) = run(&(dir, spec));
     assert_eq!(
         record.verdict,
         Verdict::Timeout {
-            limit_ms: 300,
+            limit_ms: 2_000,
             idle: true
         }
     );

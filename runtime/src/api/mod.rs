@@ -18,7 +18,7 @@ pub use credits::{
     TopUp, ToppedUp,
 };
 pub use duration::{RunDuration, UNTIL_DONE_MS};
-pub use problem::{Code, NextAction, Problem};
+pub use problem::{Code, Fields, NextAction, Problem};
 pub(crate) use record::rfc3339;
 pub use record::{EventsPage, EventsQuery, RecordView, Stored};
 pub use room::{Collect, Collected, Imported, Remove, Removed};

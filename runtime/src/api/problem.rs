@@ -99,6 +99,15 @@ pub struct Problem {
     pub code: Code,
     /// What to do next.
     pub next_actions: Vec<NextAction>,
+    /// What only this code says.
+    #[serde(flatten)]
+    pub fields: Box<Fields>,
+}
+
+/// What only some codes say; beside the other members on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fields {
     /// Where credit is bought (`ai_credits_required`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_up_url: Option<String>,
@@ -121,9 +130,7 @@ impl Problem {
             status: code.status(),
             code,
             next_actions: Vec::new(),
-            top_up_url: None,
-            active: None,
-            limit: None,
+            fields: Box::default(),
         }
     }
 

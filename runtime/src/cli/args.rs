@@ -410,15 +410,16 @@ impl WallArgs {
 
     /// How a runtime that is opened with these words walls commands in.
     pub(super) fn options(&self) -> SandboxOptions {
-        let mut options = SandboxOptions::default();
-        options.default = self.wish().unwrap_or_default();
-        options.proc = match self.sandbox_proc {
-            ProcArg::Private => ProcMount::Private,
-            ProcArg::None => ProcMount::None,
-        };
-        options.require_landlock = self.require.contains(&RequireArg::Landlock);
-        options.read_only.clone_from(&self.sandbox_read_only);
-        options
+        SandboxOptions {
+            default: self.wish().unwrap_or_default(),
+            proc: match self.sandbox_proc {
+                ProcArg::Private => ProcMount::Private,
+                ProcArg::None => ProcMount::None,
+            },
+            require_landlock: self.require.contains(&RequireArg::Landlock),
+            read_only: self.sandbox_read_only.clone(),
+            ..SandboxOptions::default()
+        }
     }
 }
 

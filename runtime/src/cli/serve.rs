@@ -1,5 +1,7 @@
 //! `longhaul serve`
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,6 +12,9 @@ use super::ui::{Failure, Ui};
 use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
 use crate::{Mode, Runtime};
+
+/// Stops within this time of the first one are the same wish.
+const SAME_BREATH: Duration = Duration::from_secs(1);
 
 pub(super) async fn serve(args: Serve, place: &Place, ui: &Ui) -> Outcome {
     // Before anything is opened, so that no signal finds the process half ready and unwilling to stop in good order.
@@ -37,7 +42,7 @@ pub(super) async fn serve(args: Serve, place: &Place, ui: &Ui) -> Outcome {
     tokio::select! {
         () = close(socket, runtime) => told.map(|()| 0),
         // What was acknowledged is on disk; the next one to open the directory treats the rest as a crash.
-        () = stops.next() => std::process::exit(130),
+        () = stops.impatient() => std::process::exit(130),
     }
 }
 
@@ -74,6 +79,18 @@ impl Stops {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
         })
+    }
+
+    /// Resolves when somebody loses patience: one comes that does not belong to the first. Some senders repeat themselves
+    /// at once: `timeout` signals a process and then its group, a terminal and a supervisor each send their own.
+    async fn impatient(&mut self) {
+        let since = Instant::now();
+        loop {
+            self.next().await;
+            if since.elapsed() >= SAME_BREATH {
+                return;
+            }
+        }
     }
 
     /// Resolves when one of them comes.

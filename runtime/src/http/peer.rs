@@ -27,7 +27,7 @@ impl Peer {
     ///
     /// # Errors
     /// `self_approval`.
-    pub(super) async fn is_no_agent(self) -> Result<(), Problem> {
+    pub(super) async fn check(self) -> Result<(), Problem> {
         let checked = tokio::task::spawn_blocking(move || check_peer(self.0.as_deref())).await;
         checked
             .map_err(|error| Problem::new(Code::Internal, format!("the peer was not looked at: {error}")))?

@@ -311,7 +311,7 @@ async fn decide(
     let peer = request.conn_data::<Peer>().cloned().unwrap_or_default();
     let accepted = edge
         .wish(|control| async move {
-            peer.is_no_agent().await?;
+            peer.check().await?;
             control.decide(&id, decided).await
         })
         .await?;

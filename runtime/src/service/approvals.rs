@@ -97,8 +97,9 @@ fn pending(journal: &dyn Journal, folds: &Folds) -> Result<Vec<ApprovalView>, Pr
             // Where nothing can be waiting for a decision nothing is folded. Copies that nobody adopted wait for nobody.
             let may_wait = match &head.standing {
                 Standing::Waits(name) => name == "approval" || name == "resume",
-                Standing::Until(_) => true,
-                _ => false,
+                // A request that may run out, and one beside which a service runs.
+                Standing::Until(_) | Standing::Owed => true,
+                Standing::Done => false,
             };
             if !may_wait || journal.is_inert(head.stream) {
                 continue;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use longhaul_actors::account::{self, Account, Credits, DEFAULT_ACCOUNT, PriceTable, Reply};
+use longhaul_actors::account::{self, Account, Credits, DEFAULT_ACCOUNT, Reply};
 use longhaul_actors::session::{Actor, Phase, Terms};
 use longhaul_actors::{Entity, QueryError, SendError};
 use longhaul_journal::{Limit, Record, Seq, StreamId};
@@ -73,7 +73,7 @@ impl Service {
         let mut problem = Problem::new(Code::AiCreditsRequired, detail)
             .next("top the account up", "longhaul credits top-up 5")
             .next("see what was spent", "longhaul credits ledger");
-        problem.top_up_url = Some(self.credits.top_up_url.clone());
+        problem.fields.top_up_url = Some(self.credits.top_up_url.clone());
         problem
     }
 
@@ -95,7 +95,7 @@ impl Service {
         let mut shown = AccountView::of(DEFAULT_ACCOUNT, &state, &self.credits.top_up_url, sessions);
         if state.name.is_none() {
             // As it will be once the first session opens it.
-            let prices = self.credits.prices.clone().unwrap_or_else(PriceTable::default);
+            let prices = self.credits.prices.clone().unwrap_or_default();
             shown.prices.hour = prices.hour_micro.into();
             shown.granted = self.credits.initial.into();
             (shown.balance, shown.available) = (self.credits.initial.into(), self.credits.initial.into());

@@ -481,7 +481,7 @@ fn all_at_work(full: Full) -> Problem {
     )
     .next("let it wait its turn", "longhaul run --on-limit queue ...")
     .next("see what is at work", "longhaul ls");
-    (problem.active, problem.limit) = (Some(active), Some(limit));
+    (problem.fields.active, problem.fields.limit) = (Some(active), Some(limit));
     problem
 }
 

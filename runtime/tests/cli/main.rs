@@ -9,6 +9,7 @@ mod bounded;
 mod credits;
 mod damage;
 mod moving;
+mod policy;
 mod reading;
 mod room;
 mod running;

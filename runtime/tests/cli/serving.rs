@@ -43,6 +43,22 @@ fn a_server_works_for_whoever_asks_and_stops_in_good_order() {
     );
 }
 
+/// `timeout` sends SIGTERM to its child and then to the group: that is one wish, not impatience.
+#[test]
+fn two_signals_in_one_breath_are_one_wish_to_stop() {
+    let desk = Desk::new().with("ask.toml", QUESTION);
+    let server = served(&desk);
+    desk.says("run --brain playbook:ask.toml --key wall paint").ok(7);
+    server.signal(Signal::TERM);
+    server.signal(Signal::INT);
+    let (code, _, stderr) = server.ends();
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(
+        !desk.data().join("control.sock").exists(),
+        "it stopped in good order"
+    );
+}
+
 #[test]
 fn a_directory_has_one_server() {
     let desk = Desk::new();

@@ -7,7 +7,9 @@
 
 mod actors;
 mod append;
+mod commands;
 mod fold;
+mod gate;
 mod kit;
 mod load;
 mod open;
@@ -50,6 +52,11 @@ const BENCHES: &[Bench] = &[
         run: actors::steps,
     },
     Bench {
+        name: "command",
+        shows: "a durable command without walls, isolated, and held to limits, beside a bare spawn and its syncs",
+        run: commands::run,
+    },
+    Bench {
         name: "steps-charged",
         shows: "the same, each step with a hold on one account that all of them share",
         run: actors::steps_charged,
@@ -85,6 +92,11 @@ const BENCHES: &[Bench] = &[
         run: sleepers::sleepers,
     },
     Bench {
+        name: "gate",
+        shows: "what the gate takes to decide about a command line",
+        run: gate::run,
+    },
+    Bench {
         name: "idle-actor",
         shows: "memory of one live session that has nothing to do",
         run: sleepers::idle_actor,
@@ -92,6 +104,8 @@ const BENCHES: &[Bench] = &[
 ];
 
 fn main() -> ExitCode {
+    // The commands of a bench run under this program.
+    longhaul_hands::main_if_shim();
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let Some(("child", rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return told(kit::child(rest));

@@ -50,6 +50,13 @@ pub struct Point {
     pub blobs: Vec<String>,
 }
 
+impl Point {
+    /// Whether the last frame on disk is one of the account.
+    pub fn is_after_account(&self) -> bool {
+        self.last.as_ref().is_some_and(|frame| frame.stream != session())
+    }
+}
+
 /// All points of a life that was not interrupted.
 pub fn points(reference: &Life) -> Vec<Point> {
     let mut walk = Walk {

@@ -1,7 +1,7 @@
 //! A machine that lacks something: refused by name, nothing executed (D1).
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use longhaul_hands::{ProcMount, Refusal, Walls, probe};
 
@@ -30,7 +30,7 @@ fn shim_after(rig: &Rig, lines: &str) -> PathBuf {
     path
 }
 
-fn refused(shim: &PathBuf, walls: &Walls) -> Refusal {
+fn refused(shim: &Path, walls: &Walls) -> Refusal {
     probe(shim, walls).expect_err("it cannot be had")
 }
 

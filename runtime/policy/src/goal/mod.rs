@@ -80,6 +80,12 @@ struct Reader<'t> {
     /// Where the last negation was met, and whether something came between that keeps the next from cancelling it.
     negated_at: usize,
     settled: bool,
+    /// Words between two commas stand between a negation and what it negates: "do not, ever, deploy".
+    inserted: bool,
+    /// A negation stands over a list: "do not:", one thing a line.
+    listed: bool,
+    /// Where the last risky word ended.
+    risky_to: usize,
     /// Risky words of this clause that were not negated, for a negation that follows: "deploying is forbidden".
     clause: Vec<Category>,
     forbidden: Vec<Category>,
@@ -94,6 +100,9 @@ impl Default for Reader<'_> {
             suspended: Negation::None,
             negated_at: 0,
             settled: false,
+            inserted: false,
+            listed: false,
+            risky_to: usize::MAX,
             clause: Vec::new(),
             forbidden: Vec::new(),
             requested: Vec::new(),
@@ -135,9 +144,36 @@ const HARMLESS: [&str; 30] = [
     "not yet deployed",
 ];
 
+/// What stands over a list of what is forbidden.
+const HEADS: [&str; 10] = [
+    "forbidden",
+    "prohibited",
+    "out of scope",
+    "off limits",
+    "not allowed",
+    "not permitted",
+    "banned",
+    "disallowed",
+    "no",
+    "non goals",
+];
+
 /// Phrases that negate verbs behind them.
-const VERBS: [&str; 9] = [
-    "do not", "must not", "not", "never", "nor", "neither", "cannot", "nobody", "nothing",
+const VERBS: [&str; 14] = [
+    "forbidden to",
+    "forbidden from",
+    "prohibited from",
+    "banned from",
+    "not allowed to",
+    "do not",
+    "must not",
+    "not",
+    "never",
+    "nor",
+    "neither",
+    "cannot",
+    "nobody",
+    "nothing",
 ];
 
 /// Phrases that negate nouns behind them.
@@ -221,7 +257,9 @@ const TURNS: [&str; 34] = [
 ];
 
 /// What ends the reach of a negation.
-const CONTRASTS: [&str; 22] = [
+const CONTRASTS: [&str; 24] = [
+    "before",
+    "after",
     "but",
     "however",
     "instead",
@@ -316,13 +354,46 @@ impl Reader<'_> {
     /// Reads what begins here, and tells how many tokens that was.
     fn step(&mut self, at: usize) -> usize {
         let token = &self.tokens[at];
+        let follows = |word: &str| self.tokens.get(at + 1).is_some_and(|token| token.is(word));
+        if token.is(":")
+            && !follows("not")
+            && self.negation != Negation::None
+            && !self.settled
+            && at <= self.negated_at + 4
+        {
+            self.listed = true;
+            return 1;
+        }
+        if self.listed && token.is("\n") && !follows("\n") {
+            return 1;
+        }
         if token.ends_sentence() {
+            self.listed = false;
             self.end_clause();
             (self.negation, self.suspended) = (Negation::None, Negation::None);
             return 1;
         }
         if token.is(",") || token.is("(") || token.is(")") || token.is("-") {
             self.comma(at + 1);
+            return 1;
+        }
+        if let Some(length) = self.phrase(at, &HEADS)
+            && self.tokens.get(at + length).is_some_and(|token| token.is(":"))
+        {
+            self.negate(Negation::Nouns, at + length);
+            self.listed = true;
+            return length + 1;
+        }
+        if self
+            .phrase(at, &["nothing", "nobody", "no one", "none", "no none"])
+            .is_some()
+            && self.negation == Negation::None
+            && self.risky_to == at
+            && let Some(category) = self.clause.pop()
+        {
+            // "email nobody"
+            self.requested.retain(|asked| *asked != category);
+            self.forbidden.push(category);
             return 1;
         }
         if let Some(length) = self.phrase(at, &HARMLESS) {
@@ -339,11 +410,13 @@ impl Reader<'_> {
             self.negate(Negation::Verbs, at);
             return length;
         }
-        if self.negation != Negation::None && !self.settled && at <= self.negated_at + 5 {
-            if let Some(length) = self.phrase(at, &TURNS) {
-                self.negation = Negation::None;
-                return length;
-            }
+        if self.negation != Negation::None
+            && !self.settled
+            && at <= self.negated_at + 5
+            && let Some(length) = self.phrase(at, &TURNS)
+        {
+            self.negation = Negation::None;
+            return length;
         }
         if let Some(length) = self.phrase(
             at,
@@ -359,6 +432,10 @@ impl Reader<'_> {
             if need {
                 self.negate(Negation::Verbs, at + length);
             }
+            return length;
+        }
+        if let Some(length) = self.phrase(at, &["i will not", "we will not", "i ll not", "we ll not"]) {
+            self.negate(Negation::Verbs, at + length - 1);
             return length;
         }
         if let Some(length) = self.phrase(
@@ -408,6 +485,7 @@ impl Reader<'_> {
             return 1;
         };
         self.settled = true;
+        self.risky_to = at + length;
         match self.negation {
             Negation::None => {
                 self.clause.extend_from_slice(&categories);
@@ -436,6 +514,14 @@ impl Reader<'_> {
     /// A comma: does what follows still belong to the list?
     fn comma(&mut self, at: usize) {
         self.end_clause();
+        if self.listed {
+            return;
+        }
+        let begins = self.negation == Negation::Verbs && !self.settled && at <= self.negated_at + 3;
+        if begins || std::mem::take(&mut self.inserted) {
+            self.inserted = begins;
+            return;
+        }
         self.settled = true;
         if self.negation == Negation::None {
             return;

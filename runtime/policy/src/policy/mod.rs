@@ -114,16 +114,15 @@ impl Policy {
         self.of_any_program.clear();
         for (rule, found) in self.rules.iter().enumerate() {
             for (number, pattern) in found.commands.iter().enumerate() {
-                match pattern.programs() {
-                    Some(names) => {
-                        for name in names {
-                            self.by_program
-                                .entry(name.clone())
-                                .or_default()
-                                .push((rule, number));
-                        }
+                for name in pattern.programs() {
+                    match name.contains(['*', '?']) {
+                        true => self.of_any_program.push((rule, number)),
+                        false => self
+                            .by_program
+                            .entry(name.clone())
+                            .or_default()
+                            .push((rule, number)),
                     }
-                    None => self.of_any_program.push((rule, number)),
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Patterns of commands and of tools, as they stand in a policy file.
 //!
 //! `npm publish !--dry-run`: the program; words that its operands begin with; options that must be there, or with `!`
-//! must not. A word may be a choice (`apply|destroy`) and hold `*`. Options and their values may stand between.
+//! must not. A word may be a choice (`apply|destroy`) and hold `*`; `$` at the end: nothing follows but options. Options and their values may stand between.
 
 use super::{Policy, glob};
 use crate::shell::expand::Field;
@@ -78,10 +78,9 @@ impl Pattern {
         Ok(pattern)
     }
 
-    /// The programs it speaks of, unless that is a glob.
-    pub(crate) fn programs(&self) -> Option<&[String]> {
-        let fixed = self.program.0.iter().all(|name| !name.contains(['*', '?']));
-        fixed.then_some(&self.program.0[..])
+    /// The programs it speaks of.
+    pub(crate) fn programs(&self) -> &[String] {
+        &self.program.0
     }
 
     /// Whether a command is of this form. An option that nobody described may or may not take the next word: the command
@@ -96,9 +95,23 @@ impl Pattern {
         if self.operands.is_empty() {
             return true;
         }
+        // Mostly the first word tells.
+        let bare = self.operands[0].0 == ["$"];
+        if !bare
+            && args
+                .first()
+                .is_none_or(|arg| !arg.text.starts_with(['-', '+']) && !self.operands[0].matches(&arg.text))
+        {
+            return false;
+        }
         let mut reached = vec![false; args.len() + 2];
         reached[0] = true;
         for choice in &self.operands {
+            if choice.0 == ["$"] {
+                // Nothing but options from here.
+                return (0..=args.len())
+                    .any(|at| reached[at] && args[at..].iter().all(|arg| arg.text.starts_with('-')));
+            }
             let mut next = vec![false; args.len() + 2];
             let mut any = false;
             for at in 0..args.len() {

@@ -1,19 +1,22 @@
 //! Which files and variables hold secrets.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::glob;
-use crate::shell::expand::HOLE;
 
 /// Names of what holds secrets.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Secrets {
     /// Names of files without a glob.
     names: HashSet<String>,
-    /// Names of files with one.
+    /// What stands behind the last dot, of names like `*.pem`.
+    endings: HashSet<String>,
+    /// Other names of files with a glob.
     globs: Vec<String>,
     /// Ends of paths, a part at a time.
     paths: Vec<Vec<String>>,
+    /// Which of those begin with this part.
+    by_first: HashMap<String, Vec<usize>>,
     /// Names that hold none, though one of the above fits.
     except: Vec<String>,
     /// Words of variables.
@@ -34,7 +37,21 @@ impl Secrets {
     ) {
         for file in files {
             match file.contains('/') {
-                true => self.paths.push(file.split('/').map(str::to_owned).collect()),
+                true => {
+                    let parts: Vec<String> = file.split('/').map(str::to_owned).collect();
+                    self.by_first
+                        .entry(parts[0].clone())
+                        .or_default()
+                        .push(self.paths.len());
+                    self.paths.push(parts);
+                }
+                false
+                    if file
+                        .strip_prefix("*.")
+                        .is_some_and(|end| !end.contains(['*', '?', '.'])) =>
+                {
+                    self.endings.insert(file[2..].to_owned());
+                }
                 false if file.contains(['*', '?']) => self.globs.push(file.clone()),
                 false => {
                     self.names.insert(file.clone());
@@ -59,24 +76,36 @@ impl Secrets {
             false => path,
         };
         let name = path.rsplit('/').next().unwrap_or(path);
-        if name.is_empty() || self.except.iter().any(|except| glob(except, name)) {
+        if name.is_empty() {
             return false;
         }
-        if self.names.contains(name) || self.globs.iter().any(|pattern| glob(pattern, name)) {
-            return true;
-        }
+        let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+        let by_name = self.names.contains(name)
+            || ending.is_some_and(|ending| self.endings.contains(ending)) && !is_sample(path)
+            || self.globs.iter().any(|pattern| glob(pattern, name))
+            || globbed && self.may_be_named(name);
+        (by_name || self.by_path(path, globbed)) && !self.except.iter().any(|except| glob(except, name))
+    }
+
+    /// Whether a glob may stand for one of the names.
+    fn may_be_named(&self, name: &str) -> bool {
         let telling = name.starts_with('.') || name.chars().filter(|c| c.is_alphanumeric()).count() >= 2;
-        if globbed
-            && telling
-            && name.contains(['*', '?'])
-            && self.names.iter().any(|secret| shell_glob(name, secret))
-        {
-            return true;
+        telling && name.contains(['*', '?']) && self.names.iter().any(|secret| shell_glob(name, secret))
+    }
+
+    fn by_path(&self, path: &str, globbed: bool) -> bool {
+        if !path.contains('/') {
+            return false;
         }
-        path.contains('/') && {
-            let parts: Vec<&str> = path.split('/').filter(|part| *part != ".").collect();
-            self.paths.iter().any(|wanted| ends_in(&parts, wanted, globbed))
+        let parts: Vec<&str> = path.split('/').filter(|part| *part != ".").take(64).collect();
+        if globbed {
+            return self.paths.iter().any(|wanted| ends_in(&parts, wanted, globbed));
         }
+        let first = |part: &&str| self.by_first.get(*part).into_iter().flatten();
+        parts
+            .iter()
+            .flat_map(first)
+            .any(|wanted| ends_in(&parts, &self.paths[*wanted], globbed))
     }
 
     /// Whether a variable of this name holds a secret.
@@ -90,6 +119,20 @@ impl Secrets {
     }
 }
 
+/// Whether a path leads through a folder of samples: a key there is made for tests.
+fn is_sample(path: &str) -> bool {
+    let samples = [
+        "fixtures",
+        "__fixtures__",
+        "testdata",
+        "test-data",
+        "mocks",
+        "samples",
+        "examples",
+    ];
+    path.split('/').any(|part| samples.contains(&part))
+}
+
 /// Whether the parts of a path end as wanted; an empty first wanted part is the root.
 fn ends_in(parts: &[&str], wanted: &[String], globbed: bool) -> bool {
     let rooted = wanted.first().is_some_and(String::is_empty);
@@ -100,9 +143,7 @@ fn ends_in(parts: &[&str], wanted: &[String], globbed: bool) -> bool {
         parts.len() >= from + fixed.len()
             && (open || parts.len() == from + fixed.len())
             && fixed.iter().zip(&parts[from..]).all(|(wanted, part)| {
-                glob(wanted, part)
-                    || (globbed && part.contains(['*', '?']) && shell_glob(part, wanted))
-                    || *part == HOLE_PART
+                glob(wanted, part) || (globbed && part.contains(['*', '?']) && shell_glob(part, wanted))
             })
     };
     match rooted {
@@ -110,9 +151,6 @@ fn ends_in(parts: &[&str], wanted: &[String], globbed: bool) -> bool {
         false => (0..parts.len()).any(fits),
     }
 }
-
-const HOLE_PART: &str = "\0";
-const _: () = assert!(HOLE as u32 == 0);
 
 /// As the shell matches names: a leading dot is only met by a dot.
 fn shell_glob(pattern: &str, name: &str) -> bool {

@@ -10,6 +10,20 @@ pub(crate) struct Script {
     pub(crate) nodes: Vec<Node>,
     /// Part of the text is not shell, or was too long or nested too deep to be read. What could be read is here.
     pub(crate) broken: bool,
+    /// Tells scripts apart, so that what one prints is worked out once; copies are the same script.
+    pub(crate) id: u64,
+}
+
+impl Script {
+    /// A script that nobody has seen yet.
+    pub(crate) fn new(nodes: Vec<Node>, broken: bool) -> Self {
+        thread_local! {
+            static NEXT: std::cell::Cell<u64> = const { std::cell::Cell::new(1) };
+        }
+        let id = NEXT.get();
+        NEXT.set(id.wrapping_add(1));
+        Self { nodes, broken, id }
+    }
 }
 
 #[derive(Clone, Debug)]

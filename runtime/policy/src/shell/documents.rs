@@ -77,7 +77,7 @@ pub(super) fn prepare(text: &str) -> Prepared {
             // A quote or not, depending on what stands before it.
             out.open = true;
         }
-        if within != In::Double && rest.starts_with('\'') || rest.starts_with("$'") && within != In::Double {
+        if within != In::Double && (rest.starts_with('\'') || rest.starts_with("$'")) {
             let (quoted, ansi) = (rest.trim_start_matches('$'), rest.starts_with('$'));
             let end = single_end(quoted, ansi);
             out.open |= end.is_none();

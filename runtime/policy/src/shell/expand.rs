@@ -82,7 +82,7 @@ impl Reading {
 
     /// A value that the shell splits into fields.
     fn split(&mut self, value: &str) {
-        let mut words = value.split(|c: char| c == ' ' || c == '\t' || c == '\n');
+        let mut words = value.split([' ', '\t', '\n']);
         if let Some(first) = words.next()
             && !first.is_empty()
         {

@@ -27,10 +27,7 @@ pub(crate) fn parse(text: &str) -> Script {
 }
 
 fn parse_within(text: &str, depth: u32) -> Script {
-    let unread = Script {
-        nodes: Vec::new(),
-        broken: true,
-    };
+    let unread = Script::new(Vec::new(), true);
     if text.len() > LONGEST || depth == 0 {
         return unread;
     }
@@ -50,10 +47,7 @@ fn parse_within(text: &str, depth: u32) -> Script {
         depth,
     };
     let nodes = lower.children(root);
-    Script {
-        nodes,
-        broken: lower.broken,
-    }
+    Script::new(nodes, lower.broken)
 }
 
 fn new_parser() -> Option<Parser> {
@@ -98,10 +92,7 @@ impl<'t> Lower<'t> {
     }
 
     fn script(&mut self, of: Found<'_>) -> Script {
-        Script {
-            nodes: self.children(of),
-            broken: false,
-        }
+        Script::new(self.children(of), false)
     }
 
     fn statement(&mut self, found: Found<'_>, nodes: &mut Vec<Node>) {
@@ -400,8 +391,8 @@ impl<'t> Lower<'t> {
             }),
             "raw_string" => parts.push(Part::Text {
                 text: text
-                    .trim_start_matches('\'')
-                    .strip_suffix('\'')
+                    .strip_prefix('\'')
+                    .and_then(|text| text.strip_suffix('\''))
                     .unwrap_or(text)
                     .to_owned(),
                 quoted: true,
@@ -534,7 +525,16 @@ impl<'t> Lower<'t> {
     }
 
     fn opaque(&mut self, found: Found<'_>) -> Word {
-        let scripts = self.runs(found);
+        let mut scripts = self.runs(found);
+        let text = self.text_of(found);
+        if scripts.is_empty() && (text.contains('`') || text.contains("$(")) {
+            // The grammar did not see that something runs here.
+            let inner = text.trim_start_matches("${").trim_end_matches('}');
+            let line = format!("_ \"{}\"", inner.replace('"', "\\\""));
+            let script = parse_within(&line, self.depth.saturating_sub(1));
+            self.broken |= script.broken;
+            scripts.push(script);
+        }
         Word {
             parts: vec![Part::Opaque(scripts)],
         }
@@ -548,7 +548,7 @@ impl<'t> Lower<'t> {
             "command" | "list" | "pipeline" | "redirected_statement" | "subshell" | "declaration_command" => {
                 let mut nodes = Vec::new();
                 lower.statement(found, &mut nodes);
-                vec![Script { nodes, broken: false }]
+                vec![Script::new(nodes, false)]
             }
             _ => {
                 let mut all = Vec::new();

@@ -18,7 +18,7 @@ impl Walk<'_> {
             "." | "source" => match args.first() {
                 Some(file) => {
                     let rest: Vec<String> = args.iter().skip(1).map(|arg| arg.text.clone()).collect();
-                    self.shell_script(&file.text.clone(), &rest);
+                    self.run_script(&file.text.clone(), &rest, true);
                 }
                 None => self.ordinary("ordinary", program),
             },
@@ -95,8 +95,8 @@ impl Walk<'_> {
     }
 
     /// What a simple command defines, as [`Walk::collect`] needs it.
-    pub(super) fn collect_command(&mut self, simple: &Simple) {
-        self.collect_written(simple, &Feed::Inherited);
+    pub(super) fn collect_command(&mut self, simple: &Simple, feed: &Feed) {
+        self.collect_written(simple, feed);
         let Some(first) = simple.words.first() else { return };
         let [crate::shell::ast::Part::Text { text: name, .. }] = &first.parts[..] else {
             return;
@@ -121,11 +121,27 @@ impl Walk<'_> {
             "curl",
             "wget",
             "tee",
+            "gcc",
+            "g++",
+            "cc",
+            "c++",
+            "clang",
+            "clang++",
+            "rustc",
+            "go",
+            "tcc",
+            "gfortran",
+            "ghc",
+            "zig",
+            "nasm",
+            "ld",
         ];
         if !defines.contains(&name.as_str()) {
             return;
         }
+        self.changes += 1;
         let name = name.clone();
+        // Looked at only: what is met here is met again when it runs.
         let readings = expand::fields(&simple.words, self);
         let Some(fields) = readings.first() else { return };
         let args = &fields[1..];
@@ -185,6 +201,15 @@ impl Walk<'_> {
                     self.written
                         .insert(format!("{}/{from}", to.trim_end_matches('/')), content.clone());
                     self.written.insert(to, content);
+                }
+            }
+            "gcc" | "g++" | "cc" | "c++" | "clang" | "clang++" | "rustc" | "go" | "tcc" | "gfortran"
+            | "ghc" | "zig" | "nasm" | "ld" => {
+                if let Some(at) = args.iter().position(|arg| arg.text == "-o")
+                    && let Some(target) = args.get(at + 1)
+                {
+                    let target = self.named(&target.text);
+                    self.built.push(target);
                 }
             }
             "curl" | "wget" => {
@@ -297,6 +322,10 @@ impl Walk<'_> {
     pub(super) fn output(&mut self, node: &Node, feed: &Feed) -> Feed {
         match node {
             Node::Simple(simple) => {
+                if self.budget == 0 {
+                    return Feed::Dynamic;
+                }
+                self.budget -= 1;
                 let feed = self.fed_by(simple, feed);
                 let unset = self.met_unset;
                 let mut readings = expand::fields(&simple.words, self);
@@ -439,8 +468,13 @@ impl Walk<'_> {
 
     /// A shell script by its path.
     pub(super) fn shell_script(&mut self, path: &str, args: &[String]) {
+        self.run_script(path, args, false);
+    }
+
+    /// What `sourced` code sets stays set.
+    fn run_script(&mut self, path: &str, args: &[String], sourced: bool) {
         match self.script_text(path) {
-            Found::Text(text) => self.follow(path, &text, args),
+            Found::Text(text) => self.follow(path, &text, args, sourced),
             Found::Dynamic => self.unknown(
                 "dynamic-code",
                 format!("what this script holds is known only when it runs: {path}"),
@@ -454,7 +488,7 @@ impl Walk<'_> {
         let words: Vec<String> = args.iter().map(|arg| arg.text.clone()).collect();
         match self.script_text(path) {
             Found::Text(text) => match interpreter(&text, path) {
-                Some(Language::Shell) => self.follow(path, &text, &words),
+                Some(Language::Shell) => self.follow(path, &text, &words, false),
                 Some(Language::Other) => self.source(path, &text),
                 None => match self.place(path) {
                     places::Place::Inside => self.ordinary("own-program", shown(fields)),
@@ -469,7 +503,7 @@ impl Walk<'_> {
         }
     }
 
-    fn follow(&mut self, path: &str, text: &str, args: &[String]) {
+    fn follow(&mut self, path: &str, text: &str, args: &[String], sourced: bool) {
         let name = self.named(path);
         if self.open_scripts.contains(&name) {
             return;
@@ -480,8 +514,10 @@ impl Walk<'_> {
         // A script has variables of its own, and may read those around it: what it sets must not reach back.
         let (vars, functions, aliases) = (self.vars.clone(), self.functions.clone(), self.aliases.clone());
         self.code(text, &Feed::Dynamic);
-        (self.vars, self.functions, self.aliases) = (vars, functions, aliases);
-        self.cwd = cwd;
+        if !sourced {
+            (self.vars, self.functions, self.aliases) = (vars, functions, aliases);
+            self.cwd = cwd;
+        }
         self.positional.pop();
         self.open_scripts.pop();
         self.ordinary("script", path);
@@ -551,6 +587,7 @@ impl Walk<'_> {
         ];
         let inside = self.place(path) == places::Place::Inside;
         let ordinary = built.contains(&file)
+            || self.built.contains(&self.named(path))
             || folders.iter().any(|folder| name.starts_with(folder))
             || words::of(file).iter().any(|word| work.contains(&word.as_str()));
         match inside && ordinary {
@@ -563,7 +600,20 @@ impl Walk<'_> {
     pub(super) fn by_words_of_name(&mut self, name: &str, shown: &str) -> bool {
         let words = words::of(name.rsplit('/').next().unwrap_or(name));
         let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(&word.as_str()));
-        if has(&["dry", "plan", "check", "test", "lint", "docs", "preview"]) && !has(&["and"]) {
+        if has(&[
+            "dry",
+            "plan",
+            "check",
+            "test",
+            "tests",
+            "lint",
+            "docs",
+            "preview",
+            "notes",
+            "note",
+            "changelog",
+            "candidate",
+        ]) {
             return false;
         }
         if has(&["deploy", "redeploy", "rollout", "rollback"]) {

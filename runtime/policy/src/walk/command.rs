@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{DEEPEST, Feed, Walk, brief};
-use crate::decision::Verdict;
+use crate::decision::{Category, Verdict};
 use crate::shell::expand::{Field, HOLE};
 
 /// Programs that read shell code.
@@ -89,10 +89,10 @@ impl Walk<'_> {
     /// Looks at a program by its name: what it starts, what it reads and writes, and the rules about it. Tells whether the
     /// name settled it; the file of a program that is named by its path is looked at otherwise.
     fn judge(&mut self, program: &str, args: &[Field], fields: &[Field], feed: &Feed, path: bool) -> bool {
-        let (users, own) = self.policy.rules_for(program, args);
-        let (users, own) = (users.cloned(), own.cloned());
+        let policy = self.policy;
+        let (users, own) = policy.rules_for(program, args);
         if let Some(rule) = users {
-            self.by_rule(&rule, &shown(fields));
+            self.by_rule(rule, &shown(fields));
             // What a goal forbids, it forbids all the same.
             if let Some(category) = own.and_then(|rule| rule.category)
                 && self.around.forbidden.contains(&category)
@@ -101,13 +101,23 @@ impl Walk<'_> {
             }
             return true;
         }
-        self.operands_read(program, args);
+        if !quiet_git(program, args) {
+            self.operands_read(program, args);
+        }
         self.operands_written(program, args, fields);
-        if let Some(rule) = &own
+        if self.migrates_production(program, args) {
+            self.risky(
+                Category::ChangeProductionData,
+                "production-migration",
+                shown(fields),
+            );
+            return true;
+        }
+        if let Some(rule) = own
             && rule.verdict != Verdict::Allow
+            && !downloads(program, args)
         {
-            let rule = rule.clone();
-            self.by_rule(&rule, &shown(fields));
+            self.by_rule(rule, &shown(fields));
             // What it wraps counts as well.
             self.starts(program, args, feed);
             return true;
@@ -146,6 +156,35 @@ impl Walk<'_> {
         if self.builtin(program, args, feed) {
             return true;
         }
+        if program == "env" || program == "npx" || program == "npm" || program == "bunx" {
+            // An argument that is a whole line.
+            let options: &[&str] = match program {
+                "env" => &["-S", "--split-string"],
+                _ => &["-c", "--call"],
+            };
+            for (at, arg) in args.iter().enumerate() {
+                let line = options
+                    .iter()
+                    .find_map(|option| match arg.text.strip_prefix(option) {
+                        Some("") => args.get(at + 1).map(|next| next.text.clone()),
+                        Some(rest) => Some(rest.trim_start_matches('=').to_owned()),
+                        None => None,
+                    });
+                if let Some(line) = line {
+                    let rest = args
+                        .get(at + 2..)
+                        .unwrap_or_default()
+                        .iter()
+                        .map(|arg| quoted(&arg.text));
+                    let words: Vec<String> = std::iter::once(line).chain(rest).collect();
+                    self.code(&words.join(" "), feed);
+                    return true;
+                }
+                if !arg.text.starts_with('-') && !is_assignment(&arg.text) && arg.text != "exec" {
+                    break;
+                }
+            }
+        }
         let Some(wrapper) = self.policy.wrappers.get(program) else {
             return false;
         };
@@ -179,6 +218,11 @@ impl Walk<'_> {
             } else if wrapper.assignments && is_assignment(text) {
                 let (name, value) = text.split_once('=').unwrap_or_default();
                 self.variable_runs(name, value);
+                self.vars
+                    .entry(name.to_owned())
+                    .or_default()
+                    .push(vec![value.to_owned()]);
+                self.changes += 1;
                 at += 1;
             } else if operands < wrapper.operands {
                 operands += 1;
@@ -203,7 +247,7 @@ impl Walk<'_> {
 
     /// `sh -c CODE`, `sh SCRIPT`, or `sh` with code on its standard input.
     fn shell(&mut self, args: &[Field], feed: &Feed) {
-        let (mut code, mut at) = (false, 0);
+        let (mut code, mut input, mut at) = (false, false, 0);
         while let Some(arg) = args.get(at) {
             let text = arg.text.as_str();
             if text == "--" || text == "-" {
@@ -225,6 +269,7 @@ impl Walk<'_> {
                 code = true;
             } else if !text.starts_with("--") {
                 code |= text.contains('c') && text.starts_with('-');
+                input |= text.contains('s') && text.starts_with('-');
                 if text.ends_with(['o', 'O']) {
                     at += 1;
                 }
@@ -246,6 +291,11 @@ impl Walk<'_> {
                 }
                 let text = text.text.clone();
                 self.code(&text, feed);
+                self.positional.pop();
+            }
+            (false, _) if input => {
+                self.positional.push(words(0));
+                self.fed_code(feed);
                 self.positional.pop();
             }
             (true, None) => self.unknown("dynamic-code", "a shell that is to run code, without any"),
@@ -280,6 +330,47 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// Subcommands of git that take the name of a file and do not show what is in it.
+fn quiet_git(program: &str, args: &[Field]) -> bool {
+    const QUIET: [&str; 14] = [
+        "check-ignore",
+        "ls-files",
+        "status",
+        "rm",
+        "checkout",
+        "restore",
+        "stash",
+        "clean",
+        "branch",
+        "commit",
+        "config",
+        "clone",
+        "fetch",
+        "remote",
+    ];
+    let first = args.iter().find(|arg| !arg.text.starts_with('-'));
+    program == "git" && first.is_some_and(|first| QUIET.contains(&first.text.as_str()))
+}
+
+/// A copy from a cloud to a file here: it changes nothing there.
+fn downloads(program: &str, args: &[Field]) -> bool {
+    let operands: Vec<&str> = args
+        .iter()
+        .map(|arg| arg.text.as_str())
+        .filter(|text| !text.starts_with('-'))
+        .collect();
+    let copies = operands.iter().any(|word| ["cp", "sync", "rsync"].contains(word));
+    let remote = operands.iter().filter(|word| word.contains("://")).count();
+    let here = operands
+        .last()
+        .is_some_and(|last| !last.contains("://") && !last.contains(HOLE));
+    ["aws", "gsutil", "gcloud"].contains(&program)
+        && copies
+        && remote > 0
+        && here
+        && !args.iter().any(|arg| arg.text == "--delete")
 }
 
 /// The name of a program: without folders, and without what other systems put behind.
@@ -326,6 +417,95 @@ pub(super) fn shown(fields: &[Field]) -> String {
 }
 
 impl Walk<'_> {
+    /// A migration or another change of a database, in an environment that is called production.
+    fn migrates_production(&self, program: &str, args: &[Field]) -> bool {
+        const ENVIRONMENTS: [&str; 11] = [
+            "RAILS_ENV",
+            "RACK_ENV",
+            "NODE_ENV",
+            "APP_ENV",
+            "MIX_ENV",
+            "ENV",
+            "ENVIRONMENT",
+            "DJANGO_SETTINGS_MODULE",
+            "FLASK_ENV",
+            "DATABASE_URL",
+            "STAGE",
+        ];
+        const CHANGES: [&str; 18] = [
+            "migrate",
+            "migration",
+            "migrations",
+            "db",
+            "rollback",
+            "seed",
+            "upgrade",
+            "downgrade",
+            "loaddata",
+            "flush",
+            "sqlflush",
+            "dbshell",
+            "reset",
+            "drop",
+            "truncate",
+            "refresh",
+            "fresh",
+            "ecto",
+        ];
+        let tools = [
+            "rails",
+            "rake",
+            "python",
+            "python3",
+            "manage.py",
+            "django-admin",
+            "flask",
+            "alembic",
+            "knex",
+            "sequelize",
+            "sequelize-cli",
+            "typeorm",
+            "prisma",
+            "drizzle-kit",
+            "php",
+            "artisan",
+            "mix",
+            "diesel",
+            "sqlx",
+            "sea-orm-cli",
+            "dotnet",
+            "node",
+            "npm",
+            "yarn",
+            "pnpm",
+            "make",
+            "bundle",
+            "npx",
+            "aerich",
+            "dbmate",
+            "goose",
+            "hanami",
+            "phinx",
+            "doctrine",
+            "mikro-orm",
+        ];
+        let changes = |arg: &Field| {
+            !arg.text.starts_with('-')
+                && crate::words::of(&arg.text)
+                    .iter()
+                    .any(|word| CHANGES.contains(&word.as_str()))
+        };
+        if !tools.contains(&program) || !args.iter().take(4).any(changes) {
+            return false;
+        }
+        let named = |value: &str| self.policy.is_production(value);
+        args.iter().any(|arg| named(&arg.text))
+            || ENVIRONMENTS.iter().any(|name| {
+                let own = self.vars.get(*name).into_iter().flatten().flatten();
+                own.chain(self.env.get(*name)).any(|value| named(value))
+            })
+    }
+
     /// Secrets among the arguments.
     fn operands_read(&mut self, program: &str, args: &[Field]) {
         if self.policy.secrets.not_reading.contains(program) {
@@ -395,7 +575,7 @@ impl Walk<'_> {
                 }
             }
             "cp" | "ln" | "install" => {
-                if let Some(arg) = plain().last() {
+                if let Some(arg) = plain().next_back() {
                     self.writes_file(&arg.text, program);
                 }
             }

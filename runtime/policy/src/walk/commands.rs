@@ -36,10 +36,11 @@ impl Walk<'_> {
             }
             "npm" | "pnpm" | "yarn" | "bun" => return self.package_script(program, args, fields),
             "at" | "batch" => self.fed_code(feed),
+            "crontab" if args.len() == 1 && args[0].text == "-l" => self.ordinary("ordinary", shown(fields)),
             "crontab" => self.unknown("runs-later", shown(fields)),
             "tmux" | "screen" => self.terminal(args),
             "su" | "runuser" | "script" | "watch" | "concurrently" | "npm-run-all" | "nix-shell"
-            | "flock" | "entr" => {
+            | "flock" | "entr" | "hyperfine" | "nix" => {
                 return self.takes_line(program, args);
             }
             "docker" | "podman" | "nerdctl" | "kubectl" => return self.container(args),
@@ -62,7 +63,17 @@ impl Walk<'_> {
             .take_while(|arg| !arg.text.starts_with(['-', '(', '!']))
             .collect();
         let root = roots.first().map_or("./", |root| root.text.as_str());
-        let name = format!("{}/{HOLE}", root.trim_end_matches('/'));
+        // What is found has the name that is looked for, as far as that is given.
+        let named = args
+            .iter()
+            .position(|arg| arg.text == "-name" || arg.text == "-iname");
+        let named = named
+            .and_then(|at| args.get(at + 1))
+            .map(|named| named.text.replace(['*', '?'], "\0"));
+        let name = match named {
+            Some(named) => format!("{}/{HOLE}/{named}", root.trim_end_matches('/')),
+            None => format!("{}/{HOLE}", root.trim_end_matches('/')),
+        };
         let mut at = 0;
         while let Some(arg) = args.get(at) {
             match arg.text.as_str() {
@@ -151,7 +162,12 @@ impl Walk<'_> {
         };
         match replaced.filter(|sign| !sign.is_empty()) {
             Some(sign) => {
-                for word in words.iter().take(20) {
+                // A line at a time then.
+                let lines: Vec<Field> = match feed {
+                    Feed::Text(text) => text.lines().map(Field::new).collect(),
+                    _ => words,
+                };
+                for word in lines.iter().take(20) {
                     let inner: Vec<Field> = inner
                         .iter()
                         .map(|arg| match arg.text.contains(&sign) {
@@ -398,6 +414,14 @@ impl Walk<'_> {
         for arg in args.iter().filter(|arg| arg.text.contains(' ')) {
             self.code(&arg.text.clone(), &Feed::Dynamic);
         }
+        // Where the command begins depends on options that we do not know.
+        let only_risky = std::mem::replace(&mut self.only_risky, true);
+        for from in 0..args.len().min(6) {
+            if !args[from].text.starts_with('-') {
+                self.invoke(&args[from..], &Feed::Dynamic);
+            }
+        }
+        self.only_risky = only_risky;
         self.unknown("unknown", format!("no rule knows this: {}", shown(args)));
     }
 
@@ -415,10 +439,19 @@ impl Walk<'_> {
         let code = match program {
             "su" | "runuser" | "script" | "flock" => flagged(&["-c", "--command"]),
             "nix-shell" => flagged(&["--run", "--command"]),
-            "concurrently" | "npm-run-all" => {
+            "nix" => {
+                let inner = args
+                    .iter()
+                    .skip_while(|arg| !["-c", "--command", "--"].contains(&arg.text.as_str()))
+                    .skip(1);
+                let inner: Vec<Field> = inner.cloned().collect();
+                self.invoke(&inner, &Feed::Dynamic);
+                return false;
+            }
+            "concurrently" | "npm-run-all" | "hyperfine" => {
                 for arg in args.iter().filter(|arg| !arg.text.starts_with('-')) {
                     match program {
-                        "concurrently" => self.code(&arg.text.clone(), &Feed::Dynamic),
+                        "concurrently" | "hyperfine" => self.code(&arg.text.clone(), &Feed::Dynamic),
                         _ => {
                             self.by_words_of_name(&arg.text.clone(), &arg.text);
                         }

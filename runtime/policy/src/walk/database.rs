@@ -50,6 +50,8 @@ impl Walk<'_> {
             return self.ordinary("ordinary", shown(fields));
         }
         let (mut elsewhere, mut unclear, mut code) = (false, false, Vec::<String>::new());
+        // A file that is not there: nothing can be told about it, and nothing runs as things are.
+        let mut absent = false;
         let code_options = [
             "-c",
             "-e",
@@ -81,7 +83,8 @@ impl Walk<'_> {
             } else if file_options.contains(&name) {
                 match self.script_text(&value) {
                     super::builtins::Found::Text(text) => code.push(text),
-                    _ => unclear = true,
+                    super::builtins::Found::Absent => absent = true,
+                    super::builtins::Found::Dynamic => unclear = true,
                 }
                 at += usize::from(next_used);
             } else if text.starts_with("-h") && text.len() > 2 && !text.starts_with("--") {
@@ -109,7 +112,8 @@ impl Walk<'_> {
             Feed::Text(text) => code.push(text.clone()),
             Feed::File(path) => match self.script_text(&path.clone()) {
                 super::builtins::Found::Text(text) => code.push(text),
-                _ => unclear = true,
+                super::builtins::Found::Absent => absent = true,
+                super::builtins::Found::Dynamic => unclear = true,
             },
             Feed::Dynamic if code.is_empty() => unclear = true,
             _ => {}
@@ -144,7 +148,7 @@ impl Walk<'_> {
                 }
             }
         }
-        match (foreign, changes, told && !unclear) {
+        match (foreign, changes, told && !unclear && !absent) {
             (true, true, _) | (true, _, false) => {
                 self.risky(Category::ChangeProductionData, "database-write", shown(fields))
             }

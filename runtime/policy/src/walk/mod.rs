@@ -14,6 +14,7 @@ mod source;
 mod tools;
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
@@ -26,7 +27,7 @@ use crate::shell::expand::{self, Field, HOLE, Scope, Values};
 use crate::shell::parse;
 
 /// Most commands that are judged in one act.
-const BUDGET: u32 = 4_000;
+const BUDGET: u32 = 10_000;
 /// Deepest chain of commands that start each other.
 const DEEPEST: u32 = 24;
 /// Longest script that is read, bytes.
@@ -73,6 +74,12 @@ pub(crate) struct Walk<'a> {
     written: HashMap<String, Option<String>>,
     /// Output of the substitutions that stand for files.
     made: Vec<Option<String>>,
+    /// Programs that the act itself builds.
+    built: Vec<String>,
+    /// What substitutions print, by script, arguments and what was set when that was worked out.
+    printed: HashMap<(u64, u64, u64, bool, bool), Option<String>>,
+    /// Counts what was set, so that what was worked out before counts no more.
+    changes: u64,
     scripts: BTreeMap<String, Option<String>>,
     /// Scripts that are being followed, so that one that names itself ends.
     open_scripts: Vec<String>,
@@ -126,6 +133,9 @@ impl<'a> Walk<'a> {
             aliases: HashMap::new(),
             written: HashMap::new(),
             made: Vec::new(),
+            built: Vec::new(),
+            printed: HashMap::new(),
+            changes: 0,
             scripts: BTreeMap::new(),
             open_scripts: Vec::new(),
             cwd: places::Folder::default(),
@@ -285,9 +295,28 @@ impl<'a> Walk<'a> {
         let script = parse(&text);
         if script.broken {
             self.unknown("not-shell", format!("this cannot be read as shell: {text}"));
+            self.scan(&text);
         }
         self.script(&script, feed);
         self.depth -= 1;
+    }
+
+    /// A text that is not shell, word by word: what would be risky in it still asks for that.
+    fn scan(&mut self, text: &str) {
+        let only_risky = std::mem::replace(&mut self.only_risky, true);
+        for part in text.split([';', '|', '&', '\n', '(', ')']).take(200) {
+            let words = part.split_whitespace().map(|word| ast::Word {
+                parts: vec![ast::Part::Text {
+                    text: word.trim_matches(['"', '\'', '`']).to_owned(),
+                    quoted: false,
+                }],
+            });
+            let words: Vec<ast::Word> = words.take(64).collect();
+            for fields in expand::fields(&words, self) {
+                self.invoke(&fields, &Feed::Dynamic);
+            }
+        }
+        self.only_risky = only_risky;
     }
 
     fn script(&mut self, script: &ast::Script, feed: &Feed) {
@@ -306,8 +335,8 @@ impl<'a> Walk<'a> {
             Node::Simple(simple) => self.simple(simple, feed),
             Node::Pipe(stages) => {
                 let mut feed = feed.clone();
-                for stage in stages {
-                    let next = self.output(stage, &feed);
+                for (at, stage) in stages.iter().enumerate() {
+                    let next = self.next_feed(stages, at, &feed);
                     self.node(stage, &feed);
                     feed = next;
                 }
@@ -332,25 +361,41 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// What a stage of a pipe hands on, where a later stage would run it or write it down.
+    fn next_feed(&mut self, stages: &[Node], at: usize, feed: &Feed) -> Feed {
+        const FILTERS: [&str; 16] = [
+            "grep", "egrep", "rg", "sort", "head", "tail", "wc", "uniq", "cut", "tr", "jq", "less", "more",
+            "column", "nl", "fold",
+        ];
+        let filters = |stage: &Node| match stage {
+            Node::Simple(simple) => {
+                let first = simple.words.first().map(|word| &word.parts[..]);
+                let writes = simple.redirects.iter().any(|redirect| redirect.how == How::Write);
+                !writes
+                    && matches!(first, Some([ast::Part::Text { text, .. }]) if FILTERS.contains(&text.as_str()))
+            }
+            _ => false,
+        };
+        match stages[at + 1..].iter().all(filters) {
+            true => Feed::Dynamic,
+            false => self.output(&stages[at], feed),
+        }
+    }
+
     /// A first look at everything that is set somewhere: variables, functions, aliases, files. Whatever may be set when
     /// a command runs counts, in whichever order the lines stand.
     fn collect(&mut self, nodes: &[Node]) {
         for node in nodes {
             match node {
-                Node::Simple(simple) => {
-                    for assign in &simple.assigns {
-                        self.assign(assign);
-                    }
-                    self.collect_command(simple);
-                }
+                Node::Simple(simple) => self.collect_simple(simple, &Feed::Inherited),
                 Node::Pipe(stages) => {
                     let mut feed = Feed::Inherited;
-                    for stage in stages {
-                        let next = self.output(stage, &feed);
-                        if let Node::Simple(simple) = stage {
-                            self.collect_written(simple, &feed);
+                    for (at, stage) in stages.iter().enumerate() {
+                        let next = self.next_feed(stages, at, &feed);
+                        match stage {
+                            Node::Simple(simple) => self.collect_simple(simple, &feed),
+                            stage => self.collect(std::slice::from_ref(stage)),
                         }
-                        self.collect(std::slice::from_ref(stage));
                         feed = next;
                     }
                 }
@@ -370,10 +415,12 @@ impl<'a> Walk<'a> {
                     if all.len() > expand::MOST || all.is_empty() {
                         all = vec![vec![HOLE.to_string()]];
                     }
+                    self.changes += 1;
                     self.vars.entry(name.clone()).or_default().extend(all);
                     self.collect(body);
                 }
                 Node::Function { name, body } => {
+                    self.changes += 1;
                     self.functions.insert(name.clone(), Rc::clone(body));
                     self.collect(body);
                 }
@@ -390,6 +437,13 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+    }
+
+    fn collect_simple(&mut self, simple: &Simple, feed: &Feed) {
+        for assign in &simple.assigns {
+            self.assign(assign);
+        }
+        self.collect_command(simple, feed);
     }
 
     fn assign(&mut self, assign: &ast::Assign) {
@@ -426,6 +480,7 @@ impl<'a> Walk<'a> {
         for value in values {
             if !all.contains(&value) {
                 all.push(value);
+                self.changes += 1;
             }
         }
         if all.len() > expand::MOST {
@@ -471,6 +526,12 @@ impl<'a> Walk<'a> {
         let feed = self.redirects(&simple.redirects, feed);
         for assign in &simple.assigns {
             self.assigned(assign);
+        }
+        if let ([word], false) = (&simple.words[..], simple.assigns.is_empty())
+            && let [ast::Part::Text { text, .. }] = &word.parts[..]
+            && ["export", "declare", "typeset", "local", "readonly"].contains(&text.as_str())
+        {
+            return self.ordinary("ordinary", text);
         }
         self.met_unset = false;
         let readings = expand::fields(&simple.words, self);
@@ -606,16 +667,30 @@ impl Scope for Walk<'_> {
     }
 
     fn prints(&mut self, script: &ast::Script) -> Option<String> {
+        let mut arguments = DefaultHasher::new();
+        (self.positional.len(), self.positional.last(), &self.cwd).hash(&mut arguments);
+        let key = (
+            script.id,
+            arguments.finish(),
+            self.changes,
+            self.unset_is_empty,
+            self.only_risky,
+        );
+        if let Some(printed) = self.printed.get(&key) {
+            return printed.clone();
+        }
         let printed = match &script.nodes[..] {
             [one] => self.output(one, &Feed::Inherited),
             _ => Feed::Dynamic,
         };
         self.runs(script);
-        match printed {
+        let printed = match printed {
             Feed::Text(text) => Some(text.trim_end_matches('\n').to_owned()),
             Feed::Names(place) => Some(format!("{place}{HOLE}")),
             _ => None,
-        }
+        };
+        self.printed.insert(key, printed.clone());
+        printed
     }
 
     fn file_of(&mut self, script: &ast::Script) -> String {

@@ -8,7 +8,7 @@ use crate::shell::expand::{Field, HOLE};
 pub(super) const MADE: &str = "/dev/fd/made-";
 
 /// The folder a command runs in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Folder {
     /// In the workspace, by the parts of its path from there.
     Inside(Vec<String>),

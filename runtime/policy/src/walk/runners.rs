@@ -36,7 +36,19 @@ impl Walk<'_> {
     fn target_says(&mut self, name: &str, read: bool, line: &str) {
         let words = words::of(name);
         let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(&word.as_str()));
-        if has(&["dry", "plan", "preview", "check", "test", "build", "local"]) {
+        if has(&[
+            "dry",
+            "plan",
+            "preview",
+            "check",
+            "test",
+            "build",
+            "local",
+            "notes",
+            "note",
+            "changelog",
+            "candidate",
+        ]) {
             return;
         }
         if has(&["deploy", "redeploy", "rollout", "rollback"]) {
@@ -217,7 +229,6 @@ impl Walk<'_> {
             "sbom",
             "completion",
             "repl",
-            "build",
         ];
         let scripts: Vec<&str> = match words[..] {
             ["run" | "run-script" | "rum" | "urn", name, ..] => vec![name],
@@ -259,6 +270,18 @@ impl Walk<'_> {
                 self.risky_code(&code);
                 done.push(name);
             }
+        }
+        if done.is_empty() && program != "npm" && !own.contains(&words.first().copied().unwrap_or("install"))
+        {
+            // No script of that name: a program that a package brought along.
+            let inner: Vec<Field> = args
+                .iter()
+                .skip_while(|arg| arg.text.starts_with('-'))
+                .cloned()
+                .collect();
+            let only_risky = std::mem::replace(&mut self.only_risky, true);
+            self.invoke(&inner, &Feed::Inherited);
+            self.only_risky = only_risky;
         }
         if named {
             for name in &scripts {

@@ -178,7 +178,14 @@ impl Walk<'_> {
                 at += usize::from(with_value.contains(&text));
                 continue;
             }
-            return self.script_of(&text.to_owned(), fields);
+            let file = text.to_owned();
+            let name = file.rsplit('/').next().unwrap_or(&file);
+            let policy = self.policy;
+            let (_, rule) = policy.rules_for(name, args.get(at..).unwrap_or_default());
+            if let Some(rule) = rule.filter(|rule| rule.verdict != crate::decision::Verdict::Allow) {
+                self.by_rule(rule, &shown(fields));
+            }
+            return self.script_of(&file, fields);
         }
         // `--test`, `--watch` and their like run what the project has.
         if args.iter().any(|arg| arg.text == "--test") {

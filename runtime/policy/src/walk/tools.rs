@@ -71,10 +71,10 @@ impl Walk<'_> {
                 _ => self.unknown("unknown", format!("{name} without a command that can be read")),
             };
         }
-        let (users, own) = self.policy.rules_for_tool(&words);
-        let (users, own) = (users.cloned(), own.cloned());
+        let policy = self.policy;
+        let (users, own) = policy.rules_for_tool(&words);
         if let Some(rule) = users {
-            self.by_rule(&rule, name);
+            self.by_rule(rule, name);
             if let Some(category) = own.and_then(|rule| rule.category)
                 && self.around.forbidden.contains(&category)
             {
@@ -113,7 +113,7 @@ impl Walk<'_> {
             }
         }
         match own {
-            Some(rule) if rule.verdict != Verdict::Allow => self.by_rule(&rule, name),
+            Some(rule) if rule.verdict != Verdict::Allow => self.by_rule(rule, name),
             Some(rule) => self.ordinary(&rule.name, name),
             None => self.unknown("unknown", format!("no rule knows this tool: {}", brief(name))),
         }
@@ -182,10 +182,11 @@ impl Walk<'_> {
                         );
                     }
                 }
-                Value::String(text) if ["sql", "query", "statement"].contains(&last) => {
-                    if super::database::changes_data(text) {
-                        self.risky(Category::ChangeProductionData, "database-write", text.clone());
-                    }
+                Value::String(text)
+                    if ["sql", "query", "statement"].contains(&last)
+                        && super::database::changes_data(text) =>
+                {
+                    self.risky(Category::ChangeProductionData, "database-write", text.clone());
                 }
                 Value::Object(_) => paths.extend(self.arguments(value, depth + 1)),
                 Value::Array(items) => {

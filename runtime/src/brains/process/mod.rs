@@ -191,9 +191,12 @@ impl Inner {
                 match wire::understand(&line).map_err(Broken::Rubbish)? {
                     Said::Answer { step, answer } if step == call.step => return Ok(*answer),
                     Said::Unpaid { step, detail } if step == call.step => return Err(Broken::Unpaid(detail)),
-                    Said::Answer { step, .. } | Said::Unpaid { step, .. } => {
-                        tracing::debug!(step, "a brain answered a step that is over")
-                    }
+                    // Right after a step was given up it is late; over and over it is a brain that cannot count, and waits
+                    // here until the call runs out of time.
+                    Said::Answer { step, .. } | Said::Unpaid { step, .. } => tracing::warn!(
+                        session = %call.session, answered = step, asked = call.step,
+                        "a brain answered another step than it was asked; its answer does not count"
+                    ),
                     Said::Log(text) => tracing::info!(session = %call.session, %text, "a brain says"),
                     Said::Nothing => {}
                 }

@@ -427,6 +427,11 @@ mod tests {
             ("session.archived", json!({}), ""),
             ("session.adopted", json!({}), ""),
             (
+                "session.forked",
+                json!({ "from": "s_7f3a", "at": 41, "owner": "local", "fingerprint": "f" }),
+                "from s_7f3a at 41",
+            ),
+            (
                 "journal.gap",
                 json!({ "fromSeq": 12, "toSeq": 14, "reason": "a sector went bad", "stepsTo": 7 }),
                 "12 to 14 are lost: a sector went bad",
@@ -566,6 +571,22 @@ mod tests {
                 "sandbox.setup_failed",
                 json!({ "code": "clone_failed", "detail": "no git" }),
                 "clone_failed: no git",
+            ),
+            (
+                "sandbox.released",
+                json!({ "freedBytes": 12, "workspaceKept": "notes.md is in no artifact" }),
+                "freed 12 B; the workspace stays: notes.md is in no artifact",
+            ),
+            ("checkpoint.requested", json!({}), ""),
+            (
+                "checkpoint.created",
+                json!({ "at": 41, "entries": 3, "bytes": 12, "addedBytes": 5, "digest": "ab" }),
+                "of 41: 12 B, 5 B new",
+            ),
+            (
+                "checkpoint.skipped",
+                json!({ "at": 41, "code": "workspace_missing", "detail": "it is gone" }),
+                "workspace_missing: it is gone",
             ),
             (
                 "runtime.crashed",

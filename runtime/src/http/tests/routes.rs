@@ -73,6 +73,31 @@ async fn sessions_are_listed_and_shown() {
     assert_eq!(unknown.json()["nextActions"][0]["command"], "longhaul ls");
 }
 
+/// B-GATE-3, the HTTP half: grounds are words of the request, and this process acts for no agent.
+#[tokio::test]
+async fn approvals_are_decided_with_grounds() {
+    let served = Served::with(&LOG).await;
+    let approved = served
+        .post("/v1/approvals/ap_1/approve", r#"{"evidence": "read it"}"#)
+        .await;
+    assert_eq!(approved.status, 200);
+    let denied = served
+        .post("/v1/approvals/ap_2/deny", r#"{"reason": "no"}"#)
+        .await;
+    assert_eq!(denied.status, 200);
+    assert_eq!(served.desk.wishes(), ["Approve ap_1: read it", "Deny ap_2: no"]);
+    for (path, body) in [
+        ("/v1/approvals/ap_1/approve", "{}"),
+        ("/v1/approvals/ap_1/approve", r#"{"reason": "no"}"#),
+        ("/v1/approvals/ap_1/deny", r#"{"evidence": "yes"}"#),
+        ("/v1/approvals/ap_1/approve", r#"{"evidence": 7}"#),
+    ] {
+        served.post(path, body).await.problem(400, Code::InvalidRequest);
+    }
+    let read = served.get("/v1/approvals?sesion=x").await;
+    read.problem(400, Code::InvalidRequest);
+}
+
 /// B-STREAM-1: pages by seq, limit and level.
 #[tokio::test]
 async fn a_page_of_records_says_where_the_next_begins() {

@@ -21,8 +21,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::{
-    Accepted, Cancel, Code, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, RecordView, Resume,
-    Send as SendMessage, SessionView, Start, Started,
+    Accepted, Cancel, Code, Decide, EventsPage, EventsQuery, ListPage, ListQuery, Pause, Problem, RecordView,
+    Resume, Send as SendMessage, SessionView, Start, Started,
 };
 use crate::control::{Answer, Control};
 use crate::http::{ControlSocket, Settings};
@@ -323,6 +323,10 @@ impl Control for Desk {
             Ok(self.wished("archive".to_owned()))
         }
         .boxed()
+    }
+
+    fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
+        async move { Ok(self.wished(format!("{:?} {id}: {}", request.decision, request.evidence))) }.boxed()
     }
 
     fn repair<'a>(&'a self, id: &'a str) -> Answer<'a, Accepted> {

@@ -28,11 +28,13 @@ impl Bench {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("playbook.toml");
         fs::write(&file, playbook).expect("written");
-        let mut options = Options::default();
-        // Nothing is run here, so that nothing is needed that could run it.
-        options.shim = Some("/bin/sh".into());
-        options.keep_workspaces = Some(Duration::MAX);
-        options.sandbox = SandboxOptions::process();
+        let options = Options {
+            // Nothing is run here, so that nothing is needed that could run it.
+            shim: Some("/bin/sh".into()),
+            keep_workspaces: Some(Duration::MAX),
+            sandbox: SandboxOptions::process(),
+            ..Options::default()
+        };
         let runtime = Runtime::open(folder.path().join("data"), options)
             .await
             .expect("it opens");
