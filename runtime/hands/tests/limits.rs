@@ -49,12 +49,22 @@ fn the_hostile_program() {
 /// The lines of two fork bombs that found a session at each step; the second ignores what can be ignored and has wiped
 /// its mark.
 fn bombs() -> [String; 2] {
-    let program = std::env::current_exe().unwrap();
-    let bomb = format!("{ROLE}=bomb {} --exact the_hostile_program", program.display());
+    let bomb = format!("{ROLE}=bomb {HOSTILE} --exact the_hostile_program");
     [
         format!("env {bomb}"),
         format!("trap '' TERM INT HUP; exec env -i PATH=$PATH {bomb}"),
     ]
+}
+
+/// This program, as commands find it.
+const HOSTILE: &str = "./hostile";
+
+/// Puts this program where commands find it behind walls too, wherever it was built.
+fn bring(rig: &Rig) {
+    let place = rig.ws().join(HOSTILE);
+    if !place.exists() {
+        std::fs::copy(std::env::current_exe().unwrap(), place).unwrap();
+    }
 }
 
 /// A command with these limits and nothing else bounded.
@@ -69,13 +79,7 @@ fn either_way(test: impl Fn(&Rig, &dyn Fn((PathBuf, Spec)) -> (PathBuf, Spec))) 
     let rig = Rig::new();
     test(&rig, &|command| command);
     let rig = Rig::new();
-    test(&rig, &|command| {
-        let (dir, mut spec) = rig.walled(command);
-        // The hostile program is not part of the system.
-        let walls = spec.walls.as_mut().unwrap();
-        walls.read_only.push(std::env::current_exe().unwrap());
-        (dir, spec)
-    });
+    test(&rig, &|command| rig.walled(command));
 }
 
 fn used(record: &ExitRecord) -> Usage {
@@ -96,6 +100,7 @@ fn a_fork_bomb_is_held_counted_and_gone_at_its_deadline() {
     }
     for bomb in bombs() {
         either_way(|rig, walled| {
+            bring(rig);
             let limits = Limits {
                 pids: 100,
                 ..Limits::NONE
@@ -128,10 +133,9 @@ fn without_a_group_the_walls_bound_processes_by_their_own_user_namespace() {
         pids: 60,
         ..Limits::NONE
     };
+    bring(&rig);
     let (dir, mut spec) = rig.walled(bounded(&rig, &bombs()[0], limits));
     (spec.groups, spec.grace_ms) = (None, 0);
-    let walls = spec.walls.as_mut().unwrap();
-    walls.read_only.push(std::env::current_exe().unwrap());
     start(&dir, &spec);
     until("the bomb has gone off", || rig.marked().len() > 30);
     for _ in 0..50 {
@@ -160,6 +164,7 @@ fn beside_a_fork_bomb_another_session_gets_its_answer() {
         cpu_milli: 500,
         ..Limits::NONE
     };
+    bring(&rig);
     let (dir, mut spec) = bounded(&rig, &bombs()[0], limits);
     spec.grace_ms = 0;
     start(&dir, &spec);
@@ -268,9 +273,8 @@ fn files_in_memory_are_charged_to_whoever_writes_them() {
         let _ = std::fs::remove_file(&shared);
         assert!(matches!(record.verdict, Verdict::OomKilled { .. }), "{record:?}");
 
-        let program = std::env::current_exe().unwrap();
-        let (dir, mut spec) =
-            walled(rig.argv(&[program.to_str().unwrap(), "--exact", "the_hostile_program"]));
+        bring(rig);
+        let (dir, mut spec) = walled(rig.argv(&[HOSTILE, "--exact", "the_hostile_program"]));
         spec.env = vec![(ROLE.into(), "memfd".into())];
         spec.limits = memory(64 * MIB);
         let (record, _) = run(&(dir, spec));

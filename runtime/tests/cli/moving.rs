@@ -16,7 +16,7 @@ fn exported() -> Desk {
 
 /// Seq of the last record of the session, here or in the other place.
 fn head(desk: &Desk, place: &str) -> u64 {
-    let shown = desk.says(&format!("show wall --json {place}")).ok(0);
+    let shown = desk.says(format!("show wall --json {place}").trim_end()).ok(0);
     let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
     shown["head"].as_u64().expect("a head")
 }
