@@ -1,7 +1,5 @@
 //! What a command could do to the machine: write, mount, gain rights, leave things behind (A6, A13, B4, B5, B8, E3).
 
-use std::os::unix::fs::PermissionsExt;
-
 use longhaul_hands::{State, Verdict, Walls, cancel, state};
 
 use crate::common::{Rig, ended, exited, run, said, start, text, until};
@@ -254,11 +252,11 @@ fn scratch_room_is_bounded() {
 #[test]
 fn a_folder_that_is_shown_can_be_read_and_not_written() {
     let Some(rig) = Rig::isolated() else { return };
-    // Not under /tmp, which a command has of its own; and open to everybody, so that only the mount forbids.
-    let shown = tempfile::tempdir_in("/var/tmp").unwrap();
-    let folder = shown.path();
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).unwrap();
-    std::fs::write(folder.join("tool"), "a tool").unwrap();
+    let here = std::env::current_exe().unwrap();
+    let folder = here.parent().unwrap();
+    if folder.starts_with("/tmp") || folder.starts_with("/home/agent") {
+        return; // A command has these of its own.
+    }
     let (dir, mut spec) = rig.shell(&format!("ls {0} | wc -l; touch {0}/x", folder.display()));
     spec.walls = Some(Walls {
         read_only: vec![folder.to_owned()],
