@@ -252,6 +252,9 @@ fn scratch_room_is_bounded() {
 #[test]
 fn a_folder_that_is_shown_can_be_read_and_not_written() {
     let Some(rig) = Rig::isolated() else { return };
+    // The system is shown in the same way. It is the mount that forbids, before any right is looked at.
+    let told = said(&rig.shell("touch /usr/x"));
+    assert!(told.contains("Read-only"), "{told}");
     let here = std::env::current_exe().unwrap();
     let folder = here.parent().unwrap();
     if folder.starts_with("/tmp") || folder.starts_with("/home/agent") {
