@@ -300,23 +300,25 @@ fn it_has_no_rights_and_dies_with_its_parent() {
         );
     }
 
-    // A parent of its own, which is then killed: the listener must go with it.
+    // A parent of its own, which is killed once the proxy serves: the listener must go with it. (What a shell puts into the
+    // background reads from nowhere unless told otherwise.)
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut parent = Command::new("/bin/sh")
-        .args(["-c", "\"$0\" egress \"$1\" & wait"])
+        .args(["-c", "exec 3<&0; \"$0\" egress \"$1\" <&3 3<&- & exec 3<&- 0<&-; wait"])
         .arg(shim_exe())
         .arg(&proxy.dir)
         .stdin(OwnedFd::from(listener))
         .stdout(Stdio::piped())
-        .spawn();
-    let parent = parent.as_mut().unwrap();
-    let _ = address;
+        .spawn()
+        .unwrap();
+    let mut word = [0; 1];
+    parent.stdout.take().unwrap().read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"+", "it says when it serves");
+    assert!(TcpStream::connect(address).is_ok());
     kill_9(parent.id());
     parent.wait().unwrap();
-    // Standard output ends when the last who holds it is gone.
-    let mut rest = Vec::new();
-    parent.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
+    until("the listener is gone", || TcpStream::connect(address).is_err());
 }
 
 /// B-HANDS-3: what people use.
