@@ -23,6 +23,7 @@ mod clock;
 mod codec;
 mod effects;
 mod entity;
+mod facts;
 mod host;
 mod panics;
 pub mod ports;

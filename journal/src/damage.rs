@@ -18,6 +18,25 @@ pub struct Damage {
     pub reason: String,
 }
 
+impl Damage {
+    /// A frame that cannot be read, right behind the last seq that can.
+    pub(crate) fn of_frame(
+        stream: StreamId,
+        kind: impl Into<String>,
+        readable_to: Seq,
+        position: Position,
+        flaw: impl std::fmt::Display,
+    ) -> Self {
+        let seq = readable_to.next();
+        Self {
+            stream,
+            kind: kind.into(),
+            readable_to,
+            reason: format!("the frame of seq {seq} at position {position}: {flaw}"),
+        }
+    }
+}
+
 /// Seqs of one stream that a frame over a gap has set aside: those above `resumes_after` and below `first_seq`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SetAside {
@@ -85,16 +104,8 @@ pub(crate) fn blame<E>(
     let Some(suspect) = &bad.suspect else {
         return Ok(None);
     };
-    let damage = |stream, kind: &str, readable_to: Seq| Damage {
-        stream,
-        kind: kind.to_owned(),
-        readable_to,
-        reason: format!(
-            "the frame of seq {} at position {}: {}",
-            readable_to.next(),
-            bad.position,
-            bad.flaw
-        ),
+    let damage = |stream, kind: &str, readable_to: Seq| {
+        Damage::of_frame(stream, kind, readable_to, bad.position, &bad.flaw)
     };
     let Summary {
         head: claimed,

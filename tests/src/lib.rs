@@ -8,13 +8,16 @@ pub mod invariants;
 pub mod matrix;
 pub mod trace;
 
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul::api::{EventsQuery, RecordView, Start, Started};
+use longhaul::api::{EventsQuery, RecordView, Send as Message, Start, Started};
 use longhaul::sandbox::SandboxOptions;
 use longhaul::{Control, Options, Runtime};
+use longhaul_actors::session::{Limits, Mode};
 
 /// Options whose shim is this binary of the package under test.
 pub fn options(shim: &str) -> Options {
@@ -66,6 +69,51 @@ pub async fn start(control: &Arc<dyn Control>, brain: String, goal: &str) -> Sta
         ..Start::default()
     };
     control.start(request).await.expect("it starts")
+}
+
+/// Starts an interactive session with bounds of its own, and returns its id.
+pub async fn limited(control: &Arc<dyn Control>, brain: String, limits: Limits) -> String {
+    let request = Start {
+        goal: "be held to bounds".into(),
+        brain: Some(brain),
+        mode: Mode::Interactive,
+        limits: Some(limits),
+        ..Start::default()
+    };
+    control.start(request).await.expect("it starts").id
+}
+
+/// Steers a session with these words.
+pub async fn say(control: &Arc<dyn Control>, id: &str, text: &str) {
+    let message = Message {
+        text: text.into(),
+        ..Message::default()
+    };
+    control.send(id, message).await.expect("it takes messages");
+}
+
+/// Every path below `root`, with what `told` says of it and what is in it: the bytes of a file, the aim of a link.
+pub fn tree(root: &Path, told: impl Fn(&Metadata) -> String) -> BTreeMap<PathBuf, String> {
+    let (mut tree, mut folders) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            let meta = fs::symlink_metadata(&path).expect("it is there");
+            let what = if meta.is_file() {
+                format!("{:?}", fs::read(&path).expect("readable"))
+            } else if meta.is_symlink() {
+                format!("{:?}", fs::read_link(&path).expect("a link"))
+            } else {
+                String::new()
+            };
+            if meta.is_dir() {
+                folders.push(path.clone());
+            }
+            let line = format!("{} {what}", told(&meta));
+            tree.insert(path.strip_prefix(root).expect("below").to_owned(), line);
+        }
+    }
+    tree
 }
 
 /// Everything a session wrote, once it waits for somebody or has ended. Gives up after a minute, which is a failure.

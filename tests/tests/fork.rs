@@ -47,26 +47,9 @@ async fn workspace(control: &Arc<dyn Control>, id: &str) -> PathBuf {
 
 /// Everything of a tree but who owns it.
 fn seen(root: &Path) -> BTreeMap<PathBuf, String> {
-    let (mut seen, mut folders) = (BTreeMap::new(), vec![root.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("readable") {
-            let path = entry.expect("readable").path();
-            let meta = fs::symlink_metadata(&path).expect("it is there");
-            let what = if meta.is_file() {
-                format!("{:?}", fs::read(&path).expect("readable"))
-            } else if meta.is_symlink() {
-                format!("{:?}", fs::read_link(&path).expect("a link"))
-            } else {
-                String::new()
-            };
-            if meta.is_dir() {
-                folders.push(path.clone());
-            }
-            let line = format!("{:o} {:?} {what}", meta.mode(), (meta.mtime(), meta.mtime_nsec()));
-            seen.insert(path.strip_prefix(root).expect("below").to_owned(), line);
-        }
-    }
-    seen
+    longhaul_tests::tree(root, |meta| {
+        format!("{:o} {:?}", meta.mode(), (meta.mtime(), meta.mtime_nsec()))
+    })
 }
 
 /// The shared records, without the session they are shown of.

@@ -4,34 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use longhaul::Control;
-use longhaul::api::{Cancel, Pause, RecordView, Send as Message, Start};
-use longhaul_actors::session::{Limits, Mode, SendMode};
+use longhaul::api::{Cancel, Pause, RecordView};
+use longhaul_actors::session::Limits;
 use longhaul_tests::{
-    YIELDS, lines, log_until, of_type, open, playbook, processes_with, shell_brain, start, types,
-    until_record,
+    YIELDS, limited, lines, log_until, of_type, open, playbook, processes_with, say, shell_brain, start,
+    types, until_record,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
-
-async fn limited(control: &Arc<dyn Control>, brain: String, limits: Limits) -> String {
-    let request = Start {
-        goal: "hang".into(),
-        brain: Some(brain),
-        mode: Mode::Interactive,
-        limits: Some(limits),
-        ..Start::default()
-    };
-    control.start(request).await.expect("it starts").id
-}
-
-async fn say(control: &Arc<dyn Control>, id: &str, text: &str) {
-    let message = Message {
-        text: text.into(),
-        mode: SendMode::Steer,
-        idempotency_key: None,
-    };
-    control.send(id, message).await.expect("it takes messages");
-}
 
 /// Says a word to a session that was stuck; its next turn ends as turns do.
 async fn takes_the_next_message(control: &Arc<dyn Control>, id: &str) {

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use longhaul::Control;
-use longhaul::api::{Send as Message, Start};
-use longhaul_actors::session::{Limits, Mode};
+use longhaul_actors::session::Limits;
 use longhaul_tests::child::Child;
-use longhaul_tests::{YIELDS, log_until, of_type, open, playbook, shell_brain, types, until_record};
+use longhaul_tests::{
+    YIELDS, limited, log_until, of_type, open, playbook, say, shell_brain, types, until_record,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
@@ -22,22 +23,7 @@ async fn sleepy(control: &Arc<dyn Control>, brain: String) -> String {
         idle_ms: 1,
         ..Limits::default()
     };
-    let request = Start {
-        goal: "work a little".into(),
-        brain: Some(brain),
-        mode: Mode::Interactive,
-        limits: Some(limits),
-        ..Start::default()
-    };
-    control.start(request).await.expect("it starts").id
-}
-
-async fn say(control: &Arc<dyn Control>, id: &str, text: &str) {
-    let message = Message {
-        text: text.into(),
-        ..Message::default()
-    };
-    control.send(id, message).await.expect("it takes messages");
+    limited(control, brain, limits).await
 }
 
 /// Waits until this holds; gives up after two minutes, which is a failure.
@@ -183,31 +169,10 @@ async fn a_session_that_awaits_an_answer_holds_no_brain() {
 
 /// Everything that can be seen of a tree from outside.
 fn seen(root: &Path) -> BTreeMap<PathBuf, String> {
-    let (mut seen, mut folders) = (BTreeMap::new(), vec![root.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("readable") {
-            let path = entry.expect("readable").path();
-            let meta = fs::symlink_metadata(&path).expect("it is there");
-            let contents = if meta.is_file() {
-                format!("{:?}", fs::read(&path).expect("readable"))
-            } else if meta.is_symlink() {
-                format!("{:?}", fs::read_link(&path).expect("a link"))
-            } else {
-                String::new()
-            };
-            let (mode, owner, mtime) = (
-                meta.mode(),
-                (meta.uid(), meta.gid()),
-                (meta.mtime(), meta.mtime_nsec()),
-            );
-            let line = format!("{mode:o} {owner:?} {mtime:?} {} {contents}", meta.nlink());
-            if meta.is_dir() {
-                folders.push(path.clone());
-            }
-            seen.insert(path, line);
-        }
-    }
-    seen
+    longhaul_tests::tree(root, |meta| {
+        let (owner, mtime) = ((meta.uid(), meta.gid()), (meta.mtime(), meta.mtime_nsec()));
+        format!("{:o} {owner:?} {mtime:?} {}", meta.mode(), meta.nlink())
+    })
 }
 
 const PECULIAR: &str = r##"

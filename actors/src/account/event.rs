@@ -2,12 +2,13 @@
 //!
 //! The payload of a record is `{"actor": .., "data": ..}`, as in every stream of longhaul.
 
-use longhaul_journal::{Level, NewRecord, Record, Seq, StreamId};
+use longhaul_journal::{NewRecord, Record, Seq, StreamId};
 use serde::{Deserialize, Serialize};
 
 use super::credits::Credits;
 use super::price::{Bound, Carry, PriceTable, Used};
 use crate::entity::DecodeError;
+use crate::facts::facts;
 use crate::session::Actor;
 
 /// A fact of an account with who brought it about.
@@ -19,76 +20,7 @@ pub struct Event {
     pub body: Body,
 }
 
-/// The table of all facts: type on the wire, version, level, shape.
-macro_rules! bodies {
-    ($($type_name:literal $version:literal $level:ident $name:ident),+ $(,)?) => {
-        /// What happened, by type.
-        #[derive(Clone, Debug, PartialEq)]
-        pub enum Body {
-            $(#[doc = concat!("`", $type_name, "`")] $name($name),)+
-        }
-
-        impl Body {
-            /// Every record type of an account, in the order of the table.
-            pub const TYPES: &'static [&'static str] = &[$($type_name),+];
-
-            /// Its dotted name on the wire.
-            pub const fn type_name(&self) -> &'static str {
-                match self { $(Self::$name(_) => $type_name,)+ }
-            }
-
-            /// Who it is meant for.
-            pub const fn level(&self) -> Level {
-                match self { $(Self::$name(_) => Level::$level,)+ }
-            }
-
-            const fn type_version(&self) -> u16 {
-                match self { $(Self::$name(_) => $version,)+ }
-            }
-        }
-
-        $(impl From<$name> for Body {
-            fn from(data: $name) -> Self { Self::$name(data) }
-        })+
-
-        impl Event {
-            /// Its stored form.
-            pub fn encode(&self) -> NewRecord {
-                let payload = match &self.body {
-                    $(Body::$name(data) => serde_json::to_vec(&Payload { actor: &self.actor, data }),)+
-                };
-                NewRecord {
-                    type_name: self.body.type_name().into(),
-                    type_version: self.body.type_version(),
-                    cause: None,
-                    level: self.body.level(),
-                    payload: payload.expect("plain structs with text keys always serialize"),
-                }
-            }
-
-            /// A fact from its stored form.
-            ///
-            /// # Errors
-            /// [`DecodeError`] when a newer version wrote it or it is damaged.
-            pub fn decode(record: &Record) -> Result<Self, DecodeError> {
-                let stored = &record.event;
-                match (&*stored.type_name, stored.type_version) {
-                    $(($type_name, $version) => {
-                        let payload: OwnedPayload<$name> = serde_json::from_slice(&stored.payload).map_err(|error| {
-                            DecodeError::Payload { type_name: $type_name.into(), reason: error.to_string() }
-                        })?;
-                        Ok(Event { actor: payload.actor, body: payload.data.into() })
-                    })+
-                    (type_name, type_version) => {
-                        Err(DecodeError::UnknownType { type_name: type_name.into(), type_version })
-                    }
-                }
-            }
-        }
-    };
-}
-
-bodies! {
+facts! {
     "account.opened"     1 User     Opened,
     "account.configured" 1 User     Configured,
     "account.adopted"    1 Progress Adopted,
@@ -102,16 +34,23 @@ bodies! {
     "credits.resumed"    1 Progress WaitEnded,
 }
 
-#[derive(Serialize)]
-struct Payload<'a, D> {
-    actor: &'a Actor,
-    data: &'a D,
-}
+impl Event {
+    /// Its stored form.
+    pub fn encode(&self) -> NewRecord {
+        self.body.encode(&self.actor, None, None)
+    }
 
-#[derive(Deserialize)]
-struct OwnedPayload<D> {
-    actor: Actor,
-    data: D,
+    /// A fact from its stored form.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when a newer version wrote it or it is damaged.
+    pub fn decode(record: &Record) -> Result<Self, DecodeError> {
+        let stored = Body::decode(record)?;
+        Ok(Self {
+            actor: stored.actor,
+            body: stored.data,
+        })
+    }
 }
 
 /// What happens to sessions that wait for credit once there is some.

@@ -9,10 +9,10 @@ use super::command::{Command, Refusal, Reply, Start};
 use super::draft::Draft;
 use super::event::{
     Actor, Archived, Limits, PauseReason, PauseRequested, Resumed, SendMode, SessionStarted, StopKind,
-    StopRequested, UserMessage, Void, Woken,
+    StopRequested, UserMessage, Void,
 };
 use super::meter::key_is_remembered;
-use super::state::{Phase, Rest, State};
+use super::state::{Phase, State};
 use super::{checkpoint, mend, money, outcome, service};
 use crate::account::Credits;
 use crate::entity::{Decision, Moment};
@@ -236,17 +236,7 @@ fn send(mut draft: Draft, by: Actor, text: String, mode: SendMode, key: Option<S
         let refusal = format!("an idempotency key has 1 to {KEY_LIMIT} bytes");
         return Err(Refusal::Invalid(refusal));
     }
-    let asleep = matches!(
-        draft.state.phase,
-        Phase::Hibernated
-            | Phase::Paused {
-                rest: Rest::Hibernated,
-                ..
-            }
-    );
-    if asleep {
-        draft.push(Actor::RUNTIME, None, Woken {});
-    }
+    draft.wake();
     let message = UserMessage {
         text,
         mode,

@@ -4,10 +4,10 @@ use longhaul_journal::Seq;
 
 use super::admission::Admission;
 use super::apply::apply;
-use super::event::{Actor, Body, Event};
+use super::event::{Actor, Body, Event, Woken};
 use super::follow::follow;
 use super::money::HeldStep;
-use super::state::State;
+use super::state::{Phase, Rest, State};
 use crate::entity::{Moment, Placed};
 
 /// Facts decided so far, already folded into a scratch copy of the state.
@@ -65,6 +65,21 @@ impl Draft {
         );
         self.events.push(event);
         seq
+    }
+
+    /// Adds that a message wakes the session, if it is hibernated or was when it was paused.
+    pub(super) fn wake(&mut self) {
+        let is_asleep = matches!(
+            self.state.phase,
+            Phase::Hibernated
+                | Phase::Paused {
+                    rest: Rest::Hibernated,
+                    ..
+                }
+        );
+        if is_asleep {
+            self.push(Actor::RUNTIME, None, Woken {});
+        }
     }
 
     /// Adds everything that follows by itself, until the state waits for somebody.

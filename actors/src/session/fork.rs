@@ -11,10 +11,10 @@ use super::approval;
 use super::command::Refusal;
 use super::decide::{check_text, check_writable};
 use super::draft::Draft;
-use super::event::{Actor, Forked, SendMode, UserMessage, Void, Woken};
+use super::event::{Actor, Forked, SendMode, UserMessage, Void};
 use super::outcome::{SettledBy, close_open_step};
 use super::service::{self, ServiceCause};
-use super::state::{Phase, Rest, State};
+use super::state::{Phase, State};
 use crate::entity::Moment;
 
 /// What a fork is asked for with.
@@ -88,17 +88,7 @@ pub fn fork(state: &State, fork: Fork, moment: Moment) -> Result<Vec<Event>, Ref
         );
     }
     if let Some(text) = say {
-        let asleep = matches!(
-            draft.state.phase,
-            Phase::Hibernated
-                | Phase::Paused {
-                    rest: Rest::Hibernated,
-                    ..
-                }
-        );
-        if asleep {
-            draft.push(Actor::RUNTIME, None, Woken {});
-        }
+        draft.wake();
         let (mode, idempotency_key) = (SendMode::Steer, None);
         let message = UserMessage {
             text,

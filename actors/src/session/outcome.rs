@@ -10,11 +10,11 @@ use super::command::Reply;
 use super::decide::{already, granted};
 use super::draft::{Draft, clip};
 use super::event::{
-    Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Canceled, CommandRun, CrashCause, Failed,
-    FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason, Paused, RuntimeCrashed,
-    RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxReleased, SandboxSetupFailed, SandboxStarting,
-    ServiceStarted, StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed, ToolOutcomeUnknown,
-    TurnEnd,
+    Actor, AgentMessage, AgentQuestion, Answer, ArtifactCreated, Body, Canceled, CommandRun, CrashCause,
+    Failed, FileWasRead, FileWritten, Hibernated, Isolation, ModelCompleted, PauseReason, Paused,
+    RuntimeCrashed, RuntimeRestarted, RuntimeStopped, SandboxReady, SandboxReleased, SandboxSetupFailed,
+    SandboxStarting, ServiceStarted, StopKind, StopUnconfirmed, StuckEvidence, ToolCompleted, ToolFailed,
+    ToolOutcomeUnknown, TurnEnd,
 };
 use super::follow::{closing, complete_turn, overrun};
 use super::money::HeldStep;
@@ -185,74 +185,40 @@ pub(super) fn acted(
         return already(&draft);
     };
     draft.admission = next;
-    let cause = Some(open.seq);
-    let tool = call.tool.clone();
-    let outcome = match outcome {
-        ToolOutcome::Denied { denied, then } => {
-            service::push_denied(&mut draft, step, open.seq, denied);
-            *then
-        }
-        outcome => outcome,
+    settle(&mut draft, step, open.seq, call.tool.clone(), outcome);
+    granted(draft)
+}
+
+/// Writes down what became of an act.
+fn settle(draft: &mut Draft, step: u64, started: Seq, tool: String, outcome: ToolOutcome) {
+    let completed = |output, active_ms| ToolCompleted {
+        step,
+        tool: tool.clone(),
+        output,
+        active_ms,
     };
-    match outcome {
-        // Told once: the hands wrap an outcome one time.
-        ToolOutcome::Denied { then, .. } => {
-            let next = draft.admission.take();
-            return acted(draft, step, *then, next);
+    let end: Body = match outcome {
+        ToolOutcome::Denied { denied, then } => {
+            service::push_denied(draft, step, started, denied);
+            return settle(draft, step, started, tool, *then);
         }
         ToolOutcome::ServiceStarted { name, active_ms } => {
             let output = format!("service {name} runs");
-            draft.push(Actor::RUNTIME, cause, ServiceStarted { step, name });
-            draft.push(
-                Actor::RUNTIME,
-                cause,
-                ToolCompleted {
-                    step,
-                    tool,
-                    output,
-                    active_ms,
-                },
-            );
+            draft.push(Actor::RUNTIME, Some(started), ServiceStarted { step, name });
+            completed(output, active_ms).into()
         }
         ToolOutcome::ServiceStopped {
             service,
             end,
             active_ms,
         } => {
-            service::stopped(&mut draft, service, end);
-            let output = "the service has ended".into();
-            draft.push(
-                Actor::RUNTIME,
-                cause,
-                ToolCompleted {
-                    step,
-                    tool,
-                    output,
-                    active_ms,
-                },
-            );
+            service::stopped(draft, service, end);
+            completed("the service has ended".into(), active_ms).into()
         }
-        ToolOutcome::Command(execution) => {
-            draft.push(Actor::RUNTIME, cause, CommandRun { step, execution });
-        }
-        ToolOutcome::Wrote(file) => {
-            draft.push(Actor::RUNTIME, cause, FileWritten { step, file });
-        }
-        ToolOutcome::Read(file) => {
-            draft.push(Actor::RUNTIME, cause, FileWasRead { step, file });
-        }
-        ToolOutcome::Done { output, active_ms } => {
-            draft.push(
-                Actor::RUNTIME,
-                cause,
-                ToolCompleted {
-                    step,
-                    tool,
-                    output,
-                    active_ms,
-                },
-            );
-        }
+        ToolOutcome::Command(execution) => CommandRun { step, execution }.into(),
+        ToolOutcome::Wrote(file) => FileWritten { step, file }.into(),
+        ToolOutcome::Read(file) => FileWasRead { step, file }.into(),
+        ToolOutcome::Done { output, active_ms } => completed(output, active_ms).into(),
         ToolOutcome::Artifact {
             kind,
             name,
@@ -261,45 +227,28 @@ pub(super) fn acted(
             active_ms,
         } => {
             let output = format!("kept {name} as {kind}, {bytes} bytes");
-            draft.push(
-                Actor::RUNTIME,
-                cause,
-                ArtifactCreated {
-                    step,
-                    kind,
-                    name,
-                    sha256,
-                    bytes,
-                },
-            );
-            draft.push(
-                Actor::RUNTIME,
-                cause,
-                ToolCompleted {
-                    step,
-                    tool,
-                    output,
-                    active_ms,
-                },
-            );
+            let created = ArtifactCreated {
+                step,
+                kind,
+                name,
+                sha256,
+                bytes,
+            };
+            draft.push(Actor::RUNTIME, Some(started), created);
+            completed(output, active_ms).into()
         }
         ToolOutcome::Failed {
             code,
             detail,
             active_ms,
-        } => {
-            draft.push(
-                Actor::RUNTIME,
-                cause,
-                ToolFailed {
-                    step,
-                    code,
-                    detail,
-                    settled_by: None,
-                    active_ms,
-                },
-            );
+        } => ToolFailed {
+            step,
+            code,
+            detail,
+            settled_by: None,
+            active_ms,
         }
+        .into(),
         ToolOutcome::Unknown { why } => {
             let crash = Crash {
                 cause: CrashCause::Hands,
@@ -307,10 +256,10 @@ pub(super) fn acted(
                 detail: clip(why),
                 active_ms: 0,
             };
-            crashed(&mut draft, crash);
+            return crashed(draft, crash);
         }
-    }
-    granted(draft)
+    };
+    draft.push(Actor::RUNTIME, Some(started), end);
 }
 
 /// The checks before a step were made: it begins in this frame, or the frame says why not.

@@ -209,6 +209,12 @@ impl Index {
         Ok(true)
     }
 
+    /// What kind of stream it is; empty when nothing that is left tells.
+    pub(crate) fn kind(&self, stream: StreamId) -> Result<String, ReadError> {
+        let head = self.head(stream)?;
+        Ok(head.map_or_else(String::new, |head| head.kind.into_owned()))
+    }
+
     pub(crate) fn head(&self, stream: StreamId) -> Result<Option<Head>, ReadError> {
         if let Some(head) = self.fresh().head(stream) {
             return Ok(Some(head.clone()));
@@ -475,20 +481,8 @@ impl Index {
                 }
                 Err(Trouble::Damage(reason)) => {
                     let readable_to = Seq(span.first_seq.0.min(expected.0).saturating_sub(1));
-                    let reason = format!(
-                        "the frame of seq {} at position {}: {reason}",
-                        readable_to.next(),
-                        span.position
-                    );
-                    let kind = self
-                        .head(stream)?
-                        .map_or_else(String::new, |head| head.kind.into_owned());
-                    let damage = Damage {
-                        stream,
-                        kind,
-                        readable_to,
-                        reason,
-                    };
+                    let damage =
+                        Damage::of_frame(stream, self.kind(stream)?, readable_to, span.position, reason);
                     self.quarantine(damage.clone());
                     return if frames.is_empty() {
                         Err(read_error(damage))

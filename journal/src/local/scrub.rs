@@ -106,19 +106,8 @@ impl LocalJournal {
         }
         for (stream, span) in here {
             let readable_to = Seq(span.first_seq.0.saturating_sub(1));
-            let kind = self
-                .index
-                .head(stream)?
-                .map_or_else(String::new, |head| head.kind.into_owned());
-            let damage = Damage {
-                stream,
-                kind,
-                readable_to,
-                reason: format!(
-                    "the frame of seq {} at position {}: {}",
-                    span.first_seq, bad.position, bad.flaw
-                ),
-            };
+            let kind = self.index.kind(stream)?;
+            let damage = Damage::of_frame(stream, kind, readable_to, bad.position, &bad.flaw);
             // What a repair continued over, or was removed, is no damage any more.
             self.index.quarantine(damage.clone());
             if self.index.damage(stream).is_some() {

@@ -1,13 +1,12 @@
 //! Requests for approval: what waits, what became of one, and the word of a human on it.
 
-use longhaul_actors::session::{Actor, Command, Reply, State, approval_session};
+use longhaul_actors::session::{Actor, Command, State, approval_session};
 use longhaul_journal::{Journal, Limit, Seq, Standing, StreamId};
 
 use super::problems::{read_problem, recover_problem, send_problem};
 use super::{OWNER, Service, mend};
 use crate::api::{
     Accepted, ApprovalStatus, ApprovalView, ApprovalsPage, ApprovalsQuery, Code, Decide, Problem, Requests,
-    session_id,
 };
 use crate::folds::Folds;
 
@@ -70,15 +69,7 @@ impl Service {
             evidence: request.evidence,
         };
         match self.sessions.send(stream, command).await.map_err(send_problem) {
-            Ok(Reply { seq, repeated }) => {
-                let state = self.folded(stream).await?.phase.name().to_owned();
-                Ok(Accepted {
-                    id: session_id(stream),
-                    seq: seq.0,
-                    repeated,
-                    state,
-                })
-            }
+            Ok(reply) => self.answered(stream, reply).await,
             // Somebody else was faster, or it ran out: what became of it is on record by now.
             Err(problem) if problem.code == Code::ApprovalDecided => Err(settled(&self.request(id).await?)),
             Err(problem) => Err(problem),

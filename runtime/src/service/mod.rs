@@ -120,7 +120,13 @@ impl Service {
         if self.journal.is_inert(stream) {
             return Err(mend::inert(stream));
         }
-        let Reply { seq, repeated } = self.sessions.send(stream, command).await.map_err(send_problem)?;
+        let reply = self.sessions.send(stream, command).await.map_err(send_problem)?;
+        self.answered(stream, reply).await
+    }
+
+    /// What a session answered to a wish, with where it stands now.
+    async fn answered(&self, stream: StreamId, reply: Reply) -> Result<Accepted, Problem> {
+        let Reply { seq, repeated } = reply;
         let state = self.folded(stream).await?.phase.name().to_owned();
         Ok(Accepted {
             id: session_id(stream),

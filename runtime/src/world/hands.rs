@@ -611,16 +611,25 @@ pub(super) fn command_line(command: &CommandLine) -> shim::CommandLine {
     }
 }
 
-fn spec_of(exec: &Exec, act: &Act, folder: &SessionFolder, prepared: &Prepared) -> shim::Spec {
-    let command = command_line(&exec.command);
+/// A command of this step in the session's own folders.
+pub(super) fn spec_in(
+    act: &Act,
+    folder: &SessionFolder,
+    prepared: &Prepared,
+    command: shim::CommandLine,
+) -> shim::Spec {
     let session = act.session.to_string();
-    let mut spec = shim::Spec::new(
+    shim::Spec::new(
         &session,
         act.step,
         command,
         &prepared.workspace,
         &folder.private(),
-    );
+    )
+}
+
+fn spec_of(exec: &Exec, act: &Act, folder: &SessionFolder, prepared: &Prepared) -> shim::Spec {
+    let mut spec = spec_in(act, folder, prepared, command_line(&exec.command));
     spec.cwd = PathBuf::from(&exec.cwd);
     spec.env = exec.env.clone().into_iter().collect();
     spec.stdin = exec.stdin.clone().into_bytes();

@@ -13,7 +13,7 @@ use super::SessionFolder;
 use super::gate::Pass;
 use super::hands::{
     Ended, LocalHands, STARTING_PAUSE, Trouble, blocking, command_line, elapsed_ms, evidence_unreadable,
-    readable, refused,
+    readable, refused, spec_in,
 };
 use super::workspace::Prepared;
 
@@ -82,14 +82,7 @@ impl LocalHands {
                 Default::default(),
             ),
         };
-        let session = act.session.to_string();
-        let mut spec = shim::Spec::new(
-            &session,
-            act.step,
-            command,
-            &prepared.workspace,
-            &folder.private(),
-        );
+        let mut spec = spec_in(act, folder, prepared, command);
         spec.cwd = PathBuf::from(cwd);
         spec.env = env.into_iter().collect();
         let mut spec = self.bounded(spec, act, folder).await?;

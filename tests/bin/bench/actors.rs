@@ -21,12 +21,12 @@ const CALLERS: usize = 64;
 
 /// Decisions of one stream.
 pub(crate) fn decide(plan: &Plan) -> Result<(), Failure> {
-    let (median, yard) = in_turns(
-        plan,
-        CALLERS,
-        || block_on(decisions(plan)),
-        |measured| measured.rate,
-    )?;
+    beside_appends(plan, || block_on(decisions(plan)))
+}
+
+/// Prints a run of 64 callers beside as many plain appends.
+fn beside_appends(plan: &Plan, run: impl Fn() -> Result<Measured, Failure>) -> Result<(), Failure> {
+    let (median, yard) = in_turns(plan, CALLERS, run, |measured| measured.rate)?;
     Row::new(plan)
         .measured(CALLERS, &median)
         .number("yardstick_per_s", yard.rate, 0)
@@ -96,19 +96,7 @@ async fn call(
 /// Pairs of a hold and its settlement on one account, 64 sessions asking at the same time. A pair is one message, as it is
 /// between two steps: the last step is settled, and the next one held for.
 pub(crate) fn credits(plan: &Plan) -> Result<(), Failure> {
-    let (median, yard) = in_turns(
-        plan,
-        CALLERS,
-        || block_on(charges(plan)),
-        |measured| measured.rate,
-    )?;
-    Row::new(plan)
-        .measured(CALLERS, &median)
-        .number("yardstick_per_s", yard.rate, 0)
-        .number("ratio", median.rate / yard.rate, 2)
-        .with("yardstick", "append at 64")
-        .print(plan);
-    Ok(())
+    beside_appends(plan, || block_on(charges(plan)))
 }
 
 async fn charges(plan: &Plan) -> Result<Measured, Failure> {

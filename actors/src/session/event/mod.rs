@@ -11,7 +11,7 @@ mod services;
 mod talk;
 mod work;
 
-use longhaul_journal::{Level, NewRecord, Record, Seq};
+use longhaul_journal::{NewRecord, Record, Seq};
 use serde::{Deserialize, Serialize};
 
 pub use files::*;
@@ -23,6 +23,7 @@ pub use talk::*;
 pub use work::*;
 
 use crate::entity::DecodeError;
+use crate::facts::facts;
 
 /// A fact of a session with who brought it about.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,76 +81,8 @@ impl Actor {
     }
 }
 
-/// The table of all facts: type on the wire, version, level, shape. "Add an event" starts with a line here.
-macro_rules! bodies {
-    ($($type_name:literal $version:literal $level:ident $name:ident),+ $(,)?) => {
-        /// What happened, by type.
-        #[derive(Clone, Debug, PartialEq)]
-        pub enum Body {
-            $(#[doc = concat!("`", $type_name, "`")] $name($name),)+
-        }
-
-        impl Body {
-            /// Every record type of a session, in the order of the table.
-            pub const TYPES: &'static [&'static str] = &[$($type_name),+];
-
-            /// Its dotted name on the wire.
-            pub const fn type_name(&self) -> &'static str {
-                match self { $(Self::$name(_) => $type_name,)+ }
-            }
-
-            /// Who it is meant for.
-            pub const fn level(&self) -> Level {
-                match self { $(Self::$name(_) => Level::$level,)+ }
-            }
-
-            const fn type_version(&self) -> u16 {
-                match self { $(Self::$name(_) => $version,)+ }
-            }
-        }
-
-        $(impl From<$name> for Body {
-            fn from(data: $name) -> Self { Self::$name(data) }
-        })+
-
-        impl Event {
-            /// Its stored form.
-            pub fn encode(&self) -> NewRecord {
-                let payload = match &self.body {
-                    $(Body::$name(data) => serde_json::to_vec(&Payload { actor: &self.actor, turn: self.turn, data }),)+
-                };
-                NewRecord {
-                    type_name: self.body.type_name().into(),
-                    type_version: self.body.type_version(),
-                    cause: self.cause,
-                    level: self.body.level(),
-                    payload: payload.expect("plain structs with text keys always serialize"),
-                }
-            }
-
-            /// A fact from its stored form.
-            ///
-            /// # Errors
-            /// [`DecodeError`] when a newer version wrote it or it is damaged.
-            pub fn decode(record: &Record) -> Result<Self, DecodeError> {
-                let stored = &record.event;
-                match (&*stored.type_name, stored.type_version) {
-                    $(($type_name, $version) => {
-                        let payload: OwnedPayload<$name> = serde_json::from_slice(&stored.payload).map_err(|error| {
-                            DecodeError::Payload { type_name: $type_name.into(), reason: error.to_string() }
-                        })?;
-                        Ok(Event { actor: payload.actor, turn: payload.turn, cause: stored.cause, body: payload.data.into() })
-                    })+
-                    (type_name, type_version) => {
-                        Err(DecodeError::UnknownType { type_name: type_name.into(), type_version })
-                    }
-                }
-            }
-        }
-    };
-}
-
-bodies! {
+// "Add an event" starts with a line here: type on the wire, version, level, shape.
+facts! {
     "session.started"          1 User     SessionStarted,
     "session.pause_requested"  1 Progress PauseRequested,
     "session.paused"           1 User     Paused,
@@ -203,18 +136,23 @@ bodies! {
     "runtime.stopped"          1 Internal RuntimeStopped,
 }
 
-#[derive(Serialize)]
-struct Payload<'a, D> {
-    actor: &'a Actor,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    turn: Option<u32>,
-    data: &'a D,
-}
+impl Event {
+    /// Its stored form.
+    pub fn encode(&self) -> NewRecord {
+        self.body.encode(&self.actor, self.turn, self.cause)
+    }
 
-#[derive(Deserialize)]
-struct OwnedPayload<D> {
-    actor: Actor,
-    #[serde(default)]
-    turn: Option<u32>,
-    data: D,
+    /// A fact from its stored form.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when a newer version wrote it or it is damaged.
+    pub fn decode(record: &Record) -> Result<Self, DecodeError> {
+        let stored = Body::decode(record)?;
+        Ok(Self {
+            actor: stored.actor,
+            turn: stored.turn,
+            cause: record.event.cause,
+            body: stored.data,
+        })
+    }
 }
