@@ -305,7 +305,10 @@ fn it_has_no_rights_and_dies_with_its_parent() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let mut parent = Command::new("/bin/sh")
-        .args(["-c", "exec 3<&0; \"$0\" egress \"$1\" <&3 3<&- & exec 3<&- 0<&-; wait"])
+        .args([
+            "-c",
+            "exec 3<&0; \"$0\" egress \"$1\" <&3 3<&- & exec 3<&- 0<&-; wait",
+        ])
         .arg(shim_exe())
         .arg(&proxy.dir)
         .stdin(OwnedFd::from(listener))
