@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 use longhaul::api::Start;
-use longhaul_actors::ports::{AllowAll, Clock, EndlessSlots, FreeOfCharge};
+use longhaul_actors::ports::{AllowAll, Clock, EndlessSlots, FreeOfCharge, NoTasks};
 use longhaul_actors::session::{Command, Mode, Session, SessionWorld};
 use longhaul_actors::{Options, Ports, Registry, SendError, System, SystemClock, SystemOptions};
 use longhaul_journal::{Journal, LocalJournal, Options as JournalOptions};
@@ -68,6 +68,7 @@ async fn a_session_whose_actor_panics_goes_on_from_its_last_record() {
         gate: Arc::new(AllowAll),
         credit: Arc::new(FreeOfCharge),
         slots: Arc::new(EndlessSlots),
+        suggestions: Arc::new(NoTasks),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
     };
     let ports = Ports {

@@ -10,6 +10,7 @@ use super::price::{Bound, Carry, PriceTable, Used};
 use crate::entity::DecodeError;
 use crate::facts::facts;
 use crate::session::Actor;
+use crate::shown;
 
 /// A fact of an account with who brought it about.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +97,7 @@ pub struct Adopted {}
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Forgot {
     /// Which.
-    #[serde(with = "ids")]
+    #[serde(with = "shown::sessions")]
     pub sessions: Vec<StreamId>,
 }
 
@@ -127,7 +128,7 @@ pub struct Granted {
 #[serde(rename_all = "camelCase")]
 pub struct Held {
     /// The session.
-    #[serde(with = "id")]
+    #[serde(with = "shown::session")]
     pub session: StreamId,
     /// The step.
     pub step: u64,
@@ -148,7 +149,7 @@ pub struct Settled {
     /// Seq of the hold.
     pub hold: Seq,
     /// The session.
-    #[serde(with = "id")]
+    #[serde(with = "shown::session")]
     pub session: StreamId,
     /// The step.
     pub step: u64,
@@ -179,7 +180,7 @@ pub struct Released {
     /// Seq of the hold.
     pub hold: Seq,
     /// The session.
-    #[serde(with = "id")]
+    #[serde(with = "shown::session")]
     pub session: StreamId,
     /// The step.
     pub step: u64,
@@ -205,7 +206,7 @@ pub struct Low {
 #[serde(rename_all = "camelCase")]
 pub struct Exhausted {
     /// The session.
-    #[serde(with = "id")]
+    #[serde(with = "shown::session")]
     pub session: StreamId,
     /// What its next step may cost, micro-credits.
     pub needed_micro: Credits,
@@ -217,43 +218,6 @@ pub struct Exhausted {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WaitEnded {
     /// The session.
-    #[serde(with = "id")]
+    #[serde(with = "shown::session")]
     pub session: StreamId,
-}
-
-/// The id of a session as it is shown: `s_` and 32 hexadecimal digits.
-mod id {
-    use longhaul_journal::StreamId;
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(id: &StreamId, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&format_args!("s_{id}"))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<StreamId, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(from)?;
-        read(&text).map_err(D::Error::custom)
-    }
-
-    pub(super) fn read(text: &str) -> Result<StreamId, String> {
-        let digits = text.strip_prefix("s_").unwrap_or(text);
-        digits.parse().map_err(|error| format!("{error}"))
-    }
-}
-
-mod ids {
-    use longhaul_journal::StreamId;
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(ids: &[StreamId], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(ids.iter().map(|id| format!("s_{id}")))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<StreamId>, D::Error> {
-        let texts = Vec::<String>::deserialize(from)?;
-        let ids: Result<_, _> = texts.iter().map(|text| super::id::read(text)).collect();
-        ids.map_err(D::Error::custom)
-    }
 }

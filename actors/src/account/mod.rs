@@ -36,7 +36,7 @@ pub use command::{
 pub use credits::{AmountError, Credits};
 pub use desk::AccountDesk;
 pub use event::*;
-pub use perform::{AccountWorld, Links};
+pub use perform::{AccountWorld, Linked};
 pub use price::{Bound, Carry, Cost, PriceTable, TokenPrice, Used};
 pub use state::{Hold, Line, Request, State};
 

@@ -59,7 +59,7 @@ pub enum Session {}
 
 impl Entity for Session {
     const KIND: &'static str = "session";
-    const FOLD_VERSION: u32 = 9;
+    const FOLD_VERSION: u32 = 10;
 
     type State = State;
     type Command = Command;

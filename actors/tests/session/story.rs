@@ -467,6 +467,7 @@ pub(crate) fn a_patch() -> ToolOutcome {
         sha256: "00".into(),
         bytes: 9,
         active_ms: 1,
+        task: None,
     }
 }
 

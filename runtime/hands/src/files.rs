@@ -9,7 +9,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
@@ -270,6 +270,41 @@ impl Workspace {
     pub fn read(&self, path: &Path, max: u64) -> Result<Contents, FileError> {
         let path = confined_file(path)?;
         let bytes = read_all(self.regular(path)?, path, max)?;
+        Ok(Contents {
+            sha256: sha256(&bytes),
+            bytes,
+        })
+    }
+
+    /// Reads a file of at most `max` bytes that is to be kept: not through a link, and only if nobody writes to it meanwhile.
+    ///
+    /// # Errors
+    /// See [`FileError`]; [`FileError::Changed`] when it was written to while it was read.
+    pub fn read_at_rest(&self, path: &Path, max: u64) -> Result<Contents, FileError> {
+        let path = confined_file(path)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+        let file = File::from(self.resolve(path, flags)?);
+        must_be_regular(&file, path)?;
+        let changed_at = |file: &File| {
+            let stat = rustix::fs::fstat(file).map_err(|e| refusal(path, "looking at", e))?;
+            Ok((stat.st_size, stat.st_ctime, stat.st_ctime_nsec))
+        };
+        let before = changed_at(&file)?;
+        let bytes = read_all(&file, path, max)?;
+        // The clock of a file system may stand still for milliseconds, so what was read is compared with what is there now.
+        (&file).seek(SeekFrom::Start(0)).map_err(|source| FileError::Io {
+            doing: "reading",
+            path: path.to_owned(),
+            source,
+        })?;
+        let again = read_all(&file, path, max)?;
+        if bytes != again || before != changed_at(&file)? {
+            return Err(FileError::Changed {
+                path: path.to_owned(),
+                expected: sha256(&bytes),
+                found: sha256(&again),
+            });
+        }
         Ok(Contents {
             sha256: sha256(&bytes),
             bytes,

@@ -54,6 +54,8 @@ codes! {
     SessionRemoved      "session_removed"      410 4 "The session was removed",
     HistoryConflict     "history_conflict"     409 4 "The session has another history here",
     ApprovalDecided     "approval_decided"     409 4 "There is nothing to decide any more",
+    SuggestionNotOpen   "suggestion_not_open"  409 4 "The suggestion is not open any more",
+    TaskConflict        "task_conflict"        409 4 "The task stands elsewhere",
     StreamQuarantined   "stream_quarantined"   409 8 "The session lost part of its log",
     DataDirInUse        "data_dir_in_use"      409 4 "Another process has the data directory",
     NewerFormat         "newer_format"         409 1 "A newer version wrote the data directory",

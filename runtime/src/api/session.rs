@@ -64,6 +64,9 @@ pub struct Start {
     /// What happens when as many sessions work as may.
     #[serde(skip_serializing_if = "OnLimit::is_queue")]
     pub on_limit: OnLimit,
+    /// The task that it works on. Its key is then given by the task, and its goal too where none is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
 }
 
 /// What happens to a session that is started when as many work as may.

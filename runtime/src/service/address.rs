@@ -38,20 +38,34 @@ pub(super) fn resolve(journal: &dyn Journal, id: &str) -> Result<StreamId, Probl
     if exists(named)? {
         return Ok(named);
     }
-    let Some(first) = id.strip_prefix("s_").and_then(first_with_prefix) else {
-        return Err(unknown());
+    match id.strip_prefix("s_") {
+        Some(digits) => one_of_kind(journal, "session", digits, id, "longhaul ls")?.ok_or_else(unknown),
+        None => Err(unknown()),
+    }
+}
+
+/// The one stream of a kind whose id begins with these digits, as `id` was typed; `None` when there is none. Blocks on the
+/// disk.
+pub(super) fn one_of_kind(
+    journal: &dyn Journal,
+    kind: &str,
+    digits: &str,
+    id: &str,
+    listing: &str,
+) -> Result<Option<StreamId>, Problem> {
+    let Some(first) = first_with_prefix(digits) else {
+        return Ok(None);
     };
-    let digits = &id[2..];
-    let mut found = journal.list("session", first, 2).map_err(read_problem)?;
+    let mut found = journal.list(kind, first, 2).map_err(read_problem)?;
     found.retain(|head| head.stream.to_string().starts_with(digits));
     match found.as_slice() {
-        [] => Err(unknown()),
-        [only] => Ok(only.stream),
+        [] => Ok(None),
+        [only] => Ok(Some(only.stream)),
         _ => Err(Problem::new(
             Code::InvalidRequest,
-            format!("several sessions begin with {id}; give more of the id"),
+            format!("several {kind}s begin with {id}; give more of the id"),
         )
-        .next("list them", "longhaul ls")),
+        .next("list them", listing)),
     }
 }
 

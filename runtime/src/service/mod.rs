@@ -5,12 +5,14 @@
 
 mod address;
 mod approvals;
+mod artifacts;
 mod credits;
 mod fork;
 mod mend;
 mod problems;
 mod records;
 mod room;
+mod tasks;
 mod view;
 
 use std::path::PathBuf;
@@ -24,15 +26,17 @@ use longhaul_actors::ports::{Clock, Hands};
 use longhaul_actors::session::{
     Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
 };
+use longhaul_actors::task::TaskDesk;
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_hands::egress::AllowList;
 use longhaul_journal::{BlobError, BlobId, Journal, LocalJournal, REMOVED, Seq, StreamId};
 
 use crate::api::{
-    self, Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect,
-    Collected, Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery,
-    OnLimit, Pause, Problem, Quarantined, Remove, Removed, Resume, RunDuration, Send as SendMessage,
-    SessionView, Start, Started, TopUp, ToppedUp, session_id, stream_id,
+    self, Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, ArtifactView, ArtifactsPage,
+    ArtifactsQuery, Cancel, Code, Collect, Collected, CreateTask, Decide, EventsPage, EventsQuery, Imported,
+    LedgerPage, LedgerQuery, ListPage, ListQuery, OnLimit, Pause, Problem, Quarantined, Remove, Removed,
+    Resume, RunDuration, Send as SendMessage, SessionView, Start, Started, TaskChange, TaskChanged, TaskView,
+    TasksPage, TasksQuery, TopUp, ToppedUp, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
@@ -74,6 +78,8 @@ pub(crate) struct Service {
     /// Opens the account, where there is none.
     pub(crate) desk: AccountDesk,
     pub(crate) credits: CreditOptions,
+    /// What agents suggest and humans write down.
+    pub(crate) tasks: TaskDesk,
     /// Places among the active sessions, in a process that serves them all.
     pub(crate) places: Option<Places>,
     pub(crate) data: PathBuf,
@@ -137,6 +143,13 @@ impl Service {
     }
 
     async fn begin(&self, request: Start) -> Result<Started, Problem> {
+        match request.task.clone() {
+            Some(task) => self.begin_for_task(request, &task).await,
+            None => self.begin_session(request).await,
+        }
+    }
+
+    async fn begin_session(&self, request: Start) -> Result<Started, Problem> {
         let stream = address(&request);
         let exists = self
             .blocking(move |journal| match journal.head(stream).map_err(read_problem)? {
@@ -440,6 +453,30 @@ impl Control for Service {
 
     fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
         self.decided(id, request).boxed()
+    }
+
+    fn artifacts(&self, query: ArtifactsQuery) -> Answer<'_, ArtifactsPage> {
+        self.artifacts_page(query).boxed()
+    }
+
+    fn artifact<'a>(&'a self, id: &'a str) -> Answer<'a, ArtifactView> {
+        self.artifact_of(id).boxed()
+    }
+
+    fn tasks(&self, query: TasksQuery) -> Answer<'_, TasksPage> {
+        self.tasks_page(query).boxed()
+    }
+
+    fn task<'a>(&'a self, id: &'a str) -> Answer<'a, TaskView> {
+        self.task_of(id).boxed()
+    }
+
+    fn create_task(&self, request: CreateTask) -> Answer<'_, TaskChanged> {
+        self.write_down(request).boxed()
+    }
+
+    fn change_task<'a>(&'a self, id: &'a str, change: TaskChange) -> Answer<'a, TaskChanged> {
+        self.change(id, change).boxed()
     }
 
     fn remove<'a>(&'a self, id: &'a str, request: Remove) -> Answer<'a, Removed> {

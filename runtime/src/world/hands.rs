@@ -368,7 +368,7 @@ impl LocalHands {
                 })
             }
             Tool::Artifact(Artifact { kind, path }) => {
-                let contents = files.read(Path::new(&path), ARTIFACT_LIMIT)?;
+                let contents = files.read_at_rest(Path::new(&path), ARTIFACT_LIMIT)?;
                 self.artifact(kind, path, &contents.bytes, active_ms())
             }
             Tool::Exec(_) | Tool::Patch(_) | Tool::Service(_) => {
@@ -395,6 +395,7 @@ impl LocalHands {
             sha256: blob.id.to_string(),
             bytes: blob.bytes,
             active_ms,
+            task: None,
         })
     }
 

@@ -14,4 +14,5 @@ mod reading;
 mod room;
 mod running;
 mod serving;
+mod tasks;
 mod wrong;

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
 use longhaul_actors::account::{
-    self, Account, AccountDesk, AccountWorld, Ask, Bound, Credits, DEFAULT_ACCOUNT, LastStep, Links, Open,
+    self, Account, AccountDesk, AccountWorld, Ask, Bound, Credits, DEFAULT_ACCOUNT, LastStep, Linked, Open,
     Reply, Used,
 };
 use longhaul_actors::ports::{
-    Act, AllowAll, Brain, BrainCall, BrainFailure, Credit, EndlessSlots, Hands, SetupError,
+    Act, AllowAll, Brain, BrainCall, BrainFailure, Credit, EndlessSlots, Hands, NoTasks, SetupError,
 };
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, BrainSpec, Command, Isolation, Limits, Mode, Session, SessionWorld, Start,
     Terms, ToolCall, ToolOutcome, WorkspaceSpec,
 };
-use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
+use longhaul_actors::{Link, Options, Ports, Registry, System, SystemClock, SystemOptions};
 use longhaul_journal::{Journal, LocalJournal, OpenReport, Seq, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::sync::watch;
@@ -132,7 +132,7 @@ pub(crate) struct Host {
     pub(crate) sessions: Registry<Session>,
     system: System,
     accounts: Registry<Account>,
-    links: Links,
+    links: Link<Linked>,
     desk: AccountDesk,
     charged: bool,
 }
@@ -185,11 +185,15 @@ impl Host {
                 gate: Arc::new(AllowAll),
                 credit: Arc::new(desk.clone()),
                 slots: Arc::new(EndlessSlots),
+                suggestions: Arc::new(NoTasks),
                 clock,
             }),
         };
         let sessions = Registry::open(&system, ports, options);
-        links.tie(accounts.clone(), sessions.clone());
+        links.tie(Linked {
+            accounts: accounts.clone(),
+            sessions: sessions.clone(),
+        });
         Ok(Self {
             journal,
             found,
