@@ -266,6 +266,21 @@ async fn a_body_that_cannot_be_read_is_refused_by_the_name_of_the_field() {
         ),
         (
             "/v1/sessions",
+            r#"{"limits": {"run_ms": 1}}"#,
+            "at limits.run_ms: unknown field `run_ms`",
+        ),
+        (
+            "/v1/sessions",
+            r#"{"limits": {"resources": {"memory": 1}}}"#,
+            "unknown field `memory`",
+        ),
+        (
+            "/v1/sessions",
+            r#"{"workspace": {"kind": "clone", "sorce": "/home"}}"#,
+            "unknown field `sorce`",
+        ),
+        (
+            "/v1/sessions",
             r#"{"mode": "until-done"}"#,
             "at mode: unknown variant `until-done`",
         ),
