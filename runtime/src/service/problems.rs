@@ -49,6 +49,7 @@ pub(super) fn refusal_problem(refusal: &Refusal) -> Problem {
         Refusal::StillLive(_) => Code::SessionLive,
         Refusal::NotPending(_) => Code::ApprovalDecided,
         Refusal::NotHuman => Code::SelfApproval,
+        Refusal::TooLarge(_) => Code::PayloadTooLarge,
         _ => Code::InvalidRequest,
     };
     Problem::new(code, refusal.to_string())
