@@ -524,7 +524,10 @@ fn open_problem(error: &OpenError) -> Problem {
     };
     let problem = Problem::new(code, error.to_string());
     match error {
-        OpenError::InUse { .. } => problem.next("talk to who has it", "longhaul ls"),
+        OpenError::InUse { folder, .. } => problem.next(
+            "talk to who has it",
+            format!("longhaul ls --data '{}'", folder.display()),
+        ),
         OpenError::NotWritable { .. } => problem.next("use another directory", "longhaul --data DIR serve"),
         _ => problem,
     }

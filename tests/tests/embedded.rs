@@ -5,6 +5,7 @@ use longhaul::{Control, Runtime};
 use longhaul_tests::{lines, log_until, of_type, open, options, playbook, start, types};
 
 const SHIM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
+const README: &str = env!("CARGO_BIN_EXE_embedded-under-test");
 
 /// B-EMBED-1, B-HANDS-1: the thinnest real path, in a plain tokio program.
 #[tokio::test]
@@ -35,6 +36,33 @@ async fn a_playbook_runs_from_start_to_finish() {
         "every command says how it was walled in"
     );
     runtime.close().await;
+}
+
+/// B-EMBED-1: the program of the README does what it says, in an empty folder and once more in the same one.
+#[test]
+fn the_example_of_the_readme_waits_until_its_session_has_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(
+        folder.path().join("steps.toml"),
+        "[[step]]\nrun = \"echo hi\"\n\n[[step]]\nfinish = \"greeted\"\n",
+    )
+    .expect("written");
+    for _ in 0..2 {
+        let run = std::process::Command::new(README)
+            .current_dir(folder.path())
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&run.stdout);
+        let complaint = String::from_utf8_lossy(&run.stderr);
+        if complaint.contains("SandboxUnavailable") {
+            // It asks for walls, as everybody does who says nothing else; this machine cannot build them, and that is told.
+            return;
+        }
+        assert!(run.status.success(), "{said}{complaint}");
+        assert_eq!(said.matches("command.run").count(), 1, "{said}");
+        assert!(said.contains("session.completed"), "{said}");
+        assert!(said.trim_end().ends_with(" is completed"), "{said}");
+    }
 }
 
 /// B-EMBED-1: two runtimes in one process, and the same directory again after `close`, in a plain tokio program.

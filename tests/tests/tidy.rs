@@ -167,6 +167,24 @@ fn every_promise_is_named_by_its_tests_and_every_row_a_test_names_is_promised() 
     }
 }
 
+/// The README once showed a program that closed before its session had done anything: what it shows is compiled and run.
+#[test]
+fn the_readme_shows_the_example_that_is_compiled_and_run() {
+    let files = files();
+    let (_, example) = files["runtime/examples/embedded.rs"]
+        .split_once("\n\n")
+        .expect("a file begins with what it is");
+    let block = files["README.md"]
+        .split("```rust\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    assert_eq!(
+        block,
+        Some(example),
+        "copy runtime/examples/embedded.rs into the README"
+    );
+}
+
 #[test]
 fn no_source_file_is_too_long_to_be_read() {
     for (path, text) in files() {

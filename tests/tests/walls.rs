@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use longhaul::api::Start;
+use longhaul::api::{Start, WorkspaceWish};
 use longhaul::sandbox::SandboxOptions;
 use longhaul::{Options, Runtime};
-use longhaul_actors::session::{Mode, Sandbox, WorkspaceKind, WorkspaceSpec};
+use longhaul_actors::session::{Mode, Sandbox, WorkspaceKind};
 use longhaul_tests::{lines, log_until, of_type, playbook, types};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
@@ -68,10 +68,10 @@ fn request(folder: &Path, kind: WorkspaceKind, source: String, steps: &str) -> S
         goal: "do it".into(),
         brain: Some(playbook(folder, steps)),
         mode: Mode::Bounded,
-        workspace: WorkspaceSpec {
+        workspace: WorkspaceWish {
             kind,
             source,
-            ..WorkspaceSpec::default()
+            ..WorkspaceWish::default()
         },
         ..Start::default()
     }

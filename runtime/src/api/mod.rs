@@ -27,8 +27,9 @@ pub(crate) use record::rfc3339;
 pub use record::{EventsPage, EventsQuery, RecordView, Stored};
 pub use room::{Collect, Collected, Imported, Remove, Removed};
 pub use session::{
-    Accepted, Cancel, Fork, ForkedFrom, ListPage, ListQuery, OnLimit, Pause, Quarantined, Resume, Send,
-    SessionCredits, SessionView, Start, Started, StepView, WaitingView, session_id, stream_id,
+    Accepted, Cancel, Fork, ForkedFrom, LimitsWish, ListPage, ListQuery, OnLimit, Pause, Quarantined, Resume,
+    Send, SessionCredits, SessionView, Start, Started, StepView, WaitingView, WorkspaceWish, session_id,
+    stream_id,
 };
 pub use task::{
     ClaimTask, CompleteTask, CreateTask, OpenTask, TaskChange, TaskChanged, TaskSource, TaskView, TasksPage,

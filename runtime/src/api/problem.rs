@@ -101,15 +101,19 @@ pub struct Problem {
     pub code: Code,
     /// What to do next.
     pub next_actions: Vec<NextAction>,
-    /// What only this code says.
+    /// What not every problem says.
     #[serde(flatten)]
     pub fields: Box<Fields>,
 }
 
-/// What only some codes say; beside the other members on the wire.
+/// What not every problem says; beside the other members on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fields {
+    /// The path that was asked, where it was asked over HTTP. Left out where there is nothing of that name, so that what
+    /// belongs to somebody else cannot be told from what is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Where credit is bought (`ai_credits_required`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_up_url: Option<String>,

@@ -94,7 +94,7 @@ pub(super) async fn import(args: &Import, place: &Place, ui: &Ui) -> Outcome {
 }
 
 pub(super) async fn adopt(args: Which, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach.control().adopt(&args.id).await;
     wishes::told(accepted, "adoption", reach, ui).await
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use longhaul_actors::session::{Mode, Sandbox, WorkspaceKind, WorkspaceSpec};
+use longhaul_actors::session::{Mode, Sandbox, WorkspaceKind};
 use serde_json::json;
 
 use super::Outcome;
@@ -15,7 +15,9 @@ use super::reach::{Place, Reach};
 use super::serve::Stops;
 use super::settings;
 use super::ui::Ui;
-use crate::api::{Code, OnLimit, Problem, RunDuration, Start, Started, TaskView, stream_id};
+use crate::api::{
+    Code, OnLimit, Problem, RunDuration, Start, Started, TaskView, WorkspaceWish, stream_id,
+};
 use crate::brains::process::find_program;
 
 pub(super) async fn run(mut args: Run, place: &Place, ui: &Ui) -> Outcome {
@@ -191,7 +193,7 @@ fn process(line: &str, here: &Path, path: Option<&OsStr>) -> Result<String, Prob
 }
 
 /// Inside a git repository a clone of it, elsewhere an empty folder (B-START-4).
-fn workspace(in_place: bool, sandbox: Option<Sandbox>, here: &Path) -> WorkspaceSpec {
+fn workspace(in_place: bool, sandbox: Option<Sandbox>, here: &Path) -> WorkspaceWish {
     let (kind, source) = if in_place {
         (WorkspaceKind::InPlace, here.to_owned())
     } else if let Some(root) = repository(here) {
@@ -199,7 +201,7 @@ fn workspace(in_place: bool, sandbox: Option<Sandbox>, here: &Path) -> Workspace
     } else {
         (WorkspaceKind::Empty, PathBuf::new())
     };
-    WorkspaceSpec {
+    WorkspaceWish {
         kind,
         source: source.display().to_string(),
         sandbox,

@@ -331,6 +331,11 @@ pub(super) fn unreadable(data: &Path, error: &io::Error) -> Problem {
     .next("see what is there", "longhaul doctor")
 }
 
+/// There is no session of this name.
+pub(super) fn no_session(id: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no session {id}")).next("list the sessions", "longhaul ls")
+}
+
 /// Which of the `known` streams, sorted, is meant.
 fn resolve(id: &str, known: &[StreamId]) -> Result<StreamId, Problem> {
     let meant: Vec<StreamId> = match id.strip_prefix("s_") {
@@ -345,10 +350,10 @@ fn resolve(id: &str, known: &[StreamId]) -> Result<StreamId, Problem> {
         [stream] => Ok(stream),
         [] => {
             let named = joints::keyed(id);
-            known.binary_search(&named).map(|_| named).map_err(|_| {
-                Problem::new(Code::NotFound, format!("there is no session {id}"))
-                    .next("list the sessions", "longhaul ls")
-            })
+            known
+                .binary_search(&named)
+                .map(|_| named)
+                .map_err(|_| no_session(id))
         }
         _ => {
             let some: Vec<String> = meant.iter().take(5).map(|stream| session_id(*stream)).collect();

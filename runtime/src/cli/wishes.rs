@@ -16,13 +16,13 @@ pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
         text: args.text,
         idempotency_key: Some(uuid::Uuid::now_v7().to_string()),
     };
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach.control().send(&args.id, message.clone()).await;
     match accepted {
         // The server was lost on the way: whoever answers now knows the key if the message had arrived.
         Err(problem) if reach.may_repeat(&problem) => {
             reach.close().await;
-            let reach = place.to_wish().await?;
+            let reach = place.to_wish_about(&args.id).await?;
             let accepted = reach.control().send(&args.id, message).await;
             told(accepted, "message", reach, ui).await
         }
@@ -40,11 +40,11 @@ pub(super) async fn fork(args: args::Fork, place: &Place, ui: &Ui) -> Outcome {
         key,
         say,
     };
-    let mut reach = place.to_wish().await?;
+    let mut reach = place.to_wish_about(&id).await?;
     let mut forked = reach.control().fork(&id, request.clone()).await;
     if matches!(&forked, Err(problem) if reach.may_repeat(problem)) {
         reach.close().await;
-        reach = place.to_wish().await?;
+        reach = place.to_wish_about(&id).await?;
         forked = reach.control().fork(&id, request).await;
     }
     let waits = reach.is_here();
@@ -66,19 +66,19 @@ pub(super) async fn fork(args: args::Fork, place: &Place, ui: &Ui) -> Outcome {
 }
 
 pub(super) async fn checkpoint(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach.control().checkpoint(&args.id).await;
     told(accepted, "checkpoint", reach, ui).await
 }
 
 pub(super) async fn pause(args: args::Pause, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach.control().pause(&args.id, Pause { now: args.now }).await;
     told(accepted, "pause", reach, ui).await
 }
 
 pub(super) async fn resume(args: args::Resume, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach
         .control()
         .resume(&args.id, Resume { budget: args.budget })
@@ -87,7 +87,7 @@ pub(super) async fn resume(args: args::Resume, place: &Place, ui: &Ui) -> Outcom
 }
 
 pub(super) async fn cancel(args: args::Cancel, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let agreed = if args.yes {
         Ok(true)
     } else {
@@ -114,13 +114,13 @@ pub(super) async fn cancel(args: args::Cancel, place: &Place, ui: &Ui) -> Outcom
 }
 
 pub(super) async fn archive(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach.control().archive(&args.id).await;
     told(accepted, "archive", reach, ui).await
 }
 
 pub(super) async fn repair(id: &str, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(id).await?;
     let accepted = reach.control().repair(id).await;
     told(accepted, "repair", reach, ui).await
 }

@@ -259,5 +259,14 @@ fn refused(error: SendError<account::Refusal>) -> Problem {
         SendError::NotHosted => Code::NotServing,
         _ => Code::StorageUnavailable,
     };
-    Problem::new(code, error.to_string())
+    let problem = Problem::new(code, error.to_string());
+    match code {
+        Code::IdempotencyConflict => problem
+            .next("see what was granted", "longhaul credits ledger")
+            .next(
+                "ask for more by another request",
+                "longhaul credits top-up AMOUNT",
+            ),
+        _ => problem,
+    }
 }

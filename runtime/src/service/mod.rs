@@ -23,9 +23,7 @@ use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::account::{Account, AccountDesk};
 use longhaul_actors::ports::{Clock, Hands};
-use longhaul_actors::session::{
-    Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
-};
+use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
 use longhaul_actors::task::TaskDesk;
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_hands::egress::AllowList;
@@ -217,10 +215,7 @@ impl Service {
             goal: request.goal,
             mode,
             brain,
-            workspace: WorkspaceSpec {
-                sandbox: Some(sandbox),
-                ..request.workspace
-            },
+            workspace: request.workspace.walled(sandbox),
             limits,
             network,
             metadata: request.metadata,
@@ -249,14 +244,15 @@ impl Service {
 
     /// How the session ends, and its bounds: a duration makes it a bounded run of that much active time (B-RUN-1).
     fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
-        let mut limits = request.limits.unwrap_or(self.limits);
+        let wish = request.limits.unwrap_or_default();
+        let mut limits = wish.over(self.limits);
         limits.resources = request.resources.over(limits.resources);
         limits.checkpoints |= self.checkpoints;
         let Some(word) = &request.duration else {
             return Ok((request.mode, limits));
         };
         let duration = RunDuration::parse(word)?;
-        if request.limits.is_some_and(|own| own.run_ms > 0) {
+        if wish.run_ms.is_some_and(|own| own > 0) {
             let detail = "the time of the run is given twice, by duration and by limits.runMs; leave one out";
             return Err(Problem::new(Code::InvalidRequest, detail));
         }

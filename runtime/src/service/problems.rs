@@ -49,7 +49,26 @@ pub(super) fn refusal_problem(refusal: &Refusal) -> Problem {
         Refusal::StillLive(_) => Code::SessionLive,
         Refusal::NotPending(_) => Code::ApprovalDecided,
         Refusal::NotHuman => Code::SelfApproval,
+        Refusal::TooLarge(_) => Code::PayloadTooLarge,
         _ => Code::InvalidRequest,
     };
-    Problem::new(code, refusal.to_string())
+    let problem = Problem::new(code, refusal.to_string());
+    match refusal {
+        Refusal::Terminal(_) => problem
+            .next("see how it ended", "longhaul show ID")
+            .next("start another one", "longhaul run --brain playbook:FILE \"GOAL\""),
+        Refusal::Archived => problem
+            .next("read it", "longhaul tail ID")
+            .next("start another one", "longhaul run --brain playbook:FILE \"GOAL\""),
+        Refusal::StillLive(_) => problem.next("end it first", "longhaul cancel ID"),
+        Refusal::IdempotencyConflict => conflict(problem),
+        _ => problem,
+    }
+}
+
+/// Adds what to do about a key that was used for another request.
+pub(super) fn conflict(problem: Problem) -> Problem {
+    problem
+        .next("see what the key was used for", "longhaul ls")
+        .next("name a new wish by another key", "longhaul run --key KEY ...")
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::desk::{Desk, GREETING, QUESTION, Started};
 
@@ -66,8 +67,60 @@ fn a_directory_has_one_server() {
     let second = desk.says("serve");
     assert_eq!(second.code, Some(4), "{second:?}");
     assert!(second.stderr.contains("control.sock"), "{second:?}");
-    assert!(second.stderr.contains("hint: "), "{second:?}");
+    let hint = "hint: talk to who has it: longhaul ls --data 'HERE/data'\n";
+    assert!(second.stderr.ends_with(hint), "{second:?}");
     drop(server);
+}
+
+/// What the rules refuse is told over the socket with its own code, the path that was asked, and what to do.
+#[test]
+fn a_wish_that_the_rules_refuse_says_what_to_do() {
+    let desk = Desk::new().with("ask.toml", QUESTION);
+    let _server = served(&desk);
+    desk.says("run --brain playbook:ask.toml --key wall paint").ok(7);
+    let refused = |words: &[&str], code: i32| -> serde_json::Value {
+        serde_json::from_str(&desk.says_words(words).ok(code)).expect("one object")
+    };
+    let commands = |problem: &serde_json::Value| -> Vec<String> {
+        let actions = problem["nextActions"].as_array().expect("a list");
+        let of = |action: &serde_json::Value| action["command"].as_str().expect("text").to_owned();
+        actions.iter().map(of).collect()
+    };
+
+    let long = "x".repeat(40_000);
+    let large = refused(&["--json", "send", "wall", &long], 2);
+    assert_eq!(
+        (&large["code"], &large["status"]),
+        (&json!("payload_too_large"), &json!(413))
+    );
+    assert_eq!(large["instance"], "/v1/sessions/wall/messages");
+
+    desk.says("send wall blue").ok(0);
+    desk.says("tail wall --follow").ok(0);
+    let ended = refused(&["--json", "send", "wall", "green"], 4);
+    assert_eq!(ended["code"], "session_terminal");
+    assert_eq!(
+        commands(&ended),
+        ["longhaul show ID", "longhaul run --brain playbook:FILE \"GOAL\""]
+    );
+    desk.says("archive wall").ok(0);
+    let archived = refused(&["--json", "send", "wall", "green"], 4);
+    assert_eq!(archived["code"], "session_archived");
+    assert_eq!(commands(&archived)[0], "longhaul tail ID");
+    let other = refused(
+        &[
+            "--json",
+            "run",
+            "--brain",
+            "playbook:ask.toml",
+            "--key",
+            "wall",
+            "whitewash",
+        ],
+        4,
+    );
+    assert_eq!(other["code"], "idempotency_conflict");
+    assert_eq!(commands(&other), ["longhaul ls", "longhaul run --key KEY ..."]);
 }
 
 #[test]

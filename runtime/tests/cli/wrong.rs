@@ -106,8 +106,22 @@ fn a_session_that_does_not_exist_is_not_found() {
         "patch s_",
         "replay s_zz",
         "attach s_7f3a",
+        "pause s_7f3a",
+        "resume nightly",
+        "cancel --yes nightly",
+        "archive nightly",
+        "checkpoint nightly",
+        "fork s_7f3a",
+        "adopt s_7f3a",
+        "rm --yes nightly",
+        "journal repair s_7f3a",
+        "send --mode queue nightly",
     ] {
-        let said = desk.says(verb);
+        // A message has its words behind the id.
+        let said = match verb.strip_prefix("send ") {
+            Some(_) => desk.says(&format!("{verb} hello")),
+            None => desk.says(verb),
+        };
         let id = verb.split(' ').next_back().expect("two words");
         let error = format!("! error: there is no session {id}");
         assert_eq!(
@@ -116,7 +130,23 @@ fn a_session_that_does_not_exist_is_not_found() {
             "{said:?}"
         );
     }
-    assert!(!desk.data().exists(), "reading made something");
+    assert!(!desk.data().exists(), "asking made something");
+}
+
+#[test]
+fn a_decision_on_a_request_that_does_not_exist_makes_no_directory() {
+    let desk = Desk::new();
+    let said = desk.says("approvals deny ap_7f3a --reason no");
+    assert_eq!(
+        said.lines(),
+        [
+            "! error: there is no request for approval ap_7f3a",
+            "! hint: list what waits for a decision: longhaul approvals ls",
+            "exit 1",
+        ],
+        "{said:?}"
+    );
+    assert!(!desk.data().exists(), "asking made something");
 }
 
 #[test]
@@ -145,12 +175,41 @@ fn without_a_home_the_data_directory_must_be_named() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+/// This was once said to be an error in the policy, or a server that does not answer.
 #[test]
-fn a_directory_that_cannot_be_made_is_told() {
+fn a_file_is_no_data_directory() {
     let desk = Desk::new()
         .with("file", "")
         .with("hi.toml", crate::desk::GREETING);
-    let said = desk.says("run --brain playbook:hi.toml --data file/data goal");
+    for verb in [
+        "run --brain playbook:hi.toml goal",
+        "serve",
+        "ls",
+        "pause nightly",
+    ] {
+        for (data, wrong) in [
+            ("file", "it is a file, not a directory"),
+            ("file/data", "part of its path is a file"),
+        ] {
+            let said = desk.says(&format!("--data {data} {verb}"));
+            let error = format!("! error: HERE/{data} cannot be the data directory: {wrong}");
+            assert_eq!(
+                said.lines(),
+                [
+                    &error,
+                    "! hint: name a directory: longhaul --data DIR ...",
+                    "exit 2"
+                ],
+                "{said:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_told() {
+    let desk = Desk::new().with("hi.toml", crate::desk::GREETING);
+    let said = desk.says("run --brain playbook:hi.toml --data /proc/longhaul goal");
     assert_eq!(said.code, Some(5), "{said:?}");
     assert!(said.stderr.starts_with("error: "), "{said:?}");
 }

@@ -17,7 +17,7 @@ use longhaul_journal::{Draft, Frame, Journal, Limit, NewRecord, Seq, StreamId};
 
 use self::plan::History;
 use super::mend::{at, draft, inert, not_submitted};
-use super::problems::{read_problem, recover_problem, refusal_problem, send_problem};
+use super::problems::{conflict, read_problem, recover_problem, refusal_problem, send_problem};
 use super::{OWNER, Service, keyed};
 use crate::api::{self, Code, Problem, Started, session_id};
 use crate::world::{Checkpoints, SessionFolder, copy_workspace};
@@ -143,7 +143,7 @@ impl Service {
         if !is_copied || !is_ours {
             let detail =
                 "this key was used for something else; use another key, or send the same request again";
-            return Err(Problem::new(Code::IdempotencyConflict, detail));
+            return Err(conflict(Problem::new(Code::IdempotencyConflict, detail)));
         }
         if self.journal.is_inert(target) {
             return Err(inert(target));
@@ -376,7 +376,7 @@ fn write(
         .map_or(Seq::ZERO, |head| head.seq);
     if there > Seq::ZERO && !is_beginning(journal, target, source)? {
         let detail = "this key was used for another fork, which is not finished; use another key";
-        return Err(Problem::new(Code::IdempotencyConflict, detail));
+        return Err(conflict(Problem::new(Code::IdempotencyConflict, detail)));
     }
     let epoch = journal.claim(target);
     let mut drafts = Vec::new();
