@@ -26,6 +26,7 @@ facts! {
     "account.configured" 1 User     Configured,
     "account.adopted"    1 Progress Adopted,
     "account.forgot"     1 Internal Forgot,
+    "journal.gap"        1 User     JournalGap,
     "credits.granted"    1 User     Granted,
     "credits.held"       1 Internal Held,
     "credits.settled"    1 Progress Settled,
@@ -99,6 +100,41 @@ pub struct Forgot {
     /// Which.
     #[serde(with = "shown::sessions")]
     pub sessions: Vec<StreamId>,
+}
+
+/// `journal.gap`: acknowledged records of the account are lost, or can no longer be folded. It goes on behind them with
+/// what stands: grants and charges that lie in the gap are as if they had never been.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JournalGap {
+    /// The first seq that is lost.
+    pub from_seq: Seq,
+    /// The last seq that is lost, or may be.
+    pub to_seq: Seq,
+    /// What happened to them.
+    pub reason: String,
+    /// The sum of all grants that stand, micro-credits.
+    pub granted_micro: Credits,
+    /// The sum of all charges that stand, those of `closed` among them, micro-credits.
+    pub settled_micro: Credits,
+    /// Holds that were open before the gap. What they were for may have been done, so they are charged in full.
+    #[serde(default)]
+    pub closed: Vec<ClosedHold>,
+}
+
+/// A hold that a repair has charged in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClosedHold {
+    /// Seq of the hold.
+    pub hold: Seq,
+    /// The session.
+    #[serde(with = "id")]
+    pub session: StreamId,
+    /// The step.
+    pub step: u64,
+    /// What was held and is charged, micro-credits.
+    pub amount_micro: Credits,
 }
 
 /// Why credit was granted.

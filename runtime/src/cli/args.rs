@@ -120,7 +120,10 @@ only read until it is adopted: longhaul --data DIR adopt ID";
 const AFTER_REPAIR: &str = "\
 History is not edited: `journal.gap` is appended behind everything that was ever numbered, and says what is lost. Whatever \
 may have been done in the gap counts as unknown and is not done again. The session is paused (damaged); `longhaul resume ID` \
-lets it go on once you have looked.";
+lets it go on once you have looked.
+
+`longhaul journal repair account` takes up the credit account: what was held before the gap is charged in full, and what was \
+granted or charged within it is as if it had never been. Repeat those top-ups, under their request ids.";
 
 const AFTER_POLICY: &str = "\
 Examples:
@@ -739,7 +742,7 @@ pub(super) struct Inspect {
 
 #[derive(Debug, Args)]
 pub(super) struct Repair {
-    /// Which session
+    /// Which session, or `account`
     #[arg(required_unless_present = "acknowledge_lost")]
     pub(super) id: Option<String>,
     /// Take note of damaged bytes that belong to no session, so that they are not reported any more

@@ -16,8 +16,9 @@ use super::reach::Place;
 use super::render::{count, escaped, size};
 use super::ui::Ui;
 use super::{Outcome, joints};
-use crate::api::{Code, session_id};
+use crate::api::Code;
 use crate::sandbox::{self, SandboxOptions};
+use crate::service::shown_name;
 
 /// Less room than this is worth a warning: a few segments and the output of some commands.
 const LITTLE_ROOM: u64 = 512 << 20;
@@ -190,7 +191,7 @@ fn damage(report: &VerifyReport) -> String {
     let ids: Vec<String> = report
         .damaged
         .iter()
-        .map(|damage| session_id(damage.stream))
+        .map(|damage| shown_name(damage.stream))
         .collect();
     let whose = if ids.is_empty() {
         "no stream can be blamed".into()

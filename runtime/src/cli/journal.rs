@@ -21,7 +21,7 @@ use super::tail::print;
 use super::ui::{Failure, Ui};
 use super::wishes;
 use crate::api::{Code, Problem, RecordView, rfc3339, session_id};
-use crate::service::OWNER;
+use crate::service::{OWNER, shown_name};
 
 pub(super) async fn journal(args: Journal, place: &Place, ui: &Ui) -> Outcome {
     match args.verb {
@@ -335,14 +335,14 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
         let bad = damage.readable_to.next();
         lines.push(format!(
             "{}  damaged at seq {bad}: {}",
-            session_id(damage.stream),
+            shown_name(damage.stream),
             damage.reason
         ));
     }
     for repaired in &report.repaired {
         lines.push(format!(
             "{}  goes on with seq {} after seq {}: repaired",
-            session_id(repaired.stream),
+            shown_name(repaired.stream),
             repaired.first_seq,
             repaired.resumes_after
         ));
@@ -385,12 +385,12 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
 }
 
 fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value {
-    let of_stream = |damage: &Damage| json!({ "id": session_id(damage.stream), "seq": damage.readable_to.next(), "reason": damage.reason });
+    let of_stream = |damage: &Damage| json!({ "id": shown_name(damage.stream), "seq": damage.readable_to.next(), "reason": damage.reason });
     let damaged: Vec<_> = report.damaged.iter().map(of_stream).collect();
     let repaired: Vec<_> = report
         .repaired
         .iter()
-        .map(|it| json!({ "id": session_id(it.stream), "after": it.resumes_after, "seq": it.first_seq }))
+        .map(|it| json!({ "id": shown_name(it.stream), "after": it.resumes_after, "seq": it.first_seq }))
         .collect();
     let heads: BTreeMap<String, _> = report
         .heads

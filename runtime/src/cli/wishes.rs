@@ -9,6 +9,7 @@ use super::reach::{Place, Reach};
 use super::render::{cut, escaped, first_line};
 use super::ui::{Failure, Ui};
 use crate::api::{Accepted, Cancel, Code, Fork, Pause, Problem, Resume, Send, SessionView};
+use crate::service::ACCOUNT;
 
 pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
     let message = Send {
@@ -122,7 +123,17 @@ pub(super) async fn archive(args: args::Which, place: &Place, ui: &Ui) -> Outcom
 pub(super) async fn repair(id: &str, place: &Place, ui: &Ui) -> Outcome {
     let reach = place.to_wish_about(id).await?;
     let accepted = reach.control().repair(id).await;
-    told(accepted, "repair", reach, ui).await
+    let mended = accepted
+        .as_ref()
+        .is_ok_and(|accepted| accepted.id == ACCOUNT && !accepted.repeated);
+    let outcome = told(accepted, "repair", reach, ui).await?;
+    if mended {
+        ui.note(
+            "top-ups whose records were lost are to be repeated: longhaul credits top-up AMOUNT --request ID",
+        );
+        ui.note("sessions that it could not pay for meanwhile stay paused: longhaul resume ID");
+    }
+    Ok(outcome)
 }
 
 /// Says what became of a wish.
@@ -145,7 +156,7 @@ pub(super) async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach:
         );
         ui.line(&escaped(&line))?;
     }
-    if waits && !rests(&accepted.state) {
+    if waits && accepted.id != ACCOUNT && !rests(&accepted.state) {
         let id = &accepted.id;
         ui.note(&format!(
             "nobody serves this directory, so it waits: longhaul attach {id} or longhaul serve"

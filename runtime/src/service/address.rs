@@ -1,5 +1,6 @@
 //! Which session is meant: the address of a request, and the stream of what a person typed.
 
+use longhaul_actors::account::{Account, DEFAULT_ACCOUNT};
 use longhaul_journal::{Head, Journal, REMOVED, StreamId};
 
 use super::OWNER;
@@ -17,6 +18,24 @@ pub(crate) fn address(request: &Start) -> StreamId {
 
 pub(crate) fn keyed(key: &str) -> StreamId {
     StreamId::named("session", OWNER, &format!("key:{key}"))
+}
+
+/// What the account of the directory is called where a session would be named. A session with this key is meant by its id.
+pub(crate) const ACCOUNT: &str = "account";
+
+/// Whether the account is meant.
+pub(super) fn is_account(name: &str) -> bool {
+    let digits = name.strip_prefix("s_").unwrap_or(name);
+    name == ACCOUNT || digits.parse() == Ok(Account::stream(OWNER, DEFAULT_ACCOUNT))
+}
+
+/// A stream as people are told of it: the account by name, whatever else longhaul writes by the id of a session.
+pub(crate) fn shown_name(stream: StreamId) -> String {
+    if stream == Account::stream(OWNER, DEFAULT_ACCOUNT) {
+        ACCOUNT.into()
+    } else {
+        session_id(stream)
+    }
 }
 
 /// The stream of a session by its id, the beginning of one, or its key. Blocks on the disk.

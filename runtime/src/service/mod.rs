@@ -49,6 +49,8 @@ pub(crate) use self::address::address;
 pub(crate) use self::address::keyed;
 use self::address::resolve;
 #[cfg(feature = "cli")]
+pub(crate) use self::address::{ACCOUNT, shown_name};
+#[cfg(feature = "cli")]
 pub(crate) use self::approvals::{meant, no_such};
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;

@@ -409,7 +409,7 @@ fn write(
     journal.copy_in(target, drafts).map_err(not_submitted)?;
     let moment = at(journal, target, now_ms)?;
     let events = fork(&source.state, wish, moment).map_err(|refusal| refusal_problem(&refusal))?;
-    let draft = draft(journal, target, &source.state, source.at, &events, moment);
+    let draft = draft::<Session>(journal, target, &source.state, source.at, &events, moment);
     journal.adopt(draft).map_err(not_submitted)?;
     Ok(())
 }
