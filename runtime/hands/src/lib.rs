@@ -56,6 +56,7 @@ mod isolate;
 mod launcher;
 mod limits;
 mod lineage;
+mod patience;
 mod procs;
 mod sabotage;
 mod shim;
