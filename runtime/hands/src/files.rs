@@ -432,12 +432,7 @@ impl Workspace {
             let Ok(stat) = rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) else {
                 continue;
             };
-            let kind = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => EntryKind::File,
-                FileType::Directory => EntryKind::Folder,
-                FileType::Symlink => EntryKind::Symlink,
-                _ => EntryKind::Other,
-            };
+            let kind = kind_of(stat.st_mode);
             let bytes = if kind == EntryKind::File {
                 u64::try_from(stat.st_size).unwrap_or(0)
             } else {
@@ -450,6 +445,20 @@ impl Workspace {
             });
         }
         Ok(Listing { entries, more })
+    }
+
+    /// What a path stands for, the last part not followed if it is a link; none if there is nothing.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn kind(&self, path: &Path) -> Result<Option<EntryKind>, FileError> {
+        let path = confined_file(path)?;
+        let held = match self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW) {
+            Err(FileError::NotFound { .. }) => return Ok(None),
+            held => held?,
+        };
+        let stat = rustix::fs::fstat(&held).map_err(|e| refusal(path, "looking at", e))?;
+        Ok(Some(kind_of(stat.st_mode)))
     }
 
     /// A folder inside, to start a command in or to write to.
@@ -508,6 +517,15 @@ impl Workspace {
             path
         };
         resolve(&self.root, path, flags, ResolveFlags::empty()).map_err(|e| refusal(path, "opening", e))
+    }
+}
+
+fn kind_of(mode: u32) -> EntryKind {
+    match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => EntryKind::File,
+        FileType::Directory => EntryKind::Folder,
+        FileType::Symlink => EntryKind::Symlink,
+        _ => EntryKind::Other,
     }
 }
 
@@ -660,7 +678,12 @@ fn owner((user, group): (u32, u32)) -> Owner {
     (rustix::fs::Uid::from_raw(user), rustix::fs::Gid::from_raw(group))
 }
 
-fn resolve(folder: impl AsFd, path: &Path, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn resolve(
+    folder: impl AsFd,
+    path: &Path,
+    flags: OFlags,
+    more: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV | more;
     let mut tries = 0;
     loop {

@@ -56,6 +56,7 @@ mod isolate;
 mod launcher;
 mod limits;
 mod lineage;
+mod patience;
 mod procs;
 mod sabotage;
 mod shim;
@@ -63,6 +64,7 @@ mod spec;
 mod start;
 mod sweep;
 mod sys;
+mod tree;
 mod walls;
 
 pub use dir::{State, UnknownCause, read_spec, state};
@@ -80,4 +82,5 @@ pub use start::{
     own_exe, wait, watch,
 };
 pub use sweep::{Recovery, kill_all, recover};
+pub use tree::{Met, Step, Walk, remove_tree};
 pub use walls::{INSIDE_HOME, INSIDE_PROXY, INSIDE_TMP, INSIDE_WORKSPACE, Network, ProcMount, Walls};

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use longhaul_actors::session::{Actor, Session};
 use longhaul_actors::{Entity, RecoverError};
+use longhaul_hands::{Step, Walk, remove_tree};
 use longhaul_journal::{
     BlobId, Compaction, Entry, Frame, ImportError, Journal, Level, Limit, LocalJournal, NewRecord, Offline,
     Portable, PortableError, Position, REMOVED, StreamId, SubmitError, blobs_named_in,
@@ -48,10 +49,7 @@ impl Service {
             .blocking(move |journal| {
                 let folder = SessionFolder::new(&data, stream);
                 let freed = bytes_below(folder.root()).map_err(|error| at(&data, &error))?;
-                match fs::remove_dir_all(folder.root()) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&data, &error)),
-                    _ => {}
-                }
+                remove_tree(folder.root()).map_err(|error| at(&data, &error))?;
                 if request.log {
                     journal.remove(stream, now_ms, said()).map_err(not_removed)?;
                 }
@@ -203,18 +201,22 @@ fn sweep(blobs: &Path, named: &BTreeSet<BlobId>, old_before: SystemTime) -> io::
     Ok((removed, bytes))
 }
 
-/// Bytes of all files below a folder; links are not followed.
+/// Bytes of all files below a folder that can be reached; links are not followed.
 pub(crate) fn bytes_below(folder: &Path) -> io::Result<u64> {
+    let mut walk = match Walk::of(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        walk => walk?,
+    };
     let mut bytes = 0;
-    for entry in entries(folder)? {
-        let meta = entry.metadata()?;
-        bytes += if meta.is_dir() {
-            bytes_below(&entry.path())?
-        } else {
-            meta.len()
-        };
+    loop {
+        match walk.step() {
+            Ok(None) => return Ok(bytes),
+            // What somebody closed or moved away takes room that nobody can tell; the rest is counted.
+            Ok(Some(Step::Met(met))) if met.is_folder() => drop(walk.enter(&met)),
+            Ok(Some(Step::Met(met))) => bytes += met.bytes(),
+            Ok(Some(Step::Left(_))) | Err(_) => {}
+        }
     }
-    Ok(bytes)
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
