@@ -6,7 +6,7 @@ use std::process::Command;
 use longhaul::api::{Code, Start};
 use longhaul_actors::session::{Mode, WorkspaceKind, WorkspaceSpec};
 use longhaul_tests::child::Child;
-use longhaul_tests::{lines, log_until, of_type, open, playbook, start, types};
+use longhaul_tests::{close, lines, log_until, of_type, open, playbook, start, types};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
@@ -73,7 +73,7 @@ async fn twenty_identical_creates_make_one_session() {
     }
     let page = runtime.control().list(Default::default()).await.expect("listed");
     assert_eq!(page.sessions.len(), 2);
-    runtime.close().await;
+    close(runtime).await;
 }
 
 fn git(folder: &Path, words: &[&str]) -> String {
@@ -168,5 +168,5 @@ async fn a_clone_takes_the_uncommitted_work_along_and_gives_a_patch_back() {
         (read("code.sh").as_str(), read("new.txt").as_str()),
         ("echo three\n", "new\n")
     );
-    runtime.close().await;
+    close(runtime).await;
 }
