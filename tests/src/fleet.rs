@@ -86,8 +86,7 @@ impl Ship {
     /// Where its commands leave their marks: in their home, which is kept and seen behind walls as well.
     pub fn marks(&self, data: &Path) -> PathBuf {
         let id = self.id.as_deref().expect("it was started");
-        let session = id.trim_start_matches("s_");
-        data.join("sessions").join(session).join("private/home")
+        crate::home(data, id)
     }
 
     /// Names of the files that its commands leave one line in.

@@ -5,8 +5,10 @@ pub mod child;
 pub mod dice;
 pub mod fleet;
 pub mod invariants;
+pub mod leftovers;
 pub mod matrix;
 pub mod trace;
+pub mod watched;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -51,6 +53,29 @@ pub async fn open(directory: &Path, shim: &str) -> Runtime {
     Runtime::open(directory, options(shim))
         .await
         .expect("the directory opens")
+}
+
+/// Closes a runtime. One that has not closed after a minute fails its test.
+pub async fn close(runtime: Runtime) {
+    in_time("the runtime closes", runtime.close()).await;
+}
+
+/// What comes of this, which must come within a minute.
+pub async fn in_time<T>(what: &str, coming: impl Future<Output = T>) -> T {
+    let came = tokio::time::timeout(Duration::from_secs(60), coming).await;
+    came.unwrap_or_else(|_| panic!("not within a minute: {what}"))
+}
+
+/// Waits until this holds; gives up after a minute, which is a failure.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not within a minute: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Writes a playbook and returns the name by which a session is started with it.
@@ -114,6 +139,13 @@ pub fn tree(root: &Path, told: impl Fn(&Metadata) -> String) -> BTreeMap<PathBuf
         }
     }
     tree
+}
+
+/// The home of the commands of a session: kept from one to the next, and seen behind walls as well. The place for what
+/// tests and commands tell each other.
+pub fn home(data: &Path, id: &str) -> PathBuf {
+    let session = id.trim_start_matches("s_");
+    data.join("sessions").join(session).join("private/home")
 }
 
 /// Everything a session wrote, once it waits for somebody or has ended. Gives up after a minute, which is a failure.

@@ -2,11 +2,11 @@
 //! be that human.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use longhaul_tests::watched::{self, Heard};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
@@ -101,7 +101,7 @@ impl Desk {
             status,
             stdout,
             stderr,
-        } = self.command(words).output().expect("it starts");
+        } = watched::output(&mut self.command(words));
         Said {
             code: status.code(),
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
@@ -123,9 +123,13 @@ impl Desk {
             .stderr(Stdio::null())
             .spawn()
             .expect("it starts");
-        let mut socket = String::new();
-        let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut socket).expect("it serves");
+        let mut stdout = Heard::of(child.stdout.take().expect("it is piped"));
+        let socket = stdout.line(Instant::now() + PATIENCE);
+        let Some(socket) = socket else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it does not serve: {:?}", stdout.text())
+        };
         Server {
             child,
             socket: socket.trim().to_owned(),
@@ -385,10 +389,11 @@ fn an_agent_cannot_approve_of_its_own_act_whichever_way_it_asks() {
     assert_eq!(desk.object(&["approvals", "show", &id])["status"], "pending");
     assert_eq!(desk.pushes(), 0);
     // A human at the same socket may.
-    let knocked = Command::new(KNOCK)
+    let mut knock = Command::new(KNOCK);
+    knock
         .args([socket, &path, r#"{"evidence":"a human"}"#])
-        .output()
-        .expect("it starts");
+        .stdin(Stdio::null());
+    let knocked = watched::output(&mut knock);
     let knocked = String::from_utf8_lossy(&knocked.stdout).into_owned();
     assert!(knocked.contains("200"), "{knocked}");
     desk.until("push", "completed");

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+use longhaul_tests::watched::{self, Heard, PATIENCE};
 
 const COUNTER: &str = env!("CARGO_BIN_EXE_counter-under-test");
 
@@ -9,7 +12,7 @@ fn counter(data: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(COUNTER);
     command.arg("--data").arg(data).args(words).stdin(Stdio::null());
     command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", data);
-    command.output().expect("the example starts")
+    watched::output(&mut command)
 }
 
 fn said(output: &Output) -> String {
@@ -64,12 +67,11 @@ fn a_reminder_outlives_a_killed_process() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the example starts");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("it is piped");
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("it answers");
+    let mut stdout = Heard::of(child.stdout.take().expect("it is piped"));
+    let line = stdout.line(Instant::now() + PATIENCE);
     child.kill().expect("it is killed");
     child.wait().expect("it is gone");
-    let id = stream(&line);
+    let id = stream(&line.expect("it answers"));
     // Only the next process may say what of the killed one's last words is on disk; then anybody can read it.
     said(&counter(folder.path(), &["add", "1"]));
     let replayed = said(&counter(folder.path(), &["--json", "replay", &id]));
@@ -91,8 +93,9 @@ fn a_stream_of_a_kind_nobody_brought_can_be_read_but_not_replayed() {
             .env("HOME", folder.path())
             .arg("--data")
             .arg(folder.path())
-            .args(words);
-        command.output().expect("it starts")
+            .args(words)
+            .stdin(Stdio::null());
+        watched::output(&mut command)
     };
     let refused = plain(&["replay", &id]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");

@@ -10,7 +10,9 @@ use longhaul::Control;
 use longhaul::api::{Code, Fork, RecordView, Start};
 use longhaul::{Mode as Hosting, Options, Runtime};
 use longhaul_actors::session::Mode;
-use longhaul_tests::{invariants, lines, log_until, of_type, open, options, playbook, types, until_record};
+use longhaul_tests::{
+    close, home, invariants, lines, log_until, of_type, open, options, playbook, types, until, until_record,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
@@ -65,21 +67,20 @@ fn shared(log: &[RecordView], to: u64) -> Vec<String> {
         .collect()
 }
 
-/// Two turns, each of which leaves a mark outside, so that doing it again would be seen, and changes files.
-fn two_turns(folder: &Path) -> (String, PathBuf) {
-    let marks = folder.join("marks");
-    let text = format!(
-        "[[step]]\nrun = \"echo one >> {0}; printf 1 > a; mkdir -p d; ln -s a d/link; chmod 750 a\"\n\n\
+/// Turns that leave a mark each in the home, which is no part of what a fork gets, so that doing it again would be seen;
+/// and that change files.
+fn two_turns(folder: &Path) -> String {
+    let text = "[[step]]\nrun = \"echo one >> ~/marks; printf 1 > a; mkdir -p d; ln -s a d/link; chmod 750 a\"\n\n\
          [[step]]\nyield = true\n\n\
-         [[step]]\nrun = \"echo two >> {0}; printf 2 > a; rm -r d; cat a\"\n\n\
-         [[step]]\nyield = true\n\n[[step]]\nrun = \"echo three >> {0}; cat a > last\"\n\n[[step]]\nfinish = \"done\"\n",
-        marks.display()
-    );
-    (playbook(folder, &text), marks)
+         [[step]]\nrun = \"echo two >> ~/marks; printf 2 > a; rm -r d; cat a\"\n\n\
+         [[step]]\nyield = true\n\n[[step]]\nrun = \"echo three >> ~/marks; cat a > last\"\n\n[[step]]\nfinish = \"done\"\n";
+    playbook(folder, text)
 }
 
-fn count(marks: &Path) -> usize {
-    fs::read_to_string(marks).map_or(0, |text| text.lines().count())
+/// What a session has done, by its marks.
+fn marks(data: &Path, id: &str) -> String {
+    let marks = fs::read_to_string(home(data, id).join("marks")).unwrap_or_default();
+    marks.lines().collect::<Vec<&str>>().join(" ")
 }
 
 /// A fork at the end of the first turn has the files of then and the records up to then, goes on from there in its own way,
@@ -87,8 +88,8 @@ fn count(marks: &Path) -> usize {
 #[tokio::test]
 async fn a_fork_has_the_records_and_the_files_of_its_seq_and_repeats_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (brain, marks) = two_turns(folder.path());
-    let runtime = open(&folder.path().join("data"), PROGRAM).await;
+    let (brain, data) = (two_turns(folder.path()), folder.path().join("data"));
+    let runtime = open(&data, PROGRAM).await;
     let control = runtime.control();
     let id = interactive(&control, brain).await;
     let created = until_record(&control, &id, "checkpoint.created", "").await;
@@ -97,7 +98,7 @@ async fn a_fork_has_the_records_and_the_files_of_its_seq_and_repeats_nothing() {
     say(&control, &id).await;
     until_record(&control, &id, "tool.started", "two").await;
     let log = log_until(&control, &id, &["idle"]).await;
-    assert_eq!(count(&marks), 2);
+    assert_eq!(marks(&data, &id), "one two");
     let now = seen(&workspace(&control, &id).await);
     assert_ne!(then, now);
 
@@ -125,8 +126,8 @@ async fn a_fork_has_the_records_and_the_files_of_its_seq_and_repeats_nothing() {
     until_record(&control, &fork_id, "tool.started", "two").await;
     log_until(&control, &fork_id, &["idle"]).await;
     assert_eq!(
-        count(&marks),
-        3,
+        (marks(&data, &id).as_str(), marks(&data, &fork_id).as_str()),
+        ("one two", "two"),
         "the second turn ran once in each, the first in the source alone"
     );
     assert_eq!(
@@ -134,15 +135,14 @@ async fn a_fork_has_the_records_and_the_files_of_its_seq_and_repeats_nothing() {
         now,
         "the source is what it was"
     );
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// The source can be canceled and removed: the fork goes on to its end.
 #[tokio::test]
 async fn a_fork_survives_its_source() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (brain, marks) = two_turns(folder.path());
-    let data = folder.path().join("data");
+    let (brain, data) = (two_turns(folder.path()), folder.path().join("data"));
     let runtime = open(&data, PROGRAM).await;
     let control = runtime.control();
     let id = interactive(&control, brain).await;
@@ -153,8 +153,9 @@ async fn a_fork_survives_its_source() {
         .await
         .expect("it can be canceled");
     log_until(&control, &id, &["canceled"]).await;
+    assert_eq!(marks(&data, &id), "one");
     fs::remove_dir_all(workspace(&control, &id).await.parent().expect("its folder")).expect("removed");
-    runtime.close().await;
+    close(runtime).await;
 
     let runtime = open(&data, PROGRAM).await;
     let control = runtime.control();
@@ -174,7 +175,7 @@ async fn a_fork_survives_its_source() {
         "{}",
         lines(&log)
     );
-    assert_eq!(count(&marks), 3);
+    assert_eq!(marks(&data, &fork_id), "two three");
     let frames = frames(&runtime, &data, &fork_id).await;
     invariants::seqs_are_dense_and_time_never_falls(&frames);
     invariants::frames_are_chained(&frames);
@@ -184,7 +185,7 @@ async fn a_fork_survives_its_source() {
 }
 
 async fn frames(runtime: &Runtime, data: &Path, id: &str) -> Vec<Arc<longhaul_journal::Frame>> {
-    runtime.clone().close().await;
+    close(runtime.clone()).await;
     let stream = longhaul::api::stream_id(id).expect("an id");
     let offline = longhaul_journal::Offline::open(data).expect("it opens");
     let mut frames = Vec::new();
@@ -244,27 +245,20 @@ async fn a_seq_whose_files_are_not_kept_is_refused_with_those_that_are() {
     let fork_id = fork(&control, &id, 2).await;
     let of_fork = log_until(&control, &fork_id, &["completed"]).await;
     assert_eq!(of_type(&of_fork, "command.run").len(), 2, "{}", lines(&of_fork));
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// A fork in the middle of an act: the act is unknown in the fork and is not done there, while it goes on in the source.
 #[tokio::test]
 async fn an_act_under_way_in_the_source_is_unknown_in_the_fork() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (gate, marks) = (folder.path().join("gate"), folder.path().join("marks"));
-    let text = format!(
-        "[[step]]\nrun = \"echo begun >> {}; while ! test -e {}; do sleep 0.01; done\"\n\n[[step]]\nfinish = \"done\"\n",
-        marks.display(),
-        gate.display()
-    );
-    let brain = playbook(folder.path(), &text);
-    let runtime = open(&folder.path().join("data"), PROGRAM).await;
+    let text = "[[step]]\nrun = \"echo begun >> ~/marks; while ! test -e ~/gate; do sleep 0.01; done\"\n\n[[step]]\nfinish = \"done\"\n";
+    let (brain, data) = (playbook(folder.path(), text), folder.path().join("data"));
+    let runtime = open(&data, PROGRAM).await;
     let control = runtime.control();
     let id = longhaul_tests::start(&control, brain, "wait").await.id;
     let begun = until_record(&control, &id, "tool.started", "").await;
-    while count(&marks) == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("the command has begun", || !marks(&data, &id).is_empty()).await;
     let fork_id = fork(&control, &id, begun.seq).await;
     let of_fork = log_until(
         &control,
@@ -280,10 +274,13 @@ async fn an_act_under_way_in_the_source_is_unknown_in_the_fork() {
         lines(&of_fork)
     );
     assert_eq!(of_type(&of_fork, "tool.started").len(), 1, "{}", lines(&of_fork));
-    assert_eq!(count(&marks), 1);
-    fs::write(&gate, "").expect("written");
+    assert_eq!(
+        (marks(&data, &id).as_str(), marks(&data, &fork_id).as_str()),
+        ("begun", "")
+    );
+    fs::write(home(&data, &id).join("gate"), "").expect("written");
     log_until(&control, &id, &["completed"]).await;
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// The same request again is the same fork; another one under its key is a conflict; and nobody serves while it is made.
@@ -291,13 +288,13 @@ async fn an_act_under_way_in_the_source_is_unknown_in_the_fork() {
 async fn a_fork_is_made_once_also_where_nobody_serves() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
-    let (brain, _) = two_turns(folder.path());
+    let brain = two_turns(folder.path());
     let runtime = open(&data, PROGRAM).await;
     let control = runtime.control();
     let id = interactive(&control, brain).await;
     log_until(&control, &id, &["idle"]).await;
     until_record(&control, &id, "checkpoint.created", "").await;
-    runtime.close().await;
+    close(runtime).await;
 
     let mut dormant: Options = options(PROGRAM);
     dormant.mode = Hosting::Dormant;
@@ -339,5 +336,5 @@ async fn a_fork_is_made_once_also_where_nobody_serves() {
         &format!("\"at\":{}", accepted.seq),
     )
     .await;
-    runtime.close().await;
+    close(runtime).await;
 }

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use longhaul::Control;
 use longhaul::api::{Cancel, Pause, RecordView};
 use longhaul_actors::session::Limits;
 use longhaul_tests::{
-    YIELDS, limited, lines, log_until, of_type, open, playbook, processes_with, say, shell_brain, start,
-    types, until_record,
+    YIELDS, close, limited, lines, log_until, of_type, open, playbook, processes_with, say, shell_brain,
+    start, types, until, until_record,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
@@ -22,12 +23,19 @@ async fn takes_the_next_message(control: &Arc<dyn Control>, id: &str) {
 }
 
 async fn until_turn(control: &Arc<dyn Control>, id: &str, number: u32) -> RecordView {
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let log = log_until(control, id, &["idle", "paused", "failed", "awaiting_input"]).await;
         let turns = of_type(&log, "turn.completed");
         if let Some(turn) = turns.iter().find(|turn| turn.stored.turn == Some(number)) {
             return (*turn).clone();
         }
+        assert!(
+            Instant::now() < deadline,
+            "turn {number} has not ended within a minute:\n{}",
+            lines(&log)
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -50,7 +58,7 @@ async fn a_brain_that_never_answers_is_ended_and_the_next_message_is_taken() {
     until_record(&control, &id, "turn.stuck", "deadline").await;
     std::fs::write(&awake, "").expect("written");
     takes_the_next_message(&control, &id).await;
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-STUCK-1: a tool that sleeps for ever.
@@ -77,7 +85,7 @@ async fn a_command_that_sleeps_for_ever_is_ended_and_the_next_message_is_taken()
     );
     takes_the_next_message(&control, &id).await;
     assert_none_left(&id);
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-STUCK-1: a brain that ignores SIGTERM, and never answers.
@@ -107,7 +115,7 @@ async fn a_brain_that_ignores_sigterm_is_gone_all_the_same() {
     );
     std::fs::write(&awake, "").expect("written");
     takes_the_next_message(&control, &id).await;
-    runtime.close().await;
+    close(runtime).await;
 }
 
 fn assert_none_left(id: &str) {
@@ -139,9 +147,7 @@ async fn a_canceled_session_leaves_no_process_behind() {
         .workspace
         .or(view.workspace);
     let up = Path::new(&workspace.expect("it has one")).join("up");
-    while !up.exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("the command is up", || up.exists()).await;
     control
         .cancel(&id, Cancel { force: false })
         .await
@@ -155,7 +161,7 @@ async fn a_canceled_session_leaves_no_process_behind() {
         "{}",
         lines(&log)
     );
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-STOP-1: a cancel that comes while the command is being started. The launch was once still on its way when
@@ -179,7 +185,7 @@ async fn a_cancel_that_overtakes_a_launch_leaves_no_process_behind() {
     for id in &ids {
         log_until(&control, id, &["canceled"]).await;
     }
-    runtime.close().await;
+    close(runtime).await;
     for id in &ids {
         assert_none_left(id);
     }
@@ -206,5 +212,5 @@ async fn a_pause_now_that_overtakes_a_launch_ends_the_step() {
         log_until(&control, id, &["paused"]).await;
         assert_none_left(id);
     }
-    runtime.close().await;
+    close(runtime).await;
 }

@@ -12,7 +12,7 @@ use longhaul::Control;
 use longhaul_actors::session::Limits;
 use longhaul_tests::child::Child;
 use longhaul_tests::{
-    YIELDS, limited, log_until, of_type, open, playbook, say, shell_brain, types, until_record,
+    YIELDS, close, limited, log_until, of_type, open, playbook, say, shell_brain, types, until_record,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
@@ -139,7 +139,7 @@ async fn a_session_that_hibernates_holds_no_actor_and_the_next_message_wakes_it(
         types(&log)
     );
     until("the actor is gone again", || runtime.awake() == 0).await;
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-IDLE-1: a session that asks may wait for days; its brain does not wait with it.
@@ -164,7 +164,7 @@ async fn a_session_that_awaits_an_answer_holds_no_brain() {
         !Path::new(&format!("/proc/{}", pid.trim())).exists()
     })
     .await;
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// Everything that can be seen of a tree from outside.
@@ -220,7 +220,7 @@ async fn files_are_the_same_after_the_wake() {
     );
     let before = seen(&workspace);
     assert_eq!(before.len(), 12, "{before:#?}");
-    runtime.close().await;
+    close(runtime).await;
 
     let runtime = open(&data, PROGRAM).await;
     let control = runtime.control();
@@ -228,5 +228,5 @@ async fn files_are_the_same_after_the_wake() {
     until_record(&control, &id, "session.woken", "").await;
     log_until(&control, &id, &["hibernated"]).await;
     assert_eq!(seen(&workspace), before);
-    runtime.close().await;
+    close(runtime).await;
 }

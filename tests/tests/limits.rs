@@ -3,12 +3,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use longhaul::api::{RecordView, Send as Message, Start, WorkspaceWish};
 use longhaul::sandbox::SandboxOptions;
 use longhaul::{Control, LimitsMode, Runtime};
 use longhaul_actors::session::{Mode, ResourcesWish, SendMode, WorkspaceKind};
-use longhaul_tests::{lines, log_until, of_type, open, options, playbook};
+use longhaul_tests::{close, lines, log_until, of_type, open, options, playbook, watched};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 const ROLE: &str = "LONGHAUL_FULL_DISK_TEST";
@@ -40,6 +41,7 @@ async fn takes_the_next_message(control: &Arc<dyn Control>, id: &str) {
         idempotency_key: None,
     };
     control.send(id, message).await.expect("it takes messages");
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let log = rested(control, id).await;
         let next = of_type(&log, "turn.completed")
@@ -49,6 +51,12 @@ async fn takes_the_next_message(control: &Arc<dyn Control>, id: &str) {
             assert_eq!(turn.stored.data["reason"], "yielded", "{}", lines(&log));
             return;
         }
+        assert!(
+            Instant::now() < deadline,
+            "the next turn has not ended within a minute:\n{}",
+            lines(&log)
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -124,7 +132,7 @@ async fn commands_that_want_too_much_are_stopped_by_name_and_the_session_goes_on
     );
     assert_eq!((&data(5)["idle"], &data(6)["code"]), (&true.into(), &0.into()));
     takes_the_next_message(&control, &id).await;
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-HANDS-1: what lies in a workspace is never waited for, never followed, and never a reason to stop.
@@ -185,7 +193,7 @@ async fn a_workspace_full_of_traps_gives_answers_and_the_session_goes_on() {
     );
     assert!(output(1).contains("and more"), "a thousand names are enough");
     takes_the_next_message(&control, &id).await;
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-HANDS-4: who asks for control groups gets them or a refusal by name, and nothing is executed.
@@ -213,7 +221,7 @@ async fn limits_that_cannot_be_had_are_refused_by_name() {
     let refused = control.start(request).await.expect_err("no group can be made");
     assert_eq!(refused.code.name(), "sandbox_unavailable");
     assert!(refused.detail.contains("limits.cgroup_unavailable"), "{refused}");
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-HANDS-1: a disk that is full for real: commands and file tools fail with a clear word, and go on once there is room.
@@ -291,7 +299,7 @@ async fn on_a_small_disk(folder: &Path) {
         }
         assert_eq!(runs[2].stored.data["stdout"]["head"], "40000\n", "{shown}");
         takes_the_next_message(&control, &id).await;
-        runtime.close().await;
+        close(runtime).await;
     }
 }
 
@@ -308,12 +316,13 @@ fn read_only_control_groups_are_refused_by_name_and_rlimits_are_the_way_on() {
             "{read_only}; exec {PROGRAM} --json --data {} {flags}",
             data.display()
         );
-        let output = std::process::Command::new("unshare")
+        let mut unshare = std::process::Command::new("unshare");
+        unshare
             .args(["-m", "--propagation", "private", "--", "sh", "-c", &line])
+            .stdin(std::process::Stdio::null())
             // No repository, of which a clone would be made.
-            .current_dir(folder.path())
-            .output()
-            .expect("unshare is there");
+            .current_dir(folder.path());
+        let output = watched::output(&mut unshare);
         let said = [&output.stdout[..], &output.stderr[..]].concat();
         (output.status.code(), String::from_utf8(said).expect("plain text"))
     };

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use longhaul::api::{Code, EventsQuery, OnLimit, Resume, Start};
 use longhaul::{Control, Runtime};
 use longhaul_actors::session::Mode;
-use longhaul_tests::{log_until, options, playbook};
+use longhaul_tests::{close, log_until, options, playbook};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 const LIMIT: usize = 5;
@@ -30,16 +31,37 @@ fn request(brain: &str, key: &str, on_limit: OnLimit) -> Start {
     }
 }
 
-/// A playbook that waits until there is a file, and says in another that it works.
+/// A playbook whose command waits until there is a file in its home, which is seen behind walls as well.
 fn waits(folder: &Path) -> String {
-    let (go, marks) = (folder.join("go"), folder.join("marks"));
-    std::fs::create_dir_all(&marks).expect("a folder");
-    let (go, marks) = (go.display(), marks.display());
-    let line = format!("touch {marks}/in.$$; until test -e {go}; do sleep 0.02; done; rm {marks}/in.$$");
+    let line = "until test -e ~/go; do sleep 0.02; done";
     playbook(
         folder,
         &format!("[[step]]\nrun = \"{line}\"\n\n[[step]]\nfinish = \"done\"\n"),
     )
+}
+
+/// Lets them all go, those that get a home only later too, for as long as this is held.
+struct Go(tokio::task::JoinHandle<()>);
+
+impl Go {
+    fn to_all_of(data: &Path) -> Self {
+        let sessions = data.join("sessions");
+        Self(tokio::spawn(async move {
+            loop {
+                for session in std::fs::read_dir(&sessions).into_iter().flatten().flatten() {
+                    // Who is not being worked on yet has none.
+                    let _ = std::fs::write(session.path().join("private/home/go"), "");
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Go {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Sessions that work now, as their logs have it.
@@ -66,17 +88,19 @@ async fn of_fifty_sessions_five_work_at_a_time_and_all_get_their_turn() {
     for started in futures_util::future::join_all(starts).await {
         started.expect("it is started");
     }
+    let deadline = Instant::now() + Duration::from_secs(60);
     let occupied = loop {
         let account = control.account().await.expect("it answers");
         let occupied = account.sessions.expect("it serves");
         if occupied.active == LIMIT && occupied.queued == 45 {
             break occupied;
         }
-        tokio::task::yield_now().await;
+        assert!(Instant::now() < deadline, "after a minute still {occupied:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
     };
     assert_eq!(occupied.limit, LIMIT);
     assert_eq!(at_work(&*control, &keys).await, LIMIT);
-    std::fs::write(folder.path().join("go"), "").expect("written");
+    let _go = Go::to_all_of(&folder.path().join("data"));
     // From here on they take turns; whatever the moment, no more than five are at work.
     let mut open: BTreeSet<&String> = keys.iter().collect();
     let mut spans = Vec::new();
@@ -89,7 +113,7 @@ async fn of_fifty_sessions_five_work_at_a_time_and_all_get_their_turn() {
         spans.iter().filter(covers).count()
     });
     assert!(most.max() <= Some(LIMIT), "{spans:?}");
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// When a session had a place: from its first record of work to its last.
@@ -133,11 +157,11 @@ async fn of_fifty_that_would_not_wait_five_are_started() {
     assert_eq!((started, rejected), (LIMIT, 45));
     let page = control.list(Default::default()).await.expect("it answers");
     assert_eq!(page.sessions.len(), LIMIT, "no session was made of the others");
-    std::fs::write(folder.path().join("go"), "").expect("written");
+    let _go = Go::to_all_of(&folder.path().join("data"));
     for session in page.sessions {
         log_until(&control, &session.id, &["completed"]).await;
     }
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-CREDIT-8: those that were at work count first after a restart, and one that rests has no place.
@@ -156,7 +180,7 @@ async fn after_a_restart_those_at_work_keep_their_places_and_a_paused_one_frees_
             .expect("it is started");
     }
     until_active(&*control, LIMIT, 2).await;
-    runtime.close().await;
+    close(runtime).await;
 
     let runtime = open(&data).await;
     let control = runtime.control();
@@ -174,15 +198,16 @@ async fn after_a_restart_those_at_work_keep_their_places_and_a_paused_one_frees_
     assert_eq!(control.show(paused).await.expect("it is there").state, "paused");
     control.resume(paused, Resume::default()).await.expect("granted");
     until_active(&*control, LIMIT, 2).await;
-    std::fs::write(folder.path().join("go"), "").expect("written");
+    let _go = Go::to_all_of(&folder.path().join("data"));
     for key in &keys {
         // The one whose command was ended asks what is to be done about that.
         log_until(&control, key, &["completed", "awaiting_input"]).await;
     }
-    runtime.close().await;
+    close(runtime).await;
 }
 
 async fn until_active(control: &dyn Control, active: usize, queued: usize) {
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let account = control.account().await.expect("it answers");
         let occupied = account.sessions.expect("it serves");
@@ -190,6 +215,7 @@ async fn until_active(control: &dyn Control, active: usize, queued: usize) {
         if (occupied.active, occupied.queued) == (active, queued) {
             return;
         }
-        tokio::task::yield_now().await;
+        assert!(Instant::now() < deadline, "after a minute still {occupied:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use longhaul_hands::{Spec, State, Verdict, Workspace, collect, launch, read_spec, state, wait};
 use longhaul_journal::{
@@ -38,7 +39,9 @@ fn the_traced_process() {
             let dir = root.join("step-1");
             let spec = Spec::shell(&session(&root), 1, LINE, &root.join("ws"), &root.join("private"));
             launch(Path::new(env!("CARGO_BIN_EXE_longhaul-under-test")), &dir, &spec).unwrap();
-            assert!(matches!(wait(&dir, None, None).unwrap(), State::Exited(_)));
+            let give_up = Instant::now() + Duration::from_secs(180);
+            let ended = wait(&dir, Some(give_up), None).unwrap();
+            assert!(matches!(ended, State::Exited(_)), "{ended:?}");
             promise("ended");
         }
         "files" => {

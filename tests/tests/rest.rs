@@ -1,12 +1,14 @@
 //! What is left of sessions that wait: files, and nothing else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use longhaul::Control;
 use longhaul::api::Start;
 use longhaul_actors::session::Mode;
-use longhaul_tests::{log_until, open, playbook};
+use longhaul_tests::leftovers::{self, Leftovers};
+use longhaul_tests::{close, log_until, open, playbook, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
@@ -23,6 +25,7 @@ async fn sessions_that_ran_something_and_wait_hold_no_process_no_mount_and_no_co
     let brain = playbook(folder.path(), steps);
     let data = folder.path().join("data");
     let runtime = open(&data, PROGRAM).await;
+    let before = Leftovers::now();
     let control = runtime.control();
     let ids: Vec<String> = stream::iter(0..sessions)
         .map(|_| rested(Arc::clone(&control), brain.clone()))
@@ -31,21 +34,22 @@ async fn sessions_that_ran_something_and_wait_hold_no_process_no_mount_and_no_co
         .await;
     assert_eq!(ids.len(), sessions);
     let mark = data.to_str().expect("plain text").as_bytes().to_vec();
-    assert_eq!(processes_about(&mark), [] as [u32; 0], "shims, or what they left");
+    // A shim tells the end of its command before its own.
+    until("shims, or what they left, are gone", || {
+        processes_about(&mark).is_empty()
+    })
+    .await;
     for id in &ids {
         let name = id.trim_start_matches("s_");
         let mark = format!("LONGHAUL_STEP={name}/");
         assert_eq!(longhaul_tests::processes_with(&mark), [] as [u32; 0], "{id}");
     }
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("there is a /proc");
-    assert!(!mounts.contains(data.to_str().expect("plain text")), "{mounts}");
-    let groups = groups();
-    let held: Vec<_> = groups
-        .iter()
-        .filter(|group| ids.iter().any(|id| group.contains(id.trim_start_matches("s_"))))
-        .collect();
-    assert!(held.is_empty(), "{held:?}");
-    runtime.close().await;
+    assert_eq!(before.left_since(), BTreeSet::new(), "namespaces and mounts");
+    for id in &ids {
+        let held = leftovers::groups(id.trim_start_matches("s_"));
+        assert_eq!(held, [] as [String; 0], "{id}");
+    }
+    close(runtime).await;
 }
 
 /// Starts a session and waits until it has nothing to do.
@@ -72,28 +76,4 @@ fn processes_about(text: &[u8]) -> Vec<u32> {
         *pid != std::process::id() && line.windows(text.len()).any(|window| window == text)
     })
     .collect()
-}
-
-/// Every control group of a command, wherever the file system of control groups is mounted.
-fn groups() -> Vec<String> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("there is a /proc");
-    let mut found = Vec::new();
-    for mount in mounts.lines().filter(|line| line.contains(" - cgroup")) {
-        let place = mount.split(' ').nth(4).expect("a mount has a place");
-        descend(std::path::Path::new(place), &mut found);
-    }
-    found
-}
-
-fn descend(folder: &std::path::Path, found: &mut Vec<String>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("longhaul-") {
-            found.push(name);
-        }
-        descend(&entry.path(), found);
-    }
 }

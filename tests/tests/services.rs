@@ -7,7 +7,7 @@ use longhaul::{Control, Runtime};
 use longhaul_actors::session::{Limits, Mode};
 use longhaul_tests::child::Child;
 use longhaul_tests::{
-    lines, log_until, of_type, open, options, playbook, processes_with, start, types, until_record,
+    close, lines, log_until, of_type, open, options, playbook, processes_with, start, types, until_record,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
@@ -40,7 +40,7 @@ fn position(log: &[RecordView], type_name: &str) -> usize {
 async fn mark_is_gone(runtime: Runtime, id: &str) {
     let mark = format!("LONGHAUL_STEP={}/", id.trim_start_matches("s_"));
     assert_eq!(processes_with(&mark), [0_u32; 0], "something is left of {id}");
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-HANDS-5: a server in one step, its client in the next; it ends before the run does, with a record.
@@ -242,7 +242,7 @@ async fn the_network_of_a_session_is_checked_and_pinned_at_its_start() {
         pinned,
         &serde_json::json!(["example.com:8080", "registry.npmjs.org:443"])
     );
-    runtime.close().await;
+    close(runtime).await;
 }
 
 async fn begin(control: &Arc<dyn Control>, brain: String, limits: Limits) -> String {

@@ -7,7 +7,7 @@ use longhaul::Runtime;
 use longhaul::api::{Code, LimitsWish, Start, WorkspaceWish};
 use longhaul_actors::session::{Mode, WorkspaceKind};
 use longhaul_tests::child::Child;
-use longhaul_tests::{lines, log_until, of_type, open, options, playbook, start, types};
+use longhaul_tests::{close, lines, log_until, of_type, open, options, playbook, start, types};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
@@ -74,7 +74,7 @@ async fn twenty_identical_creates_make_one_session() {
     }
     let page = runtime.control().list(Default::default()).await.expect("listed");
     assert_eq!(page.sessions.len(), 2);
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-START-2: a start that named one bound once lost every other bound that the operator had configured.
@@ -109,7 +109,7 @@ async fn a_bound_of_a_request_leaves_the_configured_ones_in_force() {
     assert_eq!((again.id, again.repeated), (started.id, true));
     let problem = control.start(request(4)).await.expect_err("another bound");
     assert_eq!(problem.code, Code::IdempotencyConflict);
-    runtime.close().await;
+    close(runtime).await;
 }
 
 fn git(folder: &Path, words: &[&str]) -> String {
@@ -204,5 +204,5 @@ async fn a_clone_takes_the_uncommitted_work_along_and_gives_a_patch_back() {
         (read("code.sh").as_str(), read("new.txt").as_str()),
         ("echo three\n", "new\n")
     );
-    runtime.close().await;
+    close(runtime).await;
 }

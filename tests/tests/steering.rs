@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longhaul::Control;
 use longhaul::api::{Accepted, RecordView, Send as Message, Start};
 use longhaul_actors::session::{Mode, SendMode};
-use longhaul_tests::{lines, log_until, of_type, open, playbook, types, until_record};
+use longhaul_tests::{close, home, lines, log_until, of_type, open, playbook, types, until, until_record};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
@@ -19,16 +19,13 @@ struct Steered {
 /// to be ended by the message itself.
 async fn steered(mode: SendMode) -> Steered {
     let folder = tempfile::tempdir().expect("a folder");
-    let gate = folder.path().join("gate");
     let brain = playbook(
         folder.path(),
-        &format!(
-            "[[step]]\nrun = \"while ! test -e {}; do sleep 0.01; done\"\non_failure = \"next\"\n\n\
-             [[step]]\nsay = \"after the command\"\n\n[[step]]\nyield = true\n",
-            gate.display()
-        ),
+        "[[step]]\nrun = \"while ! test -e ~/gate; do sleep 0.01; done\"\non_failure = \"next\"\n\n\
+         [[step]]\nsay = \"after the command\"\n\n[[step]]\nyield = true\n",
     );
-    let runtime = open(&folder.path().join("data"), PROGRAM).await;
+    let data = folder.path().join("data");
+    let runtime = open(&data, PROGRAM).await;
     let control = runtime.control();
     let request = Start {
         goal: "wait".into(),
@@ -40,7 +37,7 @@ async fn steered(mode: SendMode) -> Steered {
     until_record(&control, &id, "tool.started", "while").await;
     let accepted = say(&control, &id, mode).await;
     if mode != SendMode::Interrupt {
-        open_gate(&gate);
+        open_gate(&home(&data, &id)).await;
     }
     let log = log_until(
         &control,
@@ -48,7 +45,7 @@ async fn steered(mode: SendMode) -> Steered {
         &["idle", "awaiting_input", "completed", "failed", "paused"],
     )
     .await;
-    runtime.close().await;
+    close(runtime).await;
     Steered {
         log,
         message: accepted.seq,
@@ -70,8 +67,10 @@ async fn say(control: &Arc<dyn Control>, id: &str, mode: SendMode) -> Accepted {
     accepted
 }
 
-fn open_gate(gate: &Path) {
-    std::fs::write(gate, "").expect("written");
+/// The home is there once the command is being launched.
+async fn open_gate(home: &Path) {
+    until("there is a home", || home.exists()).await;
+    std::fs::write(home.join("gate"), "").expect("written");
 }
 
 /// B-STEER-1: the default mode is seen by the next brain call of the running turn.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use longhaul::api::Start;
@@ -15,7 +16,9 @@ use longhaul_tests::matrix::human::{Log, next_wish};
 use longhaul_tests::matrix::life::session;
 use longhaul_tests::matrix::outside::{Outside, VirtualHands, World};
 use longhaul_tests::matrix::script::{Script, ScriptedBrain};
-use longhaul_tests::{YIELDS, lines, log_until, of_type, open, playbook, shell_brain, start, types};
+use longhaul_tests::{
+    YIELDS, close, home, in_time, lines, log_until, of_type, open, playbook, shell_brain, start, types,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
@@ -79,14 +82,19 @@ async fn a_session_whose_actor_panics_goes_on_from_its_last_record() {
     let sessions = Registry::<Session>::open(&system, ports, Options::default());
     let mut moved = journal.watch(session());
     let mut panicked = false;
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         moved.mark_unchanged();
         let log = Log::read(&*journal, session());
         if log.is_over() {
             break;
         }
+        let story = || log.types().join("\n");
+        assert!(Instant::now() < deadline, "not over after a minute:\n{}", story());
         let Some(wish) = next_wish(&log) else {
-            moved.changed().await.expect("the journal lives");
+            let changed = tokio::time::timeout_at(deadline.into(), moved.changed()).await;
+            let changed = changed.unwrap_or_else(|_| panic!("nothing more within a minute:\n{}", story()));
+            changed.expect("the journal lives");
             continue;
         };
         let is_message = matches!(wish, Command::Send { .. });
@@ -114,8 +122,8 @@ async fn a_session_whose_actor_panics_goes_on_from_its_last_record() {
             evidence.times
         );
     }
-    sessions.close().await;
-    system.close().await;
+    in_time("the sessions close", sessions.close()).await;
+    in_time("the threads end", system.close()).await;
 }
 
 /// B-CRASH-4: a brain whose process ends is started again, and told everything.
@@ -144,7 +152,7 @@ async fn a_brain_that_dies_is_started_again() {
     );
     let ended = of_type(&log, "turn.completed");
     assert_eq!(ended[0].stored.data["reason"], "yielded");
-    runtime.close().await;
+    close(runtime).await;
 }
 
 async fn interactive(control: &Arc<dyn longhaul::Control>, brain: String) -> String {
@@ -161,15 +169,13 @@ async fn interactive(control: &Arc<dyn longhaul::Control>, brain: String) -> Str
 #[tokio::test]
 async fn a_command_outlives_the_server_and_its_result_is_collected() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (data, marks) = (folder.path().join("data"), folder.path().join("marks"));
-    let line = format!(
-        "echo begun >> {0}; sleep 1; date +%N >> {0}; cat {0}",
-        marks.display()
-    );
+    let data = folder.path().join("data");
+    let line = "echo begun >> ~/marks; sleep 1; date +%N >> ~/marks; cat ~/marks";
     let brain = playbook(folder.path(), &format!("[[step]]\nrun = \"{line}\"\n"));
     let mut child = Child::start(&[], PROGRAM, &data);
     let control = child.control().await.expect("it serves");
     let id = start(&control, brain, "wait a second").await.id;
+    let marks = home(&data, &id).join("marks");
     until_lines(&marks, 1).await;
     child.kill().await;
     let while_dead = std::fs::read_to_string(&marks).expect("it has begun");
@@ -238,7 +244,7 @@ async fn a_brain_that_always_crashes_pauses_its_session_until_a_human_resumes_it
             .map(|turn| &turn.stored.data["reason"]),
         Some(&"yielded".into())
     );
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-CRASH-5: a server that is killed ten times under many sessions that get on pauses none of them.
@@ -262,12 +268,15 @@ async fn a_server_that_keeps_dying_pauses_no_session_that_gets_on() {
         for id in &ids {
             let before = control.show(id).await.expect("it is there");
             let settled = before.usage.steps + 1;
+            let deadline = Instant::now() + Duration::from_secs(60);
             loop {
                 let now = control.show(id).await.expect("it is there");
                 if now.usage.steps >= settled || now.state == "completed" {
                     break;
                 }
                 assert_ne!(now.state, "paused");
+                assert!(Instant::now() < deadline, "no step within a minute: {now:?}");
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
         child.kill().await;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use longhaul::api::{
     ArtifactsQuery, Cancel, Code, Decide, OpenTask, Remove, Start, TaskChange, TaskView, TasksQuery, WhyTask,
 };
-use longhaul::{Control, Runtime};
+use longhaul::Control;
 use longhaul_actors::session::{ApprovalDecision, Mode};
-use longhaul_tests::{lines, log_until, of_type, open, playbook, start};
+use longhaul_tests::{close, lines, log_until, of_type, open, playbook, start};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
@@ -61,11 +61,6 @@ async fn run(control: &Arc<dyn Control>, task: &str, brain: String) -> String {
     control.start(request).await.expect("it starts").id
 }
 
-async fn shut(runtime: Runtime) {
-    let closed = tokio::time::timeout(Duration::from_secs(60), runtime.close()).await;
-    closed.expect("it closes");
-}
-
 /// B-ART-3: what a step keeps as a suggestion is one task, whose artifact has the hash that was recorded.
 #[tokio::test]
 async fn a_suggestion_is_a_task_that_names_its_artifact() {
@@ -99,7 +94,7 @@ async fn a_suggestion_is_a_task_that_names_its_artifact() {
         &control.artifact(&artifact.id).await.expect("it is there"),
         artifact
     );
-    shut(runtime).await;
+    close(runtime).await;
 }
 
 /// B-ART-3: ten at once.
@@ -138,7 +133,7 @@ async fn ten_parallel_conversions_make_one_task() {
         late.expect_err("it is a task by now").code,
         Code::SuggestionNotOpen
     );
-    shut(runtime).await;
+    close(runtime).await;
 }
 
 /// B-TASK-1: the task waits for an approval with its run, and is done with it; the run is found again by its task.
@@ -184,7 +179,7 @@ async fn a_task_follows_its_run() {
     control.decide(&asked.id, denied).await.expect("it is decided");
     let done = until(&control, &id, "completed").await;
     assert_eq!(done.why, "left for later");
-    shut(runtime).await;
+    close(runtime).await;
 }
 
 /// B-TASK-1: over a restart the run is watched again; when it is canceled, the task is open for the next run.
@@ -204,7 +199,7 @@ async fn a_canceled_run_opens_its_task_again_also_over_a_restart() {
     );
     let first = run(&control, &id, asks.clone()).await;
     log_until(&control, &first, &["awaiting_input"]).await;
-    shut(runtime).await;
+    close(runtime).await;
 
     let runtime = open(&data, PROGRAM).await;
     let control = runtime.control();
@@ -215,7 +210,7 @@ async fn a_canceled_run_opens_its_task_again_also_over_a_restart() {
     let second = run(&control, &id, asks).await;
     assert_ne!(first, second);
     assert_eq!(control.task(&id).await.expect("it is there").runs, 2);
-    shut(runtime).await;
+    close(runtime).await;
 }
 
 /// B-ART-1: an artifact outlives its session's sandbox.
@@ -241,7 +236,7 @@ async fn an_artifact_outlives_the_files_of_its_session() {
         .await
         .expect("they are there");
     assert!(bytes.starts_with(b"# Cache the index"));
-    shut(runtime).await;
+    close(runtime).await;
 }
 
 /// B-ART-2: hostile files are refused by name, and so is what is no suggestion; the brain is told, and nothing is filed.
@@ -290,5 +285,5 @@ async fn what_cannot_be_kept_is_told_to_the_brain_and_nothing_is_filed() {
             .tasks
             .is_empty()
     );
-    shut(runtime).await;
+    close(runtime).await;
 }

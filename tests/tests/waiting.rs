@@ -1,6 +1,7 @@
 //! Requests for approval that wait for days, on a clock that is moved by hand: over restarts, and until they run out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -11,6 +12,7 @@ use longhaul_actors::session::{
 };
 use longhaul_actors::{ManualClock, Options, Ports, Registry, System, SystemOptions};
 use longhaul_journal::{Journal, MemoryJournal, Seq, StreamId};
+use longhaul_tests::in_time;
 use longhaul_tests::matrix::gate::MatrixGate;
 use longhaul_tests::matrix::human::Log;
 use longhaul_tests::matrix::outside::{Outside, VirtualHands, World};
@@ -88,19 +90,23 @@ impl Process {
 
     async fn until(&self, type_name: &str) -> Log {
         let mut moved = self.journal.watch(session());
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             moved.mark_unchanged();
             let log = Log::read(&self.journal, session());
             if log.count(type_name) > 0 {
                 return log;
             }
-            moved.changed().await.expect("the journal lives");
+            let changed = tokio::time::timeout_at(deadline, moved.changed()).await;
+            let changed = changed
+                .unwrap_or_else(|_| panic!("no {type_name} within a minute:\n{}", log.types().join("\n")));
+            changed.expect("the journal lives");
         }
     }
 
     async fn end(self) {
-        self.sessions.close().await;
-        self.system.close().await;
+        in_time("the sessions close", self.sessions.close()).await;
+        in_time("the threads end", self.system.close()).await;
     }
 }
 
@@ -208,7 +214,7 @@ async fn a_request_that_may_run_out_does_so_at_its_time() {
     let journal = process.journal.reopen();
     let next = Process::begin(journal, NOON + DAY - 1, &outside);
     process.end().await;
-    next.clock.sleeping(1).await;
+    in_time("the alarm is set", next.clock.sleeping(1)).await;
     assert_eq!(Log::read(&next.journal, session()).count("approval.expired"), 0);
     next.clock.set_wall(next.clock.now_ms() + 1);
     next.until("session.completed").await;

@@ -8,7 +8,7 @@ use longhaul::api::{Start, WorkspaceWish};
 use longhaul::sandbox::SandboxOptions;
 use longhaul::{Options, Runtime};
 use longhaul_actors::session::{Mode, Sandbox, WorkspaceKind};
-use longhaul_tests::{lines, log_until, of_type, playbook, types};
+use longhaul_tests::{close, lines, log_until, of_type, playbook, types};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
@@ -124,7 +124,7 @@ async fn a_workspace_prepared_against_the_runtime_executes_nothing_outside() {
     for command in of_type(&log, "command.run") {
         assert_eq!(command.stored.data["isolation"], "isolated");
     }
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-START-4: in place, the files are the user's own; what the user's git executes stays as it was.
@@ -162,7 +162,7 @@ async fn a_session_in_place_changes_files_and_not_what_git_executes() {
         before
     );
     assert!(!root.join(".git/hooks/pre-commit").exists() && !root.join("moved").exists());
-    runtime.close().await;
+    close(runtime).await;
 }
 
 /// B-HANDS-4: hands test D2.
@@ -182,7 +182,7 @@ async fn without_consent_no_session_runs_without_walls() {
         .await
         .expect_err("nobody consented");
     assert_eq!((problem.code.name(), problem.status), ("sandbox_refused", 403));
-    runtime.close().await;
+    close(runtime).await;
 
     let mut consenting = SandboxOptions::default();
     consenting.allow_process = true;
@@ -195,5 +195,5 @@ async fn without_consent_no_session_runs_without_walls() {
         of_type(&log, "sandbox.ready")[0].stored.data["isolation"]["mode"],
         "process"
     );
-    runtime.close().await;
+    close(runtime).await;
 }

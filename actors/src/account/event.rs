@@ -129,7 +129,7 @@ pub struct ClosedHold {
     /// Seq of the hold.
     pub hold: Seq,
     /// The session.
-    #[serde(with = "id")]
+    #[serde(with = "shown::session")]
     pub session: StreamId,
     /// The step.
     pub step: u64,

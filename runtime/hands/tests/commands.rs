@@ -3,10 +3,15 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{Rig, ended, exited, run, shims_of, start, text, until};
 use longhaul_hands::{
     Isolation, LaunchError, Launched, State, Stop, Stream, Verdict, cancel, follow, launch, state, wait,
 };
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn wall_timeout(limit_ms: u64) -> Verdict {
     Verdict::Timeout {
@@ -21,7 +26,12 @@ fn a_command_gives_its_exit_code_and_its_two_outputs_apart() {
     let rig = Rig::new();
     let (record, output) = run(&rig.shell("echo out; echo err >&2; exit 7"));
     assert_eq!(record.verdict, exited(7));
-    assert_eq!(record.isolation, Isolation::Process);
+    let expected = if rig.is_walled() {
+        Isolation::Isolated
+    } else {
+        Isolation::Process
+    };
+    assert_eq!(record.isolation, expected);
     assert!(record.workspace_synced && record.survivors.is_empty());
     assert_eq!(
         (text(&output.stdout.head), text(&output.stderr.head)),
@@ -109,14 +119,19 @@ fn the_environment_is_built_from_nothing() {
     let (_, output) = run(&(dir, spec));
     let mut found: Vec<&str> = text(&output.stdout.head).lines().collect();
     found.sort_unstable();
-    let private = rig.path().join("private");
+    let private = rig.path().join("private").display().to_string();
+    let (home, tmp) = if rig.is_walled() {
+        ("/home/agent".to_owned(), "/tmp".to_owned())
+    } else {
+        (format!("{private}/home"), format!("{private}/tmp"))
+    };
     let expected = [
         "GIVEN=yes".to_owned(),
-        format!("HOME={}/home", private.display()),
+        format!("HOME={home}"),
         "LANG=C.UTF-8".to_owned(),
         format!("LONGHAUL_STEP={}/1", rig.session),
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-        format!("TMPDIR={}/tmp", private.display()),
+        format!("TMPDIR={tmp}"),
     ];
     assert_eq!(found, expected);
 }
@@ -171,9 +186,14 @@ fn a_command_starts_in_its_folder_and_never_outside_the_workspace() {
         spec.cwd = cwd.into();
         run(&(dir, spec))
     };
+    let ws = if rig.is_walled() {
+        "/workspace".into()
+    } else {
+        rig.ws()
+    };
     assert_eq!(
         text(&at("a/b").1.stdout.head).trim_end(),
-        rig.ws().join("a/b").to_str().unwrap()
+        ws.join("a/b").to_str().unwrap()
     );
     let refused = |errno| Verdict::SandboxError {
         step: "cwd".to_owned(),
@@ -192,9 +212,9 @@ fn a_timeout_kills_the_whole_tree_whatever_it_ignores() {
         grow() { if [ $1 -gt 0 ]; then setsid sh -c 'trap \"\" TERM; sleep 31536001' & grow $(($1-1)) & fi; sleep 31536002; }
         grow 8 & grow 8 & echo planted; while :; do sleep 31536003; done";
     let (dir, mut spec) = rig.shell(tree);
-    (spec.wall_ms, spec.grace_ms) = (Some(400), 100);
+    (spec.wall_ms, spec.grace_ms) = (Some(2_000), 100);
     let (record, output) = run(&(dir, spec));
-    assert_eq!(record.verdict, wall_timeout(400));
+    assert_eq!(record.verdict, wall_timeout(2_000));
     assert_eq!(
         text(&output.stdout.head),
         "planted\n",
@@ -203,15 +223,28 @@ fn a_timeout_kills_the_whole_tree_whatever_it_ignores() {
     assert_eq!((record.survivors, rig.marked()), (vec![], vec![]));
 }
 
+/// B-HANDS-1, B-STUCK-1: the limit is what ends it, and not its patience with itself.
+#[test]
+fn a_command_that_would_end_by_itself_is_ended_at_its_limit() {
+    let rig = Rig::new();
+    let (dir, mut spec) = rig.shell("sleep 15; echo by itself");
+    spec.wall_ms = Some(500);
+    let (record, output) = run(&(dir, spec));
+    assert_eq!(
+        (record.verdict, text(&output.stdout.head)),
+        (wall_timeout(500), "")
+    );
+}
+
 #[test]
 fn a_polite_command_uses_its_grace() {
     let rig = Rig::new();
     let (dir, mut spec) = rig.shell("trap 'echo bye; exit 3' TERM; while :; do sleep 0.01; done");
-    (spec.wall_ms, spec.grace_ms) = (Some(300), 600_000);
+    (spec.wall_ms, spec.grace_ms) = (Some(2_000), 600_000);
     let (record, output) = run(&(dir, spec));
     assert_eq!(
         (record.verdict, text(&output.stdout.head)),
-        (wall_timeout(300), "bye\n")
+        (wall_timeout(2_000), "bye\n")
     );
 }
 
@@ -237,6 +270,7 @@ fn endless_output_is_killed_and_both_ends_are_kept() {
     for line in ["yes", "yes >&2", "yes | tr -d '\\n'"] {
         let (dir, mut spec) = rig.shell(line);
         (spec.head_bytes, spec.tail_bytes, spec.kill_bytes) = (1000, 500, 3 << 20);
+        spec.wall_ms = Some(15_000);
         let (record, output) = run(&(dir.clone(), spec));
         assert_eq!(
             record.verdict,
@@ -337,13 +371,16 @@ fn a_wait_ends_at_its_deadline_or_when_told_and_the_command_goes_on() {
     let (dir, spec) = rig.shell("sleep 31536008");
     start(&dir, &spec);
     let running = |state: State| assert!(matches!(state, State::Running { .. }), "{state:?}");
-    running(wait(&dir, Some(std::time::Instant::now()), None).unwrap());
+    running(wait(&dir, Some(Instant::now()), None).unwrap());
     let stop = Stop::new().unwrap();
     let raiser = stop.clone();
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| wait(&dir, None, Some(&stop)).unwrap());
+        let give_up = Instant::now() + PATIENCE;
+        let (dir, stop) = (&dir, &stop);
+        let waiting = scope.spawn(move || wait(dir, Some(give_up), Some(stop)).unwrap());
         raiser.raise();
         running(waiting.join().unwrap());
+        assert!(Instant::now() < give_up, "it was the flag that ended the wait");
     });
     running(state(&dir).unwrap());
 }

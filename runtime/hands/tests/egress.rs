@@ -4,14 +4,15 @@
 
 mod common;
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use common::watched::{self, Heard};
 use common::{Rig, kill_9, shim_exe, text, until};
 use longhaul_hands::egress::{AllowList, Egress, Fixture, Traffic, traffic};
 
@@ -59,21 +60,19 @@ impl Proxy {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut word = [0; 1];
-        process.stdout.take().unwrap().read_exact(&mut word).unwrap();
-        assert_eq!(&word, b"+", "it says when it serves");
-        Self {
+        let told = process.stdout.take().unwrap();
+        let proxy = Self {
             dir,
             address,
             process,
             _rig: rig,
-        }
+        };
+        serves(told);
+        proxy
     }
 
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        patient(TcpStream::connect(self.address).unwrap())
     }
 
     /// Sends these bytes, and returns the connection with the status of the answer.
@@ -98,6 +97,36 @@ impl Proxy {
     }
 }
 
+/// Waits until a proxy says that it serves.
+fn serves(told: ChildStdout) {
+    let mut told = Heard::of(told);
+    let word = told.byte(Instant::now() + PATIENCE);
+    assert_eq!(word, Some(b'+'), "it says when it serves");
+}
+
+/// A connection on which nobody waits for ever.
+fn patient(stream: TcpStream) -> TcpStream {
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// The next client of a server.
+fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => return patient(stream),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+        assert!(Instant::now() < give_up, "nobody came within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Reads the head of an answer.
 fn status(stream: &mut TcpStream) -> u16 {
     let mut head = Vec::new();
@@ -116,7 +145,7 @@ fn server() -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let serving = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
+        let mut stream = accept(&listener);
         let mut said = Vec::new();
         stream.read_to_end(&mut said).unwrap();
         said.make_ascii_uppercase();
@@ -258,7 +287,7 @@ fn a_tunnel_carries_much_without_losing_a_byte() {
         .collect();
     let sent = bytes.clone();
     let serving = std::thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
+        let stream = accept(&listener);
         let (mut reading, mut writing) = (stream.try_clone().unwrap(), stream);
         let sending = std::thread::spawn(move || writing.write_all(&sent).unwrap());
         let mut got = Vec::new();
@@ -315,9 +344,7 @@ fn it_has_no_rights_and_dies_with_its_parent() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut word = [0; 1];
-    parent.stdout.take().unwrap().read_exact(&mut word).unwrap();
-    assert_eq!(&word, b"+", "it says when it serves");
+    serves(parent.stdout.take().unwrap());
     assert!(TcpStream::connect(address).is_ok());
     kill_9(parent.id());
     parent.wait().unwrap();
@@ -331,7 +358,7 @@ fn curl_reaches_what_is_allowed() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let serving = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
+        let mut stream = accept(&listener);
         let _ = stream.read(&mut [0; 1 << 12]).unwrap();
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
@@ -351,12 +378,12 @@ fn curl_reaches_what_is_allowed() {
             "60",
             "--proxy",
         ];
-        Command::new("curl")
-            .args(tunnel)
+        let mut curl = Command::new("curl");
+        curl.args(tunnel)
             .arg(format!("http://{}", proxy.address))
             .arg(url)
-            .output()
-            .unwrap()
+            .stdin(Stdio::null());
+        watched::output(&mut curl)
     };
     let reached = curl(&format!("http://good.test:{port}/"));
     assert_eq!(text(&reached.stdout), "hello", "{}", text(&reached.stderr));
@@ -398,36 +425,32 @@ fn git_clones_through_the_proxy() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut port = Vec::new();
-    let mut told = serving.stdout.take().unwrap();
-    let mut byte = [0; 1];
-    while told.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
-        port.push(byte[0]);
-    }
-    let port = text(&port);
+    let mut told = Heard::of(serving.stdout.take().unwrap());
+    let port = told.line(Instant::now() + PATIENCE);
+    let serving = Ends(serving);
+    let port = port.as_deref().expect("it says where it serves").trim_end();
     let proxy = Proxy::start(
         &[format!("good.test:{port}")],
         &[("good.test", &["127.0.0.1"])],
         true,
     );
     let clone = |host: &str, to: &str| -> Output {
-        Command::new("git")
-            .args(["clone", "--quiet"])
+        let mut git = Command::new("timeout");
+        git.args(["60", "git", "clone", "--quiet"])
             .arg(format!("https://{host}:{port}/served.git"))
             .arg(to)
             .current_dir(at)
             .env("https_proxy", format!("http://{}", proxy.address))
             .env("GIT_SSL_CAINFO", at.join("cert.pem"))
             .env("GIT_TERMINAL_PROMPT", "0")
+            .stdin(Stdio::null())
             .env_remove("no_proxy")
-            .env_remove("NO_PROXY")
-            .output()
-            .unwrap()
+            .env_remove("NO_PROXY");
+        watched::output(&mut git)
     };
     let reached = clone("good.test", "cloned");
     let denied = clone("evil.test", "never");
-    let _ = serving.kill();
-    let _ = serving.wait();
+    drop(serving);
     assert!(reached.status.success(), "{}", text(&reached.stderr));
     assert_eq!(std::fs::read_to_string(at.join("cloned/f")).unwrap(), "hello\n");
     assert!(text(&denied.stderr).contains("403"), "{}", text(&denied.stderr));
@@ -437,11 +460,19 @@ fn git_clones_through_the_proxy() {
     );
 }
 
+/// A process that ends with the test, however that ends.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn sh(at: &Path, line: &str) {
-    let done = Command::new("sh")
-        .args(["-ec", line])
-        .current_dir(at)
-        .output()
-        .unwrap();
+    let mut sh = Command::new("sh");
+    sh.args(["-ec", line]).current_dir(at).stdin(Stdio::null());
+    let done = watched::output(&mut sh);
     assert!(done.status.success(), "{}", text(&done.stderr));
 }

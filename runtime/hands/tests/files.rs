@@ -333,7 +333,15 @@ fn a_race_between_a_folder_and_a_link_never_leads_out() {
     symlink("../host", place.at("trap")).unwrap();
     let over = AtomicBool::new(false);
     let (mut reads, mut refusals) = (0, 0);
+    /// An assertion that fails must end the race as well: the scope waits for it.
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     std::thread::scope(|scope| {
+        let _over = Over(&over);
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 let cwd = rustix::fs::CWD;
@@ -358,7 +366,6 @@ fn a_race_between_a_folder_and_a_link_never_leads_out() {
                 let _ = place.ws.edit(Path::new("dir/secret"), "secret", "secret", None);
             }
         }
-        over.store(true, Ordering::Relaxed);
     });
     place.host_is_untouched();
     assert!(

@@ -8,6 +8,7 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use common::{Rig, ended, exited, groups, groups_left, groups_of, kill_9, run, shims_of, start, text, until};
 use longhaul_hands::{
@@ -92,10 +93,30 @@ fn assert_nothing_left(rig: &Rig, dir: &Path, record: &ExitRecord) {
     assert_eq!(groups_left(dir), [] as [PathBuf; 0]);
 }
 
+/// Whether control groups can be made. Where they cannot, says so, after it was made sure of what holds without them: the
+/// command runs under the limits of its processes, its record says that it was those, and nothing claims a group.
+fn has_groups() -> bool {
+    if groups().is_some() {
+        return true;
+    }
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    eprintln!("{test}: no control groups can be made here; only what holds without them is tested");
+    either_way(|rig, walled| {
+        let (dir, spec) = walled(bounded(rig, "ulimit -d", memory(48 * MIB)));
+        let (record, output) = run(&(dir.clone(), spec));
+        assert_eq!(record.verdict, exited(0));
+        assert_eq!(text(&output.stdout.head), format!("{}\n", 48 * 1024));
+        assert_eq!(used(&record).by, LimitsBy::Rlimit);
+        assert_eq!(groups_of(&dir), [] as [PathBuf; 0]);
+        assert_nothing_left(rig, &dir, &record);
+    });
+    false
+}
+
 /// B-HANDS-1; hands test B1
 #[test]
 fn a_fork_bomb_is_held_counted_and_gone_at_its_deadline() {
-    if groups().is_none() {
+    if !has_groups() {
         return;
     }
     for bomb in bombs() {
@@ -114,6 +135,8 @@ fn a_fork_bomb_is_held_counted_and_gone_at_its_deadline() {
                     matches!(record.verdict, Verdict::Timeout { idle: false, .. }),
                     "{bomb}: {record:?}"
                 );
+                // A deadline that a bomb could put off were none; how late it may be on a busy machine is said loosely.
+                assert!(record.wall_ms < wall_ms + 15_000, "{record:?}");
                 assert_ne!(groups_of(&dir), [] as [PathBuf; 0]);
                 assert_nothing_left(rig, &dir, &record);
                 if used(&record).pids_limit_hits > 0 {
@@ -155,7 +178,7 @@ fn without_a_group_the_walls_bound_processes_by_their_own_user_namespace() {
 /// B-HANDS-1; hands test B1: the neighbours.
 #[test]
 fn beside_a_fork_bomb_another_session_gets_its_answer() {
-    if groups().is_none() {
+    if !has_groups() {
         return;
     }
     let (rig, other) = (Rig::new(), Rig::new());
@@ -169,7 +192,10 @@ fn beside_a_fork_bomb_another_session_gets_its_answer() {
     spec.grace_ms = 0;
     start(&dir, &spec);
     until("the bomb has gone off", || rig.marked().len() > 50);
+    let begun = Instant::now();
     let (record, output) = run(&other.shell("echo still here"));
+    // A tenth of a second where nothing else is going on; what is too much on any machine is this.
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert_eq!(
         (record.verdict, text(&output.stdout.head)),
         (exited(0), "still here\n")
@@ -218,7 +244,7 @@ fn memory(limit: u64) -> Limits {
 /// B-HANDS-1; hands test B2
 #[test]
 fn a_command_that_eats_its_memory_is_killed_for_it_and_says_so() {
-    if groups().is_none() {
+    if !has_groups() {
         return;
     }
     either_way(|rig, walled| {
@@ -244,7 +270,7 @@ fn a_command_that_eats_its_memory_is_killed_for_it_and_says_so() {
 /// B-HANDS-1; hands test B2: version 1 kills one process and not the group, and a shell may go on as if nothing had been.
 #[test]
 fn a_hog_whose_shell_says_that_all_is_well_is_told_all_the_same() {
-    if groups().is_none() {
+    if !has_groups() {
         return;
     }
     either_way(|rig, walled| {
@@ -263,7 +289,7 @@ fn a_hog_whose_shell_says_that_all_is_well_is_told_all_the_same() {
 /// B-HANDS-1; hands test B2: files in memory are memory.
 #[test]
 fn files_in_memory_are_charged_to_whoever_writes_them() {
-    if groups().is_none() {
+    if !has_groups() {
         return;
     }
     either_way(|rig, walled| {
@@ -324,7 +350,7 @@ fn a_command_that_fills_the_disk_is_stopped_at_its_cap() {
                 ..Limits::NONE
             };
             let (dir, mut spec) = walled(bounded(rig, line, limits));
-            spec.wall_ms = None;
+            spec.wall_ms = Some(60_000);
             let (record, _) = run(&(dir.clone(), spec));
             assert_eq!(record.verdict, Verdict::DiskFull { limit }, "{line}");
             assert_nothing_left(rig, &dir, &record);
@@ -340,8 +366,7 @@ fn a_command_that_fills_the_disk_is_stopped_at_its_cap() {
 /// B-HANDS-1; hands test B7
 #[test]
 fn four_spinners_share_what_the_command_may_use() {
-    let Some(groups) = groups() else { return };
-    if !groups.bounds_cpu() {
+    if !has_groups() || !groups().unwrap().bounds_cpu() {
         return;
     }
     let rig = Rig::new();
@@ -385,7 +410,7 @@ fn a_command_that_falls_silent_is_stopped_and_a_talkative_one_is_not() {
 /// Hands test C2: a shim that was killed leaves a group behind, and recovery removes it with all that is in it.
 #[test]
 fn the_group_of_a_lost_shim_is_emptied_and_removed() {
-    if groups().is_none() {
+    if !has_groups() {
         return;
     }
     let rig = Rig::new();
@@ -407,7 +432,10 @@ fn the_group_of_a_lost_shim_is_emptied_and_removed() {
 /// A group that cannot be made is an error of the sandbox, never a command without limits.
 #[test]
 fn a_group_that_cannot_be_made_runs_nothing() {
-    let Some(groups) = groups() else { return };
+    if !has_groups() {
+        return;
+    }
+    let groups = groups().unwrap();
     let rig = Rig::new();
     let (dir, mut spec) = rig.shell("echo run > effect");
     let mut text = serde_json::to_value(&groups).unwrap();

@@ -3,22 +3,28 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Rig, ended, exited, groups, groups_left, kill_9, run, shim_exe, shims_of, start, text, until};
+use common::leftovers::{self, Leftovers};
+use common::watched::{self, Heard};
+use common::{
+    Rig, ended, exited, groups, groups_left, kill_9, long, run, settled, shim_exe, shims_of, sleepers, start,
+    text, until,
+};
 use longhaul_hands::{
-    Claim, Launched, PROTOCOL, Spec, State, UnknownCause, Verdict, kill_all, launch, recover, state, wait,
+    Claim, Launched, PROTOCOL, Spec, State, UnknownCause, Verdict, kill_all, launch, recover, state,
 };
 use rustix::fs::{FlockOperation, fcntl_lock};
 
 const ROLE: &str = "LONGHAUL_HANDS_TEST_ROLE";
 const DIR: &str = "LONGHAUL_HANDS_TEST_DIR";
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Not a test by itself: the second process that some tests need, played by this very program.
 #[test]
@@ -66,12 +72,16 @@ fn play(role: &str, dir: &Path, session: &str) -> Child {
         .process_group(0)
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-    assert!(
-        lines.map_while(Result::ok).any(|line| line == "ready"),
-        "{role} did not come up"
-    );
-    child
+    let mut told = Heard::of(child.stdout.take().unwrap());
+    let give_up = Instant::now() + PATIENCE;
+    while let Some(line) = told.line(give_up) {
+        if line == "ready\n" {
+            return child;
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    panic!("{role} did not come up: {}", told.text());
 }
 
 /// B-CRASH-2; hands test C1
@@ -150,7 +160,19 @@ fn kill_shims(walled: bool) {
     let mut random = seed | 1;
     let (mut not_started, mut finished, mut unknown) = (0, 0, 0);
     let rig = Rig::new();
-    let sleep = if walled { "31536025" } else { "31536009" };
+    let sleep = long(if walled { 31_536_025 } else { 31_536_009 });
+    let before = Leftovers::now();
+    let command = |line: &str| {
+        let command = rig.shell(line);
+        if walled { rig.walled(command) } else { command }
+    };
+    // Kills are spread over the time that such a command takes here and now, however busy the machine is.
+    let once = |_| {
+        let begun = Instant::now();
+        run(&command("sleep 0.005; echo done"));
+        begun.elapsed()
+    };
+    let span = (0..3).map(once).min().unwrap();
     for round in 0..rounds {
         random ^= random << 13;
         random ^= random >> 7;
@@ -163,22 +185,19 @@ fn kill_shims(walled: bool) {
             ""
         };
         let line = format!("echo run >> {effects}; {wiped} setsid sleep {sleep} & sleep 0.005; echo done");
-        let (dir, spec) = if walled {
-            rig.walled(rig.shell(&line))
-        } else {
-            rig.shell(&line)
-        };
+        let (dir, spec) = command(&line);
         std::thread::scope(|scope| {
             // The answer is worth nothing here: its shim is being killed.
             scope.spawn(|| drop(launch(shim_exe(), &dir, &spec)));
-            std::thread::sleep(Duration::from_micros(random % 25_000));
+            let part = u32::try_from(random % 1_000).unwrap();
+            std::thread::sleep(span * part / 1_000);
             shims_of(&dir).into_iter().for_each(kill_9);
         });
         // A shim forked while we looked may have escaped. Then it simply finishes; but it may not have claimed yet.
-        while state(&dir).unwrap() == State::NotStarted && !shims_of(&dir).is_empty() {
-            std::thread::yield_now();
-        }
-        let seen = wait(&dir, None, None).unwrap();
+        until("it has claimed, or is gone", || {
+            state(&dir).unwrap() != State::NotStarted || shims_of(&dir).is_empty()
+        });
+        let seen = settled(&dir);
         let context = format!("seed {seed}, round {round}, {seen:?}");
         let recovery = recover(std::slice::from_ref(&dir)).unwrap();
         assert_eq!(recovery.states, [(dir.clone(), seen.clone())], "{context}");
@@ -223,10 +242,9 @@ fn kill_shims(walled: bool) {
             other => panic!("{context}: {other:?}"),
         }
     }
-    let left = || common::processes("cmdline", |word| word == sleep.as_bytes());
-    until("no process is left", || left().is_empty());
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!mounts.contains(rig.path().to_str().unwrap()), "{mounts}");
+    until("no process is left", || sleepers(&sleep).is_empty());
+    assert_eq!(before.left_since(), BTreeSet::new(), "namespaces and mounts");
+    assert_eq!(leftovers::groups(&rig.session), [] as [String; 0]);
     println!("not started {not_started}, finished {finished}, unknown {unknown}");
     assert!(
         unknown > 0,
@@ -339,12 +357,14 @@ fn a_binary_replaced_while_its_shim_runs_does_not_matter() {
 
 /// Another test may fork while the copy is open for writing, and hold it busy for an instant.
 fn launch_busy(exe: &Path, dir: &Path, spec: &Spec) -> Launched {
+    let give_up = Instant::now() + PATIENCE;
     loop {
         match launch(exe, dir, spec) {
             Err(longhaul_hands::LaunchError::NotStarted { source, .. })
-                if source.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+                if source.kind() == std::io::ErrorKind::ExecutableFileBusy && Instant::now() < give_up => {}
             launched => return launched.unwrap(),
         }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -531,15 +551,16 @@ fn whatever_call_fails_a_command_runs_once_at_most_and_what_ran_is_never_not_sta
 #[ignore = "needs user namespaces, unshare and mount (util-linux)"]
 fn a_full_disk_does_not_suppress_the_result() {
     let folder = tempfile::tempdir().unwrap();
-    let status = Command::new("unshare")
+    let mut unshare = Command::new("unshare");
+    unshare
         .args(["-rm", "--"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "the_other_process", "--nocapture"])
         .env(ROLE, "full disk")
         .env(DIR, folder.path())
-        .status()
-        .unwrap();
-    assert!(status.success());
+        .stdin(Stdio::null());
+    let output = watched::output(&mut unshare);
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// Runs in a mount namespace of its own.
@@ -571,9 +592,6 @@ fn full_disk(folder: &Path) {
     );
     let spec = Spec::shell("full-disk", 2, &line, &ws, folder);
     start(&dir, &spec);
-    assert_eq!(
-        wait(&dir, None, None).unwrap(),
-        State::Unknown(UnknownCause::ShimDied)
-    );
+    assert_eq!(settled(&dir), State::Unknown(UnknownCause::ShimDied));
     assert_eq!(start(&dir, &spec), Launched::AlreadyTaken, "nor is it run again");
 }

@@ -8,6 +8,7 @@ use longhaul_journal::{Draft, Journal, Level, LocalJournal, NewRecord, Options, 
 use rustix::process::Signal;
 
 use crate::desk::{Desk, GREETING};
+use crate::watched;
 
 /// Leaves a mark, so that it can be seen how often it ran, and then asks.
 const MARKS: &str =
@@ -293,10 +294,7 @@ fn a_session_that_lost_its_beginning_is_listed_and_cannot_be_repaired() {
 #[test]
 fn a_head_noted_elsewhere_proves_the_history_or_names_what_is_wrong() {
     let desk = asked();
-    let output = desk
-        .command(["journal", "inspect", "--json"])
-        .output()
-        .expect("it starts");
+    let output = watched::output(&mut desk.command(["journal", "inspect", "--json"]));
     let heads: Vec<serde_json::Value> = String::from_utf8(output.stdout)
         .expect("text")
         .lines()

@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::mem;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::watched::{self, Heard, PATIENCE};
 
 /// A folder of its own, with a data directory in it that does not exist yet.
 pub(crate) struct Desk {
@@ -73,7 +74,7 @@ impl Desk {
             status,
             stdout,
             stderr,
-        } = self.command(words).output().expect("it starts");
+        } = watched::output(&mut self.command(words));
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
         Said {
             words: words.join(" "),
@@ -91,14 +92,12 @@ impl Desk {
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let stdout = Heard::of(child.stdout.take().expect("piped"));
+        let stderr = Heard::of(child.stderr.take().expect("piped"));
         Started {
             child,
             stdout,
             stderr,
-            seen: String::new(),
-            noted: String::new(),
         }
     }
 
@@ -215,23 +214,21 @@ impl fmt::Debug for Said {
 /// A program that still runs. Dropping it ends it.
 pub(crate) struct Started {
     child: Child,
-    stdout: BufReader<ChildStdout>,
-    stderr: BufReader<ChildStderr>,
-    seen: String,
-    noted: String,
+    stdout: Heard,
+    stderr: Heard,
 }
 
 impl Started {
     /// Reads stdout until a line holds this text, and returns the line.
     #[track_caller]
     pub(crate) fn until(&mut self, text: &str) -> String {
-        read_until(&mut self.stdout, text, &mut self.seen)
+        read_until(&mut self.stdout, text)
     }
 
     /// Reads stderr until a line holds this text.
     #[track_caller]
     pub(crate) fn notes(&mut self, text: &str) {
-        read_until(&mut self.stderr, text, &mut self.noted);
+        read_until(&mut self.stderr, text);
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -240,29 +237,28 @@ impl Started {
     }
 
     /// Waits for its end: the exit code, all of stdout and stderr.
+    #[track_caller]
     pub(crate) fn ends(mut self) -> (Option<i32>, String, String) {
-        self.stdout.read_to_string(&mut self.seen).expect("readable");
-        self.stderr.read_to_string(&mut self.noted).expect("readable");
-        let status = self.child.wait().expect("it ends");
-        (
-            status.code(),
-            mem::take(&mut self.seen),
-            mem::take(&mut self.noted),
-        )
+        let status = watched::hear_out(&mut self.child, "it", &mut self.stdout, &mut self.stderr);
+        (status.code(), self.stdout.text(), self.stderr.text())
     }
 }
 
 #[track_caller]
-fn read_until(stream: &mut impl BufRead, text: &str, seen: &mut String) -> String {
-    loop {
-        let mut line = String::new();
-        let read = stream.read_line(&mut line).expect("readable");
-        assert_ne!(read, 0, "it ended before it said {text:?}:\n{seen}");
-        seen.push_str(&line);
+fn read_until(stream: &mut Heard, text: &str) -> String {
+    let give_up = Instant::now() + PATIENCE;
+    while let Some(line) = stream.line(give_up) {
         if line.contains(text) {
             return line.trim_end().to_owned();
         }
     }
+    let silent = Instant::now() >= give_up;
+    let how = if silent {
+        "has not said"
+    } else {
+        "ended before it said"
+    };
+    panic!("it {how} {text:?}:\n{}", stream.text())
 }
 
 impl Drop for Started {

@@ -4,6 +4,13 @@
 //! blanked out. A failing test prints the command and both streams.
 
 mod desk;
+#[path = "../../../tests/src/watched.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "shared with the tests of other packages"
+)]
+mod watched;
 
 mod bounded;
 mod credits;

@@ -1,6 +1,7 @@
 //! Sessions in two data directories: the copy only lies there until it is adopted, and the two histories never mix.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -131,7 +132,14 @@ fn a_backup_of_a_served_directory_is_sound_and_inert() {
     server.until("control.sock");
     desk.says("run --brain playbook:ask.toml --key wall paint").ok(7);
     // Who reads without a lock sees what the server has marked as durable, which it does once it is idle.
-    while desk.says("journal verify").ok(0).contains("not yet known") {}
+    let give_up = Instant::now() + Duration::from_secs(60);
+    loop {
+        let verified = desk.says("journal verify").ok(0);
+        if !verified.contains("not yet known") {
+            break;
+        }
+        assert!(Instant::now() < give_up, "after a minute still: {verified}");
+    }
     let said = desk.says("backup copy");
     // The session, and the account that it is charged to.
     assert!(said.stdout.contains("2 streams"), "{said:?}");

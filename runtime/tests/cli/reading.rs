@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::desk::{Desk, GREETING};
+use crate::watched;
 
 /// A desk where one session, `hi`, has greeted.
 fn greeted() -> Desk {
@@ -31,7 +32,7 @@ fn a_list_has_one_line_for_each_session() {
 #[test]
 fn a_short_id_will_do() {
     let desk = greeted();
-    let listed = desk.command(["ls", "--json"]).output().expect("it starts");
+    let listed = watched::output(&mut desk.command(["ls", "--json"]));
     let session: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("one object");
     let id = session["id"].as_str().expect("an id");
     assert!(
@@ -103,14 +104,8 @@ fn the_journal_is_verified_inspected_and_counted() {
 #[test]
 fn a_head_that_was_noted_elsewhere_holds_and_another_does_not() {
     let desk = greeted();
-    let verified: serde_json::Value = serde_json::from_slice(
-        &desk
-            .command(["journal", "verify", "--json"])
-            .output()
-            .expect("it starts")
-            .stdout,
-    )
-    .expect("one object");
+    let said = watched::output(&mut desk.command(["journal", "verify", "--json"]));
+    let verified: serde_json::Value = serde_json::from_slice(&said.stdout).expect("one object");
     let (id, head) = verified["heads"]
         .as_object()
         .and_then(|heads| heads.iter().find(|(id, _)| id.starts_with("s_")))

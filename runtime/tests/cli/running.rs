@@ -2,18 +2,19 @@
 
 use std::fs;
 use std::io::pipe;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
 use crate::desk::{Desk, GREETING, QUESTION};
+use crate::watched;
 
 fn git(desk: &Desk, words: &[&str]) -> String {
     let mut git = Command::new("git");
     git.args(["-c", "user.name=t", "-c", "user.email=t@example.invalid"])
         .args(words)
         .current_dir(desk.path());
-    let output = git.env("HOME", desk.path()).output().expect("git is there");
+    let output = watched::output(git.env("HOME", desk.path()));
     assert!(
         output.status.success(),
         "git {words:?}: {}",
@@ -162,7 +163,7 @@ fn a_closed_pipe_ends_reading_quietly_and_does_not_end_a_run() {
     ] {
         let (reader, writer) = pipe().expect("a pipe");
         drop(reader);
-        let output = desk.command(&words).stdout(writer).output().expect("it starts");
+        let output = watched::gather(desk.command(&words).stdout(writer).stderr(Stdio::piped()));
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{words:?}: {stderr}");
         assert!(

@@ -38,6 +38,11 @@ impl Log {
             .any(|body| matches!(body, Body::UserMessage(message) if message.text == text))
     }
 
+    /// The types of its records, in order.
+    pub fn types(&self) -> Vec<&str> {
+        self.bodies().map(Body::type_name).collect()
+    }
+
     /// How many records of a type there are.
     pub fn count(&self, type_name: &str) -> usize {
         self.bodies().filter(|body| body.type_name() == type_name).count()

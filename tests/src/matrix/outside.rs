@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -19,6 +20,9 @@ use longhaul_journal::{Journal, StreamId};
 use tokio::sync::watch;
 
 use super::human::Log;
+
+/// A command that nobody ends for this long is told as unknown, so that no session waits for it for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A handle on the outside world.
 #[derive(Clone, Debug)]
@@ -305,6 +309,7 @@ impl VirtualHands {
             }
         }
         let mut changed = self.outside.changed.subscribe();
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         let mut moved = self.journal.watch(session);
         loop {
             changed.mark_unchanged();
@@ -323,6 +328,10 @@ impl VirtualHands {
             tokio::select! {
                 _ = changed.changed() => {}
                 _ = moved.changed() => {}
+                () = tokio::time::sleep_until(deadline) => {
+                    let why = format!("nobody ended `{line}` within {PATIENCE:?}");
+                    return ToolOutcome::Unknown { why };
+                }
             }
         }
     }

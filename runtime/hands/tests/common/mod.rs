@@ -6,12 +6,17 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longhaul_hands::{
     Claim, Collected, CommandLine, ExitRecord, Groups, Launched, Spec, State, Verdict, Walls, collect,
     kill_all, launch, probe, probe_groups, session_uid, wait,
 };
+
+#[path = "../../../../tests/src/leftovers.rs"]
+pub mod leftovers;
+#[path = "../../../../tests/src/watched.rs"]
+pub mod watched;
 
 /// A session with a name that no other test has, so that killing by mark cannot reach across.
 pub struct Rig {
@@ -58,6 +63,11 @@ impl Rig {
                 None
             }
         }
+    }
+
+    /// Whether commands run behind walls unless a test says otherwise.
+    pub fn is_walled(&self) -> bool {
+        self.is_walled
     }
 
     pub fn path(&self) -> &Path {
@@ -195,10 +205,19 @@ pub fn run((dir, spec): &(PathBuf, Spec)) -> (ExitRecord, Collected) {
 
 /// Waits for the end of a command that is running, and reads what it wrote.
 pub fn ended(dir: &Path) -> (ExitRecord, Collected) {
-    match wait(dir, None, None).unwrap() {
+    match settled(dir) {
         State::Exited(record) => (*record, collect(dir).unwrap()),
         other => panic!("expected an end, found {other:?}"),
     }
+}
+
+/// Waits until nothing more will become of a command. One that goes on for three minutes fails the test instead.
+pub fn settled(dir: &Path) -> State {
+    let give_up = Instant::now() + Duration::from_secs(180);
+    let state = wait(dir, Some(give_up), None).unwrap();
+    let goes_on = matches!(state, State::Starting | State::Running { .. });
+    assert!(!goes_on, "after three minutes {} is {state:?}", dir.display());
+    state
 }
 
 pub fn exited(code: i32) -> Verdict {
@@ -223,6 +242,19 @@ pub fn until(what: &str, met: impl Fn() -> bool) {
 /// The shims of a command directory, before and after their claim.
 pub fn shims_of(dir: &Path) -> Vec<u32> {
     processes("cmdline", |word| word == dir.as_os_str().as_bytes())
+}
+
+/// A time to sleep that no other process of the machine sleeps for, so that it can be told by it.
+pub fn long(seconds: u32) -> String {
+    format!("{seconds}.{}s", std::process::id())
+}
+
+/// Living processes that sleep for that long, or are about to.
+pub fn sleepers(time: &str) -> Vec<u32> {
+    let time = time.as_bytes();
+    processes("cmdline", |entry| {
+        entry.windows(time.len()).any(|part| part == time)
+    })
 }
 
 /// Living processes with an entry in a NUL-separated file of `/proc` that satisfies `wanted`.

@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use longhaul_hands::Spec;
 use crate::common::Rig;
 
 /// The variable that names the question.
-const ASKED: &str = "INSIDE";
+pub(crate) const ASKED: &str = "INSIDE";
 
 /// A command that asks `question` from behind the rig's walls.
 pub(crate) fn ask(rig: &Rig, question: &str) -> (PathBuf, Spec) {
@@ -50,9 +51,47 @@ fn answers() {
         "gate" => gate(),
         "terminal" => tell("TIOCSTI", ioctl_tiocsti()),
         "network" => network(about),
+        "shim-without-landlock" => shim_without_landlock(about),
         other => panic!("{other}?"),
     }
     std::io::stdout().flush().unwrap();
+}
+
+/// Becomes the shim that is to be probed, on a kernel that seems to have no Landlock; what it says goes to descriptor 3.
+fn shim_without_landlock(shim: &str) {
+    let call = u32::try_from(libc::SYS_landlock_create_ruleset).unwrap();
+    let code = |code: u32| u16::try_from(code).unwrap();
+    let line = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
+    let mut filter = [
+        // The number of the call stands first in what a filter sees.
+        line(code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS), 0, 0),
+        line(code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), call, 1),
+        line(
+            code(libc::BPF_RET),
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs(),
+            0,
+        ),
+        line(code(libc::BPF_RET), libc::SECCOMP_RET_ALLOW, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).unwrap(),
+        filter: filter.as_mut_ptr(),
+    };
+    rustix::thread::set_no_new_privs(true).unwrap();
+    // SAFETY: the program and its lines live until the call returns; the kernel copies them.
+    let set = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the script that begins this process has put the answer's place at 3.
+    let answer = unsafe { std::os::fd::BorrowedFd::borrow_raw(3) };
+    rustix::stdio::dup2_stdout(answer).unwrap();
+    let error = std::process::Command::new(shim).arg("shim-probe").exec();
+    panic!("{error}");
 }
 
 fn tell(name: &str, answer: i64) {

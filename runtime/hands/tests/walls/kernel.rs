@@ -53,6 +53,24 @@ fn no_namespace_can_be_made_or_entered() {
     assert!(told.contains("end"), "{told}");
 }
 
+/// A7, A11: each kind of namespace is its own, also where that shows in nothing else.
+#[test]
+fn every_namespace_is_its_own() {
+    let Some(rig) = Rig::isolated() else { return };
+    let kinds = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"];
+    let told = said(&rig.shell(&format!(
+        "for kind in {}; do readlink /proc/self/ns/$kind; done",
+        kinds.join(" ")
+    )));
+    let inside: Vec<&str> = told.lines().collect();
+    assert_eq!(inside.len(), kinds.len(), "{told}");
+    for (kind, inside) in kinds.iter().zip(inside) {
+        let outside = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        assert!(inside.starts_with(kind), "{inside}");
+        assert_ne!(inside, outside.to_string_lossy(), "shared with the machine");
+    }
+}
+
 /// A9
 #[test]
 fn the_gate_of_another_architecture_ends_the_command_as_a_violation() {

@@ -1,42 +1,83 @@
 //! What a command could do to the machine: write, mount, gain rights, leave things behind (A6, A13, B4, B5, B8, E3).
 
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
 use longhaul_hands::{State, Verdict, Walls, cancel, state};
 
-use crate::common::{Rig, ended, exited, run, said, start, text, until};
+use crate::common::leftovers::{self, Leftovers};
+use crate::common::{Rig, ended, exited, groups, long, run, said, sleepers, start, text, until, watched};
+
+/// What must not be possible, as shell commands: each says `BREACH` if it was done.
+const FORBIDDEN: &[&str] = &[
+    "touch /x",
+    "touch /usr/x",
+    "touch /bin/x",
+    "touch /etc/x",
+    "touch /opt/x",
+    "touch /dev/x",
+    "touch /proc/x",
+    "touch /home/x",
+    "touch /var/x",
+    "mkdir /workspace/../x",
+    "echo x > /etc/passwd",
+    "echo 1 > /proc/sys/kernel/core_pattern",
+    "echo b > /proc/sysrq-trigger",
+    "chmod 777 /usr /etc /home",
+    "rm -f /usr/bin/env",
+    "mv /usr/bin/env /workspace/env",
+    "ln /bin/sh /workspace/sh",
+    "mount -t tmpfs x /tmp",
+    "mount -o remount,rw /usr",
+    "mount --bind /workspace /usr",
+    "umount /proc/sys",
+    "umount -l /usr",
+    "chroot /workspace /bin/true",
+    "mknod device b 7 0",
+    "mknod whiteout c 0 0",
+    "mknod /tmp/device c 1 1",
+    "chown 0 own",
+    "chown 65534 own",
+    // A program of root's that gives root's rights to who calls it; without them it is none.
+    "su -c true",
+    "su -s /bin/sh -c true nobody",
+    "cp -p /bin/su /tmp/su && chmod u+s /tmp/su && /tmp/su -c true",
+    "setpriv --reuid 0 true",
+    "hostname other",
+    "date -s 2001-01-01",
+];
 
 /// B-HANDS-2; A6
 #[test]
 fn nothing_outside_its_own_folders_can_be_written() {
     let Some(rig) = Rig::isolated() else { return };
-    let told = said(&rig.shell(
-        "for place in /x /usr/x /bin/x /etc/x /opt/x /dev/x /proc/x /home/x /var/x; do touch $place; done; \
-         echo x > /etc/passwd; echo 1 > /proc/sys/kernel/core_pattern; echo b > /proc/sysrq-trigger; \
-         mount -t tmpfs x /tmp; mount -o remount,rw /usr; umount /proc/sys; chroot /workspace /bin/true; \
-         mknod device b 7 0; mknod whiteout c 0 0; ls; touch /workspace/a /home/agent/b /tmp/c /dev/shm/d && echo own",
-    ));
-    assert!(
-        told.ends_with("own\n") || told.contains("\nown\n") || told.starts_with("own\n"),
-        "{told}"
+    let tries = FORBIDDEN
+        .iter()
+        .map(|forbidden| format!("( {forbidden} ) </dev/null && echo 'BREACH: {forbidden}'\n"));
+    let line = format!(
+        "touch own\n{}rm -f own env\ntouch /workspace/a /home/agent/b /tmp/c /dev/shm/d && echo all of its own",
+        tries.collect::<String>()
     );
+    let told = said(&rig.shell(&line));
+    assert!(!told.contains("BREACH"), "{told}");
+    assert!(told.contains("all of its own\n"), "{told}");
     let left: Vec<String> = std::fs::read_dir(rig.ws())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(left, ["a"], "{told}");
-    // Nine places, two files, two mounts, one unmount, one root, two devices.
-    let denied = [
-        "Permission denied",
-        "Read-only file system",
-        "Operation not permitted",
-        "permission denied",
-        "No such file",
-        "must be superuser",
-    ];
-    let complaints = told
-        .lines()
-        .filter(|line| denied.iter().any(|word| line.contains(word)))
-        .count();
-    assert!(complaints >= 15, "{complaints} of {told}");
+}
+
+/// A6: a copy of a program with the set-user-id bit makes nobody root, and no other can.
+#[test]
+fn a_set_user_id_program_gives_nothing() {
+    let Some(rig) = Rig::isolated() else { return };
+    let told = said(&rig.shell(
+        "cp /usr/bin/id who && chmod 6755 who && ./who -u && ./who -ru; grep NoNewPrivs /proc/self/status",
+    ));
+    assert_eq!(told, "1000\n1000\nNoNewPrivs:\t1\n");
 }
 
 /// A6: the device number that anybody may make, and that hides files from an overlay; only Landlock denies it.
@@ -67,6 +108,57 @@ fn it_has_no_rights_and_no_way_to_any() {
         told.contains("Uid: 1000 1000 1000 1000\n") && told.contains("Gid: 1000"),
         "{told}"
     );
+}
+
+/// Nobody behind the walls has rights, and the first process of the sandbox is no exception: it was made with all of them.
+#[test]
+fn the_first_process_of_the_sandbox_has_no_rights_either() {
+    let Some(rig) = Rig::isolated() else { return };
+    let (dir, spec) = rig.shell("echo up > up; exec sleep 31536019");
+    start(&dir, &spec);
+    until("it is up", || rig.ws().join("up").exists());
+    let field = |pid: u32, name: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap()
+            .to_owned();
+        line.split_whitespace().last().unwrap().to_owned()
+    };
+    let command = rig.marked()[0];
+    let first = field(command, "PPid:").parse().unwrap();
+    assert_eq!(field(first, "NSpid:"), "1");
+    for name in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        until("it has given up what it had", || {
+            field(first, name) == "0000000000000000"
+        });
+    }
+    assert_eq!(field(first, "NoNewPrivs:"), "1");
+    assert!(cancel(&dir).unwrap());
+    ended(&dir);
+}
+
+/// What it makes in its workspace belongs, outside, to the user that the session is, and to no other.
+#[test]
+fn what_it_makes_belongs_outside_to_the_user_that_it_is() {
+    let Some(rig) = Rig::isolated() else { return };
+    let (dir, spec) = rig.shell("touch made && stat -c %u:%g made");
+    let me = rustix::process::geteuid().as_raw();
+    let own = spec.walls.as_ref().and_then(|walls| walls.host_uid);
+    assert_eq!(own.is_some(), me == 0, "root has a user for each session");
+    let (record, output) = run(&(dir, spec));
+    assert_eq!(
+        (record.verdict, text(&output.stdout.head)),
+        (exited(0), "1000:1000\n")
+    );
+    let made = std::fs::metadata(rig.ws().join("made")).unwrap();
+    assert_eq!(made.uid(), own.unwrap_or(me));
+    if let Some(own) = own {
+        assert_eq!(made.gid(), own);
+        let other = Rig::new();
+        assert_ne!(other.walls().host_uid, Some(own), "each session is another");
+    }
 }
 
 /// As root each session is a user of its own outside, and no file of the machine belongs to it.
@@ -146,10 +238,10 @@ fn what_ignores_every_signal_ends_at_its_deadline() {
     let Some(rig) = Rig::isolated() else { return };
     let (dir, mut spec) =
         rig.shell("trap '' TERM INT HUP; (setsid sleep 31536022 &) ; echo up; sleep 31536023");
-    (spec.wall_ms, spec.grace_ms) = (Some(400), 100);
+    (spec.wall_ms, spec.grace_ms) = (Some(2_000), 100);
     let (record, output) = run(&(dir, spec));
     assert!(
-        matches!(record.verdict, Verdict::Timeout { limit_ms: 400, .. }),
+        matches!(record.verdict, Verdict::Timeout { limit_ms: 2_000, .. }),
         "{record:?}"
     );
     assert_eq!(text(&output.stdout.head), "up\n");
@@ -160,7 +252,7 @@ fn what_ignores_every_signal_ends_at_its_deadline() {
 fn a_polite_command_uses_its_grace_behind_walls_too() {
     let Some(rig) = Rig::isolated() else { return };
     let (dir, mut spec) = rig.shell("trap 'echo bye; exit 3' TERM; while :; do sleep 0.01; done");
-    (spec.wall_ms, spec.grace_ms) = (Some(300), 600_000);
+    (spec.wall_ms, spec.grace_ms) = (Some(2_000), 600_000);
     let (record, output) = run(&(dir, spec));
     assert!(matches!(record.verdict, Verdict::Timeout { .. }), "{record:?}");
     assert_eq!(text(&output.stdout.head), "bye\n");
@@ -170,15 +262,18 @@ fn a_polite_command_uses_its_grace_behind_walls_too() {
 #[test]
 fn a_daemon_left_behind_is_gone_with_its_sandbox() {
     let Some(rig) = Rig::isolated() else { return };
-    let daemon = "env -i setsid sh -c 'exec sleep 31536024' & echo ok";
-    let (record, output) = run(&rig.shell(daemon));
+    let time = long(31_536_024);
+    let daemon = format!(
+        "env -i setsid sh -c 'echo > up; exec sleep {time}' & while [ ! -e up ]; do :; done; echo ok"
+    );
+    let (record, output) = run(&rig.shell(&daemon));
     assert_eq!((record.verdict, text(&output.stdout.head)), (exited(0), "ok\n"));
-    let alive = std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        command.windows(8).any(|word| word == b"31536024")
-    });
-    assert!(
-        !alive,
+    // It holds the output, and nobody waits for it. A second at most on a machine with nothing else to do.
+    assert!(record.wall_ms < 15_000, "it took {} ms", record.wall_ms);
+    assert_eq!(record.survivors, [] as [u32; 0]);
+    assert_eq!(
+        sleepers(&time),
+        [] as [u32; 0],
         "it had no mark and another session, and is gone all the same"
     );
 }
@@ -292,30 +387,88 @@ fn what_is_protected_in_the_workspace_stays_as_it_is() {
     assert_eq!(rig.file(".git/HEAD"), "fine\n", "{told}");
 }
 
-/// E3
+/// E3. Counted in a process that does nothing else: descriptors and children that have ended are its own then.
 #[test]
 fn many_commands_leave_nothing_behind() {
     let Some(rig) = Rig::isolated() else { return };
-    let commands = if std::env::var_os("LONGHAUL_TEST_DEEP").is_some() {
-        500
-    } else {
-        25
-    };
-    let mounts = || {
-        std::fs::read_to_string("/proc/self/mountinfo")
-            .unwrap()
-            .lines()
-            .filter(|line| line.contains(&rig.session))
-            .count()
-    };
-    run(&rig.shell("true"));
-    let before = mounts();
-    for _ in 0..commands {
-        let (record, _) = run(&rig.shell("echo x > /tmp/x; (sleep 31536025 &); true"));
+    if std::env::var_os("ALONE").is_none() {
+        let this = "machine::many_commands_leave_nothing_behind";
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", this]).env("ALONE", "1");
+        let mut child = again.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut told = watched::Heard::of(child.stdout.take().unwrap());
+        let give_up = Instant::now() + Duration::from_secs(if is_deep() { 1_200 } else { 300 });
+        let status = watched::ends(&mut child, give_up);
+        let _ = child.kill();
+        told.to_the_end(Instant::now() + Duration::from_secs(5));
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "{status:?}: {}",
+            told.text()
+        );
+        return;
+    }
+    let time = long(31_536_025);
+    let line = format!("echo x > /tmp/x; (sleep {time} &); true");
+    run(&rig.shell(&line));
+    let before = Leftovers::now();
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let open = descriptors();
+    let mut of_a_command = 0;
+    for _ in 0..if is_deep() { 500 } else { 100 } {
+        let (dir, spec) = rig.shell(&line);
+        start(&dir, &spec);
+        of_a_command = of_a_command.max(leftovers::groups(&rig.session).len());
+        let (record, _) = ended(&dir);
         assert_eq!((record.verdict, record.survivors), (exited(0), vec![]));
     }
-    assert_eq!(mounts(), before);
+    assert_eq!(descriptors(), open, "descriptors of who launches them");
+    assert_eq!(
+        dead_children(),
+        [] as [String; 0],
+        "children that nobody has waited for"
+    );
     assert_eq!(rig.marked(), [] as [u32; 0]);
+    assert_eq!(sleepers(&time), [] as [u32; 0]);
+    assert!(
+        groups().is_none() || of_a_command > 0,
+        "the search would find a group"
+    );
+    assert_eq!(leftovers::groups(&rig.session), [] as [String; 0]);
+    assert_eq!(before.left_since(), BTreeSet::new(), "namespaces and mounts");
+}
+
+fn is_deep() -> bool {
+    std::env::var_os("LONGHAUL_TEST_DEEP").is_some()
+}
+
+/// The zombies of this process.
+fn dead_children() -> Vec<String> {
+    let mine = format!(") Z {} ", std::process::id());
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| std::fs::read_to_string(entry.path().join("stat")).ok())
+        .filter(|stat| stat.contains(&mine))
+        .collect()
+}
+
+/// What the test above looks for is found when it is there.
+#[test]
+fn a_namespace_that_somebody_still_holds_would_be_seen() {
+    let Some(rig) = Rig::isolated() else { return };
+    let before = Leftovers::now();
+    let (dir, spec) = rig.shell("echo up > up; exec sleep 31536018");
+    start(&dir, &spec);
+    until("it is up", || rig.ws().join("up").exists());
+    let seen = before.since();
+    for kind in ["net:[", "mnt:[", "pid:[", "ipc:["] {
+        assert!(
+            seen.iter().any(|name| name.starts_with(kind)),
+            "{kind} in {seen:?}"
+        );
+    }
+    assert!(cancel(&dir).unwrap());
+    ended(&dir);
 }
 
 #[test]

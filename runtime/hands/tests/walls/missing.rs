@@ -3,9 +3,10 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use longhaul_hands::{ProcMount, Refusal, Walls, probe};
+use longhaul_hands::{Layer, ProcMount, Refusal, Walls, probe};
 
 use crate::common::{Rig, said, shim_exe};
+use crate::inside::ASKED;
 
 /// A shim that finds itself on a machine prepared by these lines, inside a user namespace of its own; there it is root
 /// and is nobody in particular outside.
@@ -85,9 +86,41 @@ fn under_a_masked_proc_the_flag_that_does_without_is_named() {
         ..Walls::default()
     };
     let report = probe(&shim, &without).expect("the way on is one");
+    assert!(!report.layers.contains(&Layer::Proc), "{report:?}");
+}
+
+/// B-HANDS-4; D1: a kernel without Landlock, imitated by a filter that knows no such call.
+#[test]
+fn without_landlock_the_record_says_so_and_who_requires_it_is_refused() {
+    let Some(rig) = Rig::isolated() else { return };
+    let shim = rig.path().join("shim.sh");
+    let this = std::env::current_exe().unwrap();
+    let text = format!(
+        "#!/bin/sh\nexport {ASKED}='shim-without-landlock {}'\nexec '{}' --exact inside::answers --nocapture 3>&1 >/dev/null\n",
+        shim_exe().display(),
+        this.display()
+    );
+    std::fs::write(&shim, text).unwrap();
+    std::fs::set_permissions(&shim, std::fs::Permissions::from_mode(0o755)).unwrap();
+
+    let report = probe(&shim, &rig.walls()).expect("the other walls stand without it");
+    assert_eq!(report.landlock_abi, 0, "{report:?}");
+    assert!(!report.layers.contains(&Layer::Landlock), "{report:?}");
+    assert!(report.layers.contains(&Layer::Seccomp), "{report:?}");
+
+    let required = Walls {
+        require_landlock: true,
+        ..rig.walls()
+    };
+    let refusal = refused(&shim, &required);
+    assert_eq!(refusal.code, "sandbox.landlock_unavailable", "{refusal:?}");
+    assert!(refusal.ways_on[0].contains("--require=landlock"), "{refusal:?}");
     assert!(
-        !report.layers.contains(&longhaul_hands::Layer::Proc),
-        "{report:?}"
+        !refusal
+            .ways_on
+            .iter()
+            .any(|way| way.contains("--sandbox=process")),
+        "less is no way on for who asks for more: {refusal:?}"
     );
 }
 

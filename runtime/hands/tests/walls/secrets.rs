@@ -1,10 +1,15 @@
 //! What belongs to the runtime and to the machine: keys, descriptors, other processes, files, evidence (A1 to A3, A5, A14).
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::AsRawFd as _;
-use std::process::Command;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::process::{Command, Stdio};
 
-use crate::common::{Rig, run, said, text};
+use longhaul_hands::cancel;
+
+use crate::common::{Rig, ended, run, said, shims_of, start, text, until, watched};
 
 const CANARY: &str = "a-key-that-nobody-may-see-0d15ea5e";
 
@@ -15,11 +20,9 @@ fn a_key_in_the_environment_of_the_runtime_is_nowhere_inside() {
     if std::env::var("CANARY").is_err() {
         // Once more, as a runtime with a key.
         let this = "secrets::a_key_in_the_environment_of_the_runtime_is_nowhere_inside";
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", this])
-            .env("CANARY", CANARY)
-            .output()
-            .unwrap();
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", this]).env("CANARY", CANARY);
+        let output = watched::output(again.stdin(Stdio::null()));
         assert!(output.status.success(), "{output:?}");
         return;
     }
@@ -29,12 +32,56 @@ fn a_key_in_the_environment_of_the_runtime_is_nowhere_inside() {
     assert!(!told.contains(CANARY), "{told}");
     for file in std::fs::read_dir(&command.0).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
-        assert!(
-            !bytes
-                .windows(CANARY.len())
-                .any(|window| window == CANARY.as_bytes())
-        );
+        assert!(!holds_the_canary(&bytes));
     }
+
+    // Its shim, which stands outside, has never had it.
+    let (dir, spec) = rig.shell("echo up > up; exec sleep 31536020");
+    start(&dir, &spec);
+    until("it is up", || rig.ws().join("up").exists());
+    for shim in shims_of(&dir) {
+        match memory_of(shim) {
+            Ok(pieces) => {
+                let of_its_own = dir.as_os_str().as_bytes();
+                let seen = |what: &[u8]| pieces.iter().any(|piece| holds(piece, what));
+                assert!(seen(of_its_own), "it knows its own folder");
+                assert!(!pieces.iter().any(|piece| holds_the_canary(piece)));
+            }
+            // Nor can anybody but root look.
+            Err(error) => assert!(
+                error.kind() == ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root(),
+                "{error}"
+            ),
+        }
+    }
+    assert!(cancel(&dir).unwrap());
+    ended(&dir);
+}
+
+fn holds_the_canary(bytes: &[u8]) -> bool {
+    holds(bytes, CANARY.as_bytes())
+}
+
+fn holds(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
+}
+
+/// All that a process can write to in its memory.
+fn memory_of(pid: u32) -> std::io::Result<Vec<Vec<u8>>> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let memory = File::open(format!("/proc/{pid}/mem"))?;
+    let mut pieces = Vec::new();
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let from = u64::from_str_radix(from, 16).unwrap();
+        let to = u64::from_str_radix(to, 16).unwrap();
+        let mut piece = vec![0; usize::try_from(to - from).unwrap()];
+        // What cannot be read is no memory, but a door to a device.
+        if memory.read_exact_at(&mut piece, from).is_ok() {
+            pieces.push(piece);
+        }
+    }
+    Ok(pieces)
 }
 
 /// A2
