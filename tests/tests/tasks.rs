@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use longhaul::Control;
 use longhaul::api::{
     ArtifactsQuery, Cancel, Code, Decide, OpenTask, Remove, Start, TaskChange, TaskView, TasksQuery, WhyTask,
 };
-use longhaul::Control;
 use longhaul_actors::session::{ApprovalDecision, Mode};
 use longhaul_tests::{close, lines, log_until, of_type, open, playbook, start};
 

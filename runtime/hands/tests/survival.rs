@@ -17,7 +17,7 @@ use common::{
     text, until,
 };
 use longhaul_hands::{
-    Claim, Launched, PROTOCOL, Spec, State, UnknownCause, Verdict, kill_all, launch, recover, state,
+    Claim, Launched, PROTOCOL, Spec, State, UnknownCause, Verdict, kill_all, launch, recover, state, wait,
 };
 use rustix::fs::{FlockOperation, fcntl_lock};
 

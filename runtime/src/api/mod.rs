@@ -31,6 +31,7 @@ pub use session::{
     Send, SessionCredits, SessionView, Start, Started, StepView, WaitingView, WorkspaceWish, session_id,
     stream_id,
 };
+pub(crate) use task::no_task;
 pub use task::{
     ClaimTask, CompleteTask, CreateTask, OpenTask, TaskChange, TaskChanged, TaskSource, TaskView, TasksPage,
     TasksQuery, WhyTask, task_id,

@@ -13,6 +13,11 @@ pub fn task_id(stream: StreamId) -> String {
     format!("t_{stream}")
 }
 
+pub(crate) fn no_task(id: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no task {id}"))
+        .next("list them", "longhaul tasks ls --all")
+}
+
 /// A task as it is shown. What an agent has suggested is a task in the state `suggested`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -133,6 +138,15 @@ impl TasksQuery {
         }
     }
 
+    /// Refuses a state that no task can be in.
+    ///
+    /// # Errors
+    /// `invalid_request`, naming the states.
+    #[cfg(feature = "cli")]
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        self.filter().map(drop)
+    }
+
     /// Whether a task in this phase is wanted.
     ///
     /// # Errors
@@ -155,7 +169,7 @@ impl TasksQuery {
 }
 
 /// Tasks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TasksPage {
     /// The most urgent first, and of those the oldest first.

@@ -123,7 +123,9 @@ impl Place {
         self.to_wish_unless(|| joints::no_such(id)).await
     }
 
-    async fn to_wish_unless(&self, missing: impl FnOnce() -> Problem) -> Result<Reach, Problem> {
+    /// Somebody who can be asked what only a runtime knows; where there is no journal the answer is `missing`, and no
+    /// directory is made to say so.
+    pub(super) async fn to_wish_unless(&self, missing: impl FnOnce() -> Problem) -> Result<Reach, Problem> {
         if joints::holds_a_journal(&self.data) {
             self.to_wish().await
         } else {

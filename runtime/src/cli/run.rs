@@ -16,7 +16,7 @@ use super::serve::Stops;
 use super::settings;
 use super::ui::Ui;
 use crate::api::{
-    Code, OnLimit, Problem, RunDuration, Start, Started, TaskView, WorkspaceWish, stream_id,
+    Code, OnLimit, Problem, RunDuration, Start, Started, TaskView, WorkspaceWish, no_task, stream_id,
 };
 use crate::brains::process::find_program;
 
@@ -80,7 +80,7 @@ pub(super) async fn run(mut args: Run, place: &Place, ui: &Ui) -> Outcome {
 
 /// The task that is to be worked on: it says what the goal is, and under which name its next run is found.
 async fn task_of(id: &str, place: &Place) -> Result<TaskView, Problem> {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_unless(|| no_task(id)).await?;
     let task = reach.control().task(id).await;
     reach.close().await;
     task

@@ -10,7 +10,7 @@ use super::problems::{read_problem, recover_problem};
 use super::{OWNER, Service};
 use crate::api::{
     Code, CreateTask, Problem, Start, Started, TaskChange, TaskChanged, TaskView, TasksPage, TasksQuery,
-    session_id, task_id,
+    no_task, session_id, task_id,
 };
 
 /// Tasks that are listed at most.
@@ -144,10 +144,7 @@ impl Service {
     async fn which_task(&self, id: &str) -> Result<StreamId, Problem> {
         let id = id.to_owned();
         self.blocking(move |journal| {
-            let unknown = || {
-                Problem::new(Code::NotFound, format!("there is no task {id}"))
-                    .next("list them", "longhaul tasks ls --all")
-            };
+            let unknown = || no_task(&id);
             if let Some(digits) = id.strip_prefix("t_") {
                 return one_of_kind(journal, Task::KIND, digits, &id, "longhaul tasks ls --all")?
                     .ok_or_else(unknown);

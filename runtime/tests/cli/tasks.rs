@@ -175,3 +175,21 @@ fn a_task_is_written_down_once_under_its_key() {
     let missing = desk.says("run --task t_00 --brain playbook:hi.toml --json");
     problem(&missing, "not_found", 1);
 }
+
+#[test]
+fn what_is_asked_where_there_is_nothing_makes_nothing() {
+    let desk = Desk::new();
+    for words in ["tasks ls", "suggested-work", "artifacts ls"] {
+        let said = desk.says(words);
+        assert_eq!((said.code, said.stdout.as_str()), (Some(0), ""), "{said:?}");
+    }
+    for words in [
+        "tasks show t_00",
+        "artifacts get a_00_1",
+        "suggested-work task t_00",
+        "run --task t_00 --brain x:y",
+    ] {
+        problem(&desk.says(&format!("{words} --json")), "not_found", 1);
+    }
+    assert!(!desk.data().exists());
+}
