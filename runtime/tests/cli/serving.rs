@@ -67,6 +67,14 @@ fn a_directory_has_one_server() {
     assert_eq!(second.code, Some(4), "{second:?}");
     assert!(second.stderr.contains("control.sock"), "{second:?}");
     assert!(second.stderr.contains("hint: "), "{second:?}");
+    let told = desk.says("serve --json");
+    let problem: serde_json::Value = serde_json::from_str(&told.stdout).expect("one object");
+    assert_eq!(
+        (problem["code"].as_str(), told.code, told.stderr.as_str()),
+        (Some("data_dir_in_use"), Some(4), ""),
+        "{told:?}"
+    );
+    assert_eq!(problem["nextActions"][0]["command"], "longhaul ls", "{told:?}");
     drop(server);
 }
 
