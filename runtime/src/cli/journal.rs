@@ -442,6 +442,7 @@ fn counted(place: &Place, ui: &Ui) -> Outcome {
 mod tests {
     use super::*;
 
+    /// B-LOG-6
     #[test]
     fn damage_is_told_by_its_first_bad_seq() {
         let stream = StreamId::named("session", "local", "nightly");
