@@ -73,6 +73,55 @@ fn two_runtimes_live_in_one_process_and_a_directory_opens_again_after_close() {
     });
 }
 
+/// B-EMBED-1: the process belongs to whoever embeds us. It runs in one of its own, which no other test has touched.
+#[test]
+fn no_signal_handler_subscriber_or_panic_hook_is_installed() {
+    const NAME: &str = "no_signal_handler_subscriber_or_panic_hook_is_installed";
+    const ALONE: &str = "LONGHAUL_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let this = std::env::current_exe().expect("it runs");
+        let alone = std::process::Command::new(this)
+            .args(["--exact", NAME, "--nocapture"])
+            .env(ALONE, "1")
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&alone.stdout);
+        assert!(alone.status.success() && said.contains("1 passed"), "{alone:?}");
+        return;
+    }
+    // A box that holds something has an address, by which it is known again.
+    let kept = NAME.to_owned();
+    let hook: Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Send + Sync> =
+        Box::new(move |info| println!("{kept}: {info}"));
+    let address = std::ptr::from_ref(&*hook).cast::<()>();
+    std::panic::set_hook(hook);
+    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let threads = threads.expect("threads");
+    let before = caught_signals();
+    threads.block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let brain = playbook(folder.path(), "[[step]]\nrun = \"echo hi\"\n");
+        let runtime = open(&folder.path().join("data"), SHIM).await;
+        let control = runtime.control();
+        let id = start(&control, brain, "say hi").await.id;
+        let log = log_until(&control, &id, &["completed", "failed", "paused"]).await;
+        assert_eq!(of_type(&log, "command.run").len(), 1, "{}", lines(&log));
+        assert_eq!(caught_signals(), before, "while it works");
+        runtime.close().await;
+    });
+    assert_eq!(caught_signals(), before, "after it was closed");
+    assert!(!tracing::dispatcher::has_been_set());
+    let after = std::panic::take_hook();
+    assert_eq!(std::ptr::from_ref(&*after).cast::<()>(), address);
+}
+
+/// Signals that this process has handlers for, one bit each.
+fn caught_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("it is there");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    u64::from_str_radix(caught.expect("the kernel tells").trim(), 16).expect("it is hexadecimal")
+}
+
 /// B-EMBED-2: without a program to run commands, nothing is opened.
 #[tokio::test]
 async fn a_shim_that_is_not_there_is_said_at_open() {
