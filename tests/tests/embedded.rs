@@ -134,7 +134,7 @@ async fn a_shim_that_is_not_there_is_said_at_open() {
     assert!(!data.exists(), "nothing was made");
 }
 
-/// B-LOG-4: five megabytes of output: a small record, and a blob with every byte.
+/// B-LOG-4, B-LOG-2: five megabytes of output: a small record that names a blob, which has every byte.
 #[tokio::test]
 async fn a_long_output_is_kept_whole_beside_a_small_record() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -167,6 +167,12 @@ async fn a_long_output_is_kept_whole_beside_a_small_record() {
     .await;
     assert_eq!(bytes.len(), 6 + 5_000_000 + 5);
     assert_eq!(stdout["bytes"], bytes.len());
+    let content = run.content.as_ref().expect("it is said where the bytes are");
+    assert_eq!(
+        (content.sha256.as_str(), content.bytes),
+        (stdout["sha256"].as_str().expect("seen above"), bytes.len() as u64)
+    );
+    assert_eq!(content.href, format!("/v1/blobs/{}", content.sha256));
     assert!(bytes[6..5_000_006].iter().all(|byte| *byte == b'x'));
     let file = folder.path().join("content");
     std::fs::write(&file, &bytes).expect("written");

@@ -161,7 +161,7 @@ async fn appends_in_the_window_between_reading_and_waiting_are_neither_missed_no
     }
 }
 
-/// B-STREAM-1: a connection that breaks anywhere, at every level, costs nothing and repeats nothing.
+/// B-STREAM-1, B-LOG-3: a connection that breaks anywhere, at every level, costs nothing and repeats nothing.
 #[tokio::test]
 async fn a_stream_cut_at_random_bytes_and_resumed_is_the_log() {
     let seed =
