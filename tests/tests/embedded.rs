@@ -6,7 +6,7 @@ use longhaul_tests::{lines, log_until, of_type, open, options, playbook, start, 
 
 const SHIM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
-/// B-EMBED-1, B-HANDS-1: the thinnest real path, in a plain tokio program.
+/// B-EMBED-1, B-HANDS-1, B-ART-1: the thinnest real path, in a plain tokio program.
 #[tokio::test]
 async fn a_playbook_runs_from_start_to_finish() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -16,7 +16,8 @@ async fn a_playbook_runs_from_start_to_finish() {
         folder.path(),
         "[[step]]\nsay = \"hi\"\n\n[[step]]\nrun = \"echo out; echo err >&2; exit 3\"\non_failure = \"next\"\n\n\
          [[step]]\nwrite = \"a.txt\"\ncontent = \"one\\n\"\n\n[[step]]\nreplace = \"a.txt\"\nold = \"one\"\nnew = \"two\"\n\n\
-         [[step]]\nrun = \"cat a.txt\"\nexpect = { stdout_contains = \"two\" }\n",
+         [[step]]\nrun = \"cat a.txt\"\nexpect = { stdout_contains = \"two\" }\n\n\
+         [[step]]\nartifact = \"a.txt\"\nkind = \"report\"\n",
     );
     let started = start(&control, brain, "say hi and edit a file").await;
     let log = log_until(
@@ -33,6 +34,20 @@ async fn a_playbook_runs_from_start_to_finish() {
     assert_eq!(
         run.stored.data["isolation"], "process",
         "every command says how it was walled in"
+    );
+    let kept = of_type(&log, "artifact.created")[0];
+    let made = of_type(&log, "tool.started")
+        .into_iter()
+        .find(|made| made.stored.data["tool"] == "artifact")
+        .expect("a step made it");
+    assert_eq!(kept.stored.data["step"], made.stored.data["step"]);
+    assert_eq!(kept.stored.data["kind"], "report");
+    let content = kept.content.as_ref().expect("it says where its bytes are");
+    assert_eq!(blob(&*control, &content.sha256).await, b"two\n");
+    // Of "two\n", by another program.
+    assert_eq!(
+        content.sha256,
+        "27dd8ed44a83ff94d557f9fd0412ed5a8cbca69ea04922d88c01184a07300a5a"
     );
     runtime.close().await;
 }
