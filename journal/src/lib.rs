@@ -109,7 +109,7 @@ pub use local::{
     OpenError, OpenReport, Options, Scrubbed, TornTail,
 };
 pub use memory::MemoryJournal;
-pub use offline::{Entry, Offline, Stats, inert_streams, stats};
+pub use offline::{Entry, Offline, OfflineError, Stats, directory_format, inert_streams, stats};
 pub use portable::{Portable, PortableError, blobs_named_in};
 pub use record::{Frame, Head, Level, NewRecord, Record, Standing};
 pub use rules::{MAX_FRAME_PAYLOAD, MAX_FRAME_RECORDS, MAX_KIND, MAX_TYPE_NAME, MAX_WAIT_NAME, REMOVED};

@@ -260,6 +260,7 @@ fn a_directory_in_use_says_who_has_it() {
     write(&next, 1, 1);
 }
 
+/// B-LOG-8
 #[test]
 fn a_newer_format_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();

@@ -517,19 +517,19 @@ fn brains(directory: &Path, journal: &Arc<dyn Journal>) -> Brains {
 }
 
 fn open_problem(error: &OpenError) -> Problem {
-    let code = match error {
-        OpenError::InUse { .. } => Code::DataDirInUse,
-        OpenError::NewerFormat { .. } => Code::NewerFormat,
-        _ => Code::StorageUnavailable,
-    };
-    let problem = Problem::new(code, error.to_string());
+    let detail = error.to_string();
+    let unavailable = |detail| Problem::new(Code::StorageUnavailable, detail);
     match error {
-        OpenError::InUse { folder, .. } => problem.next(
-            "talk to who has it",
-            format!("longhaul ls --data '{}'", folder.display()),
-        ),
-        OpenError::NotWritable { .. } => problem.next("use another directory", "longhaul --data DIR serve"),
-        _ => problem,
+        OpenError::InUse { folder, .. } => {
+            let listing = format!("longhaul ls --data '{}'", folder.display());
+            Problem::new(Code::DataDirInUse, detail).next("talk to who has it", listing)
+        }
+        OpenError::NewerFormat { .. } => Problem::newer_format(detail),
+        OpenError::Unrecognised { .. } => Problem::unrecognised(detail),
+        OpenError::NotWritable { .. } => {
+            unavailable(detail).next("use another directory", "longhaul --data DIR serve")
+        }
+        _ => unavailable(detail),
     }
 }
 

@@ -250,7 +250,7 @@ async fn a_brain_that_always_crashes_pauses_its_session_until_a_human_resumes_it
 /// B-CRASH-5: a server that is killed ten times under many sessions that get on pauses none of them.
 #[tokio::test]
 async fn a_server_that_keeps_dying_pauses_no_session_that_gets_on() {
-    const SESSIONS: usize = 20;
+    const SESSIONS: usize = 100;
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let steps: String = (0..60)

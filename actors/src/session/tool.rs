@@ -461,6 +461,25 @@ mod tests {
         assert_eq!(words.class(), RecoveryClass::Reattach);
     }
 
+    /// B-ART-1
+    #[test]
+    fn an_artifact_has_one_of_five_kinds() {
+        let of_kind = |kind: &str| Tool::parse(&call("artifact", json!({"kind": kind, "path": "x"})));
+        for kind in [
+            "report",
+            "research_note",
+            "content_draft",
+            "patch",
+            "task_suggestion",
+        ] {
+            assert!(of_kind(kind).is_ok(), "{kind}");
+        }
+        for kind in ["", "Report", "poem"] {
+            let refused = of_kind(kind).expect_err("wrong kind");
+            assert_eq!(refused.code, "invalid_arguments", "{kind}");
+        }
+    }
+
     #[test]
     fn a_call_that_does_not_fit_says_what_would() {
         let error = Tool::parse(&call("fly", json!({}))).expect_err("no such tool");

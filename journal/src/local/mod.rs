@@ -28,7 +28,7 @@ pub(crate) mod blobs;
 mod committer;
 mod compact;
 mod fresh;
-mod identity;
+pub(crate) mod identity;
 mod import;
 pub(crate) mod index;
 pub(crate) mod indexer;

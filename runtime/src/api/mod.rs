@@ -24,7 +24,7 @@ pub use credits::{
 pub use duration::{RunDuration, UNTIL_DONE_MS};
 pub use problem::{Code, Fields, NextAction, Problem};
 pub(crate) use record::rfc3339;
-pub use record::{EventsPage, EventsQuery, RecordView, Stored};
+pub use record::{Content, EventsPage, EventsQuery, RecordView, Stored};
 pub use room::{Collect, Collected, Imported, Remove, Removed};
 pub use session::{
     Accepted, Cancel, Fork, ForkedFrom, LimitsWish, ListPage, ListQuery, OnLimit, Pause, Quarantined, Resume,

@@ -140,6 +140,21 @@ impl Problem {
         }
     }
 
+    /// A newer version wrote the data directory: the same ways on, whoever finds it out.
+    pub(crate) fn newer_format(detail: impl Into<String>) -> Self {
+        Self::new(Code::NewerFormat, detail)
+            .next(
+                "see which version this is; a newer one reads it",
+                "longhaul --version",
+            )
+            .next("use another directory", "longhaul --data DIR ls")
+    }
+
+    /// The data directory has a `format` file that no version of longhaul has written.
+    pub(crate) fn unrecognised(detail: impl Into<String>) -> Self {
+        Self::new(Code::StorageUnavailable, detail).next("use another directory", "longhaul --data DIR ls")
+    }
+
     /// Adds a way on.
     #[must_use]
     pub fn next(mut self, label: impl Into<String>, command: impl Into<String>) -> Self {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use longhaul_journal::{Portable, PortableError};
+use longhaul_journal::{OfflineError, Portable, PortableError};
 use serde_json::json;
 
 use super::Outcome;
@@ -26,7 +26,10 @@ pub(super) fn export(args: &Export, place: &Place, ui: &Ui) -> Outcome {
             .next("choose another name", format!("longhaul export {id} FILE"))
             .into());
     }
-    let portable = Portable::of(place.data(), stream).map_err(|error| not_portable(&error, &id))?;
+    let portable = Portable::of(place.data(), stream).map_err(|error| match error {
+        PortableError::Offline(error) => shelf::unreadable(place.data(), error),
+        error => not_portable(&error, &id),
+    })?;
     let bytes = portable.to_bytes();
     keep(&args.file, &bytes).map_err(|error| {
         let detail = format!("cannot write {}: {error}", args.file.display());
@@ -101,10 +104,12 @@ pub(super) async fn adopt(args: Which, place: &Place, ui: &Ui) -> Outcome {
 
 /// Copies the journal and the bodies of the directory, which may be in use.
 pub(super) fn backup(args: &Backup, place: &Place, ui: &Ui) -> Outcome {
-    let report = longhaul_journal::backup(place.data(), &args.dir).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Problem::new(Code::InvalidRequest, error.to_string())
-            .next("choose another name", "longhaul backup DIR"),
-        _ => shelf::unreadable(place.data(), &error),
+    let report = longhaul_journal::backup(place.data(), &args.dir).map_err(|error| match error {
+        OfflineError::Io(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Problem::new(Code::InvalidRequest, error.to_string())
+                .next("choose another name", "longhaul backup DIR")
+        }
+        error => shelf::unreadable(place.data(), error),
     })?;
     if ui.is_json() {
         ui.object(&json!({
@@ -131,7 +136,7 @@ fn not_portable(error: &PortableError, id: &str) -> Problem {
         PortableError::Damaged { .. } => Code::StreamQuarantined,
         PortableError::Blob(_) => Code::JournalDamaged,
         PortableError::Newer(_) => Code::NewerFormat,
-        PortableError::Io(_) => Code::StorageUnavailable,
+        PortableError::Io(_) | PortableError::Offline(_) => Code::StorageUnavailable,
         _ => Code::InvalidRequest,
     };
     let problem = Problem::new(code, error.to_string());

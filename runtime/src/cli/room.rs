@@ -150,7 +150,7 @@ fn survey(data: &Path, only: Option<StreamId>) -> Result<BTreeMap<StreamId, Take
             ControlFlow::Continue(())
         })
     });
-    walked.map_err(|error| shelf::unreadable(data, &error))?;
+    walked.map_err(|error| shelf::unreadable(data, error))?;
     Ok(taken)
 }
 

@@ -4,6 +4,7 @@
 //! before the frame that says it is gone, bodies only when no record that counts names them, segments by a rename.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
@@ -227,7 +228,7 @@ fn entries(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
     }
 }
 
-fn at(data: &Path, error: &io::Error) -> Problem {
+fn at(data: &Path, error: &impl Display) -> Problem {
     let detail = format!("cannot look through {}: {error}", data.display());
     Problem::new(Code::StorageUnavailable, detail).next("see what is there", "longhaul doctor")
 }

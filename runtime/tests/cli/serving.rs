@@ -69,6 +69,15 @@ fn a_directory_has_one_server() {
     assert!(second.stderr.contains("control.sock"), "{second:?}");
     let hint = "hint: talk to who has it: longhaul ls --data 'HERE/data'\n";
     assert!(second.stderr.ends_with(hint), "{second:?}");
+    let told = desk.says("serve --json");
+    let problem: serde_json::Value = serde_json::from_str(&told.stdout).expect("one object");
+    assert_eq!(
+        (problem["code"].as_str(), told.code, told.stderr.as_str()),
+        (Some("data_dir_in_use"), Some(4), ""),
+        "{told:?}"
+    );
+    let next = &problem["nextActions"][0]["command"];
+    assert_eq!(next, "longhaul ls --data 'HERE/data'", "{told:?}");
     drop(server);
 }
 

@@ -51,6 +51,8 @@ pub(crate) struct Desk {
 struct World {
     log: Vec<RecordView>,
     ended: bool,
+    /// What `events` was asked to begin after, each time.
+    asked: Vec<u64>,
     /// Appended by `events` itself, one per call, after its page was cut and before it is handed out.
     window: VecDeque<Level>,
     /// What was wished, in words.
@@ -98,6 +100,13 @@ impl Desk {
     /// Whether all of those were appended.
     pub(crate) fn windows_are_used(&self) -> bool {
         self.world().window.is_empty()
+    }
+
+    /// The furthest that records were asked for after, among calls that began below this seq.
+    pub(crate) fn furthest_below(&self, seq: u64) -> u64 {
+        let world = self.world();
+        let below = world.asked.iter().filter(|after| **after < seq);
+        below.copied().max().unwrap_or_default()
     }
 
     /// Refuses the next call.
@@ -251,6 +260,7 @@ impl Control for Desk {
         async move {
             self.admit(id)?;
             let head = self.view().head;
+            self.world().asked.push(query.after);
             if query.after > head {
                 return Err(Problem::new(
                     Code::InvalidRequest,
