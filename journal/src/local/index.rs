@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::catalogue::{Broken, Catalogue, Span};
 use crate::codec;
@@ -26,6 +26,9 @@ const RUN: u64 = 256 << 10;
 const GAP: u64 = 16 << 10;
 /// Bytes fetched for a frame whose length is not known yet.
 const GUESS: u64 = 4 << 10;
+/// How long a catalogue that could not be opened is left alone: an attempt costs files and threads, and on a full disk each
+/// reader would make one.
+const LEFT_ALONE: Duration = Duration::from_millis(500);
 
 /// Everything that finds frames. It knows durable frames only: the committer adds them after their sync.
 #[derive(Debug)]
@@ -48,10 +51,39 @@ pub(crate) struct Index {
 pub(crate) struct Shelf {
     pub(crate) folder: PathBuf,
     pub(crate) cache_bytes: u64,
-    /// `None` once the journal is closed.
+    /// `None` once the journal is closed, and while it cannot be opened.
     pub(crate) catalogue: Option<Catalogue>,
     /// Everything below is in the catalogue and no longer fresh.
     pub(crate) indexed: Position,
+    /// Set when the journal is closed: from then on nobody opens it again.
+    closed: bool,
+    /// How often the catalogue was put up or taken down: whoever finds it broken may be late, and must not break another.
+    turn: u64,
+    /// When it could not be opened last, and why.
+    failed: Option<(Instant, String)>,
+}
+
+impl Shelf {
+    /// Nothing is open yet.
+    pub(crate) fn new(folder: PathBuf, cache_bytes: u64) -> Self {
+        Self {
+            folder,
+            cache_bytes,
+            catalogue: None,
+            indexed: Position::default(),
+            closed: false,
+            turn: 0,
+            failed: None,
+        }
+    }
+
+    /// sled holds a lock on its folder until it is dropped.
+    fn take_down(&mut self) {
+        self.turn += 1;
+        if let Some(catalogue) = self.catalogue.take() {
+            catalogue.close();
+        }
+    }
 }
 
 impl Index {
@@ -187,7 +219,7 @@ impl Index {
                 shelf.indexed = through;
                 break;
             }
-            if indexed.is_none() {
+            if shelf.closed {
                 return Err(index_error("the journal is closed"));
             }
         }
@@ -569,38 +601,75 @@ impl Index {
         Ok(merged)
     }
 
-    /// Runs a query; if the catalogue turns out to be broken, builds it again and runs the query once more.
+    /// Runs a query; if the catalogue turns out to be broken or is not there, puts it right and runs the query once more.
     pub(crate) fn with_catalogue<T>(
         &self,
         mut query: impl FnMut(&Catalogue) -> Result<T, Broken>,
     ) -> Result<T, ReadError> {
+        let mut reason = String::new();
         for _ in 0..2 {
-            let broken = {
+            let (turn, broken) = {
                 let shelf = self.catalogue.read().unwrap_or_else(PoisonError::into_inner);
-                let catalogue = shelf
-                    .catalogue
-                    .as_ref()
-                    .ok_or_else(|| index_error("the journal is closed"))?;
-                match query(catalogue) {
-                    Ok(answer) => return Ok(answer),
-                    Err(broken) => broken,
+                match shelf.catalogue.as_ref().map(&mut query) {
+                    Some(Ok(answer)) => return Ok(answer),
+                    Some(Err(broken)) => (shelf.turn, Some(broken)),
+                    None => (shelf.turn, None),
                 }
             };
-            self.rebuild(&broken)?;
+            if let Some(broken) = &broken {
+                reason = broken.to_string();
+            }
+            self.put_right(turn, broken.as_ref())?;
         }
-        Err(index_error("it broke again right after it was built anew"))
+        Err(index_error(&format!(
+            "it failed again right after it was put right: {reason}"
+        )))
     }
 
-    fn rebuild(&self, broken: &Broken) -> Result<(), ReadError> {
+    /// Opens the catalogue again, or builds another when what lies there is no good. What fails is tried again by the next one
+    /// who asks: a full disk has room again some day, and a segment that cannot be read may be readable then.
+    fn put_right(&self, turn: u64, broken: Option<&Broken>) -> Result<(), ReadError> {
         let mut shelf = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
-        // sled holds a lock on its folder until it is dropped.
-        drop(shelf.catalogue.take());
-        let through = shelf.indexed;
-        let rebuilt = indexer::rebuild(&mut shelf, self.journal, &self.segments, through, broken);
-        let rebuilt = rebuilt.map_err(|error| index_error(&error.to_string()))?;
+        if shelf.closed {
+            return Err(index_error("the journal is closed"));
+        }
+        if shelf.turn != turn {
+            // Somebody else was first.
+            return Ok(());
+        }
+        if let (None, Some((when, reason))) = (broken, &shelf.failed)
+            && when.elapsed() < LEFT_ALONE
+        {
+            return Err(index_error(reason));
+        }
+        shelf.take_down();
+        let (journal, segments, through) = (self.journal, &self.segments, shelf.indexed);
+        let opened = match broken {
+            Some(flawed @ Broken::Flawed(_)) => {
+                indexer::rebuild(&mut shelf, journal, segments, through, flawed)
+            }
+            Some(Broken::NoRoom(_)) | None => match indexer::put_up(&mut shelf, journal, segments, through) {
+                Err(IndexError::Broken(flawed @ Broken::Flawed(_))) => {
+                    indexer::rebuild(&mut shelf, journal, segments, through, &flawed)
+                }
+                opened => opened,
+            },
+        };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::warn!(reason, "the catalogue cannot be opened; it will be tried again");
+                shelf.failed = Some((Instant::now(), reason.clone()));
+                return Err(index_error(&reason));
+            }
+        };
+        if shelf.failed.take().is_some() {
+            tracing::info!("the catalogue is open again");
+        }
         // Whoever is quarantined is looked up.
         drop(shelf);
-        for damage in rebuilt.damaged {
+        for damage in opened.damaged {
             self.quarantine(damage);
         }
         Ok(())
@@ -618,13 +687,9 @@ impl Index {
 
     /// Lets go of the catalogue, so that the next process can open it.
     pub(crate) fn close(&self) {
-        drop(
-            self.catalogue
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .catalogue
-                .take(),
-        );
+        let mut shelf = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
+        shelf.closed = true;
+        shelf.take_down();
     }
 
     fn fresh(&self) -> MutexGuard<'_, Fresh> {
@@ -741,3 +806,6 @@ fn index_error(reason: &str) -> ReadError {
         reason: reason.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

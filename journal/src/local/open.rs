@@ -161,12 +161,7 @@ pub(super) fn open(
     let last = last
         .and_then(|first| segments.get(first))
         .map_err(doing("open the last segment"))?;
-    let shelf = Shelf {
-        folder: folder.join("catalogue"),
-        cache_bytes: options.cache_bytes,
-        catalogue: None,
-        indexed: Position::default(),
-    };
+    let shelf = Shelf::new(folder.join("catalogue"), options.cache_bytes);
     let (shelf, mut findings) = open_catalogue(shelf, journal, &segments, &last)?;
     findings.load(&shelf, &segments, &last)?;
     let tail =
@@ -370,11 +365,11 @@ fn open_catalogue(
     let mut findings = Findings::default();
     let opened = Catalogue::open(&shelf.folder, shelf.cache_bytes, journal).and_then(|catalogue| {
         if missing && anything_sealed {
-            return Err(Broken("it is missing".into()));
+            return Err(Broken::Flawed("it is missing".into()));
         }
         let indexed = catalogue.indexed_through()?;
         if indexed > last.first {
-            return Err(Broken(format!(
+            return Err(Broken::Flawed(format!(
                 "it claims to know positions up to {indexed}, the journal is shorter"
             )));
         }
@@ -395,7 +390,14 @@ fn open_catalogue(
             shelf.catalogue = Some(catalogue);
             shelf.indexed = indexed;
         }
-        Err(broken) => {
+        // It may be sound, so it stays where it is.
+        Err(broken @ Broken::NoRoom(_)) => {
+            return Err(OpenError::Io {
+                what: "open the catalogue".into(),
+                reason: broken.to_string(),
+            });
+        }
+        Err(broken @ Broken::Flawed(_)) => {
             let rebuilt = indexer::rebuild(&mut shelf, journal, segments, last.first, &broken);
             let rebuilt = rebuilt.map_err(|error| OpenError::Io {
                 what: "build the catalogue again".into(),
