@@ -18,7 +18,7 @@ use crate::local::fresh::Fresh;
 use crate::local::indexer::{self, IndexError};
 use crate::record::{Frame, Head, Standing};
 use crate::rules;
-use crate::segment::{JournalId, Segment, Segments};
+use crate::segment::{JournalId, Segment, Segments, offset_of};
 
 /// Bytes fetched at once when the frames of a stream lie close together.
 const RUN: u64 = 256 << 10;
@@ -159,17 +159,20 @@ impl Index {
                 // What is left is read when the journal is opened again, and indexed then.
                 return Ok(());
             }
-            for Segment { first, end, .. } in sealed.into_iter().filter(|segment| !segment.is_thinned()) {
-                // The zeros behind the last frame were room that nobody needs any more.
-                let disk = self.segments.disk();
-                let file = disk
-                    .open(&self.segments.path(first), true)
-                    .map_err(segments_error)?;
-                if let Some(end) = end {
-                    file.set_len(crate::segment::offset_of(first, end))
-                        .map_err(segments_error)?;
-                }
-            }
+        }
+    }
+
+    /// Cuts off the zeros behind the last frame, which were room that nobody needs any more.
+    ///
+    /// It must be done before the segment counts as settled: from then on another file, which was thinned, may get its name,
+    /// and would be made as long as this one is to be.
+    fn cut(&self, segment: &Segment) {
+        let (first, Some(end)) = (segment.first, segment.end) else {
+            return;
+        };
+        let file = self.segments.disk().open(&self.segments.path(first), true);
+        if let Err(error) = file.and_then(|file| file.set_len(offset_of(first, end))) {
+            tracing::warn!(%first, %error, "a sealed segment keeps room that it does not need");
         }
     }
 
@@ -222,6 +225,9 @@ impl Index {
             if shelf.closed {
                 return Err(index_error("the journal is closed"));
             }
+        }
+        for segment in sealed.iter().filter(|segment| !segment.is_thinned()) {
+            self.cut(segment);
         }
         // The catalogue has forgotten the frames of removed streams, so nobody finds what they set aside.
         let mut gaps = self.gaps.write().unwrap_or_else(PoisonError::into_inner);
