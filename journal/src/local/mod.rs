@@ -162,6 +162,12 @@ impl LocalJournal {
         self.blobs.sweep(named, old_before)
     }
 
+    /// Becomes true once a write or a sync has failed, or the thread that does both has panicked: nothing is acknowledged
+    /// from then on. Only opening the journal anew helps, and that is for its owner to do.
+    pub fn poisoned(&self) -> watch::Receiver<bool> {
+        self.inbox.poisoned()
+    }
+
     /// What is known to be wrong with a stream: it takes no writes, and is readable up to the gap.
     pub fn damage(&self, stream: StreamId) -> Option<crate::Damage> {
         self.index.damage(stream)
