@@ -483,11 +483,13 @@ fn open_problem(error: &OpenError) -> Problem {
     let code = match error {
         OpenError::InUse { .. } => Code::DataDirInUse,
         OpenError::NewerFormat { .. } => Code::NewerFormat,
+        OpenError::Lost { .. } => Code::JournalDamaged,
         _ => Code::StorageUnavailable,
     };
     let problem = Problem::new(code, error.to_string());
     match error {
         OpenError::InUse { .. } => problem.next("talk to who has it", "longhaul ls"),
+        OpenError::Lost { .. } => problem.next("begin anew elsewhere", "longhaul --data DIR serve"),
         OpenError::NotWritable { .. } => problem.next("use another directory", "longhaul --data DIR serve"),
         _ => problem,
     }

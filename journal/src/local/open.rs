@@ -53,6 +53,17 @@ pub enum OpenError {
         /// The directory.
         folder: PathBuf,
     },
+    /// It was opened before, and all of its segments are gone. Nothing was changed.
+    #[error(
+        "{folder} has lost its journal: there is no segment in `journal`, but {remains} is there; restore a backup, or remove \
+         the rest of the directory to begin anew"
+    )]
+    Lost {
+        /// The directory.
+        folder: PathBuf,
+        /// What says that there was a journal.
+        remains: &'static str,
+    },
     /// The directory cannot be written to.
     #[error("{folder} cannot be written to ({reason}); make it writable, or choose another directory")]
     NotWritable {
@@ -147,11 +158,17 @@ pub(super) fn open(
     let inert =
         Inert::open(Arc::clone(&disk), folder).map_err(doing("tell copies from what belongs here"))?;
     let segments_folder = folder.join("journal");
+    check_that_nothing_is_lost(&*disk, folder, &segments_folder)?;
     disk.create_dir(&segments_folder)
         .map_err(|error| not_writable(folder, &error))?;
     remove_unfinished(&*disk, &segments_folder).map_err(doing("clear the journal's folder"))?;
     let segments = Segments::open(Arc::clone(&disk), &segments_folder).map_err(doing("list the segments"))?;
     let (journal, created) = identify(&segments).map_err(|error| not_writable(folder, &error))?;
+    if created {
+        // Before there is a boot generation: whoever finds one may rely on it that there was a segment.
+        disk.sync_dir(folder)
+            .map_err(|error| not_writable(folder, &error))?;
+    }
     let blobs = LocalBlobs::open(Arc::clone(&disk), &folder.join("blobs"))
         .map_err(doing("open the folder of blobs"))?;
 
@@ -297,6 +314,33 @@ fn check_format(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
         Format::Absent => sync_ancestors(disk, folder)
             .and_then(|()| identity::write_format(disk, folder, identity::FIRST))
             .map_err(|error| not_writable(folder, &error)),
+    }
+}
+
+/// Refuses a directory whose segments are gone: to begin anew in it would be to lose every session without a word, and to give
+/// away again what their blobs and boot generations were for.
+///
+/// A first start that was cut short is none: the first segment, and the folder it lies in, are durable before the boot
+/// generation is written, and blobs come later still.
+fn check_that_nothing_is_lost(disk: &dyn Disk, folder: &Path, segments: &Path) -> Result<(), OpenError> {
+    let looking = doing("look for the segments");
+    let names = disk.list(segments).map_err(&looking)?;
+    if names.iter().any(|name| segment::parse_file_name(name).is_some()) {
+        return Ok(());
+    }
+    let lost = |remains| {
+        Err(OpenError::Lost {
+            folder: folder.to_owned(),
+            remains,
+        })
+    };
+    if identity::has_boot(disk, folder).map_err(&looking)? {
+        return lost("`boot`");
+    }
+    // An empty folder of blobs is made at the first start.
+    match disk.list(&folder.join("blobs")).map_err(&looking)?.is_empty() {
+        true => Ok(()),
+        false => lost("`blobs`"),
     }
 }
 
