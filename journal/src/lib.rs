@@ -106,7 +106,7 @@ pub use id::{ChainHash, Epoch, ParseStreamIdError, Position, Seq, StreamId};
 pub use journal::{Draft, Durable, Gap, Journal, Limit, ReadError, Receipt, SubmitError};
 pub use local::{
     CatalogueState, Compaction, CompactionReport, CopiedTail, Holder, ImportError, Imported, LocalJournal,
-    OpenError, OpenReport, Options, Scrubbed, TornTail,
+    OpenError, OpenReport, Options, Scrubbed, Swept, TornTail,
 };
 pub use memory::MemoryJournal;
 pub use offline::{Entry, Offline, OfflineError, Stats, directory_format, inert_streams, stats};

@@ -6,9 +6,10 @@ mod common;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{ALL, Dice, content, draft, open, scratch, stream, write};
+use common::{ALL, Act, Dice, Hooked, content, draft, open, scratch, stream, write};
 use longhaul_journal::faults::{Faults, FaultyDisk};
 use longhaul_journal::{BlobId, Journal, LocalJournal, Options, Position, Seq, SubmitError, verify};
 
@@ -38,6 +39,8 @@ fn a_failed_sync_shows_nothing_and_poisons_the_journal() {
     let durable = *end.borrow();
     let epoch = journal.claim(stream(0));
 
+    let poisoned = journal.poisoned();
+    assert!(!*poisoned.borrow());
     faults.fail_sync(1);
     let unknown = journal.submit(draft(stream(0), epoch, 3, "unknown")).wait();
     assert!(matches!(&unknown, Err(error @ SubmitError::OutcomeUnknown { .. }) if error.may_have_happened()));
@@ -48,6 +51,7 @@ fn a_failed_sync_shows_nothing_and_poisons_the_journal() {
             "{later:?}"
         );
     }
+    assert!(*poisoned.borrow(), "whoever can open it anew is told");
     assert_eq!(*watch.borrow(), Seq(3));
     assert_eq!(*end.borrow(), durable);
     assert_eq!(content(&journal, 2), before);
@@ -124,6 +128,7 @@ fn a_full_disk_is_not_written_and_no_poison() {
         );
     }
     assert_eq!(journal.head(stream(0)).unwrap().unwrap().seq, Seq(expected));
+    assert!(!*journal.poisoned().borrow());
     faults.set_full(false);
     journal
         .submit(draft(stream(0), epoch, expected, "room again"))
@@ -341,4 +346,52 @@ fn after_a_failed_sync_the_page_cache_is_not_believed() {
         let (journal, _) = open(&there);
         assert_eq!(content(&journal, 2), before, "seed {seed}");
     }
+}
+
+/// A writer that panicked left every later caller waiting for ever, and nobody knew.
+#[test]
+fn a_panic_of_the_writer_is_poison_and_nobody_waits_for_it() {
+    let folder = scratch();
+    let panics = Arc::new(AtomicBool::new(false));
+    let armed = Arc::clone(&panics);
+    let disk = Hooked::by(move |act, path| {
+        let is_segment = path.extension().is_some_and(|extension| extension == "seg");
+        assert!(
+            !(act == Act::Sync && is_segment && armed.load(Ordering::SeqCst)),
+            "on purpose"
+        );
+        Ok(())
+    });
+    let mut options = Options::default();
+    (options.fill_ahead, options.marker_after) = (0, Duration::from_secs(3600));
+    drop(LocalJournal::open_on(Arc::clone(&disk) as _, folder.path(), options.clone()).unwrap());
+    let (journal, _) = LocalJournal::open_on(disk, folder.path(), options).unwrap();
+    write(&journal, 2, 3);
+    let poisoned = journal.poisoned();
+    assert!(!*poisoned.borrow());
+    panics.store(true, Ordering::SeqCst);
+    let epoch = journal.claim(stream(0));
+    let receipts: Vec<_> = (3..6)
+        .map(|expected| journal.submit(draft(stream(0), epoch, expected, "unknown")))
+        .collect();
+    for receipt in receipts {
+        let error = receipt.wait().unwrap_err();
+        assert!(
+            matches!(
+                error,
+                SubmitError::OutcomeUnknown { .. } | SubmitError::Poisoned { .. }
+            ),
+            "{error:?}"
+        );
+    }
+    let later = journal.submit(draft(stream(1), epoch, 3, "later")).wait();
+    assert!(matches!(later, Err(SubmitError::Poisoned { .. })), "{later:?}");
+    assert!(*poisoned.borrow());
+    assert_eq!(journal.head(stream(0)).unwrap().unwrap().seq, Seq(3));
+    drop(journal);
+    let (journal, report) = open(folder.path());
+    assert_eq!(report.damaged, []);
+    assert!(!*journal.poisoned().borrow());
+    write(&journal, 2, 1);
+    assert!(verify(folder.path(), None).unwrap().is_sound());
 }

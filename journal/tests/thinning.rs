@@ -7,11 +7,12 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use common::{ALL, Dice, content, draft, scratch, segments, stream, write};
+use common::{ALL, Act, Dice, Hooked, content, draft, scratch, segments, stream, write};
 use longhaul_journal::faults::{Faults, FaultyDisk};
 use longhaul_journal::{
     Compaction, CompactionReport, Frame, ImportError, Journal, Level, LocalJournal, NewRecord, Options,
@@ -52,13 +53,17 @@ fn remove(journal: &LocalJournal, number: u64) -> Seq {
 /// Six streams in turns over some dozen segments, of which four are removed.
 fn mostly_removed(folder: &Path) -> (LocalJournal, BTreeMap<u64, Vec<Arc<Frame>>>) {
     let journal = open(folder);
-    write(&journal, STREAMS, 60);
-    for number in 0..4 {
-        assert_eq!(remove(&journal, number), Seq(61));
-    }
-    seal(&journal, 4..STREAMS, 40);
-    let kept = kept(&journal);
+    let kept = remove_most(&journal);
     (journal, kept)
+}
+
+fn remove_most(journal: &LocalJournal) -> BTreeMap<u64, Vec<Arc<Frame>>> {
+    write(journal, STREAMS, 60);
+    for number in 0..4 {
+        assert_eq!(remove(journal, number), Seq(61));
+    }
+    seal(journal, 4..STREAMS, 40);
+    kept(journal)
 }
 
 /// Goes on for a while, so that the frames of removal are sealed.
@@ -461,4 +466,59 @@ fn thinning_goes_on_beside_writers_and_readers() {
         assert_eq!(journal.head(stream(7)).unwrap().unwrap().seq, Seq(written));
         reading.join().unwrap();
     });
+}
+
+/// A segment counted as settled before its room was cut off: thinning put another file under its name in between, and that
+/// one was stretched to the length of the old.
+#[test]
+fn a_segment_is_cut_before_it_may_be_thinned() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal: Arc<OnceLock<LocalJournal>> = Arc::default();
+    let (known, thinning) = (Arc::clone(&journal), Arc::new(Mutex::new(None)));
+    let started = Arc::clone(&thinning);
+    let disk = Hooked::by(move |act, _| {
+        if thread::current().name() != Some("journal-index") {
+            return Ok(());
+        }
+        if known.get().is_none() {
+            // So that most of it is indexed at once, when all is written.
+            return match act {
+                Act::OpenToRead => Err(std::io::Error::other("not yet")),
+                _ => Ok(()),
+            };
+        }
+        let mut started = started.lock().unwrap();
+        if act == Act::OpenToWrite && started.is_none() {
+            let known = Arc::clone(&known);
+            let thinning = started.insert(thread::spawn(move || thin(known.get().unwrap())));
+            // It gets its time; as it should be, it waits until this segment and all others are cut.
+            let since = Instant::now();
+            while !thinning.is_finished() && since.elapsed() < Duration::from_millis(500) {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
+    });
+    let (opened, _) = LocalJournal::open_on(disk, folder.path(), options()).unwrap();
+    let before = remove_most(&opened);
+    let journal = journal.get_or_init(|| opened);
+    common::until("all is thinned", || {
+        let thinning = thinning.lock().unwrap();
+        thinning.as_ref().is_some_and(JoinHandle::is_finished)
+    });
+    is_as_it_was(journal, &before, "thinned");
+    // The indexer has ended then.
+    journal.close();
+    let thinning = thinning.lock().unwrap().take().unwrap();
+    assert!(thinning.join().unwrap().rewritten > 3);
+    let mut thinned = 0;
+    for path in segments(folder.path()) {
+        let bytes = fs::read(path).unwrap();
+        if bytes[8] == 2 {
+            thinned += 1;
+            let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+            assert!(bytes.len() - end < 8, "it ends with a frame, not with zeros");
+        }
+    }
+    assert!(thinned > 3);
 }

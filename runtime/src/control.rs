@@ -130,6 +130,12 @@ pub trait Control: Send + Sync + 'static {
         not_here("an import")
     }
 
+    /// Says whether wishes can be written down here, or why none will be until the directory is opened anew. A full disk is no
+    /// such reason.
+    fn writable(&self) -> Answer<'_, ()> {
+        ready(Ok(())).boxed()
+    }
+
     /// Sessions known to be quarantined.
     fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {
         ready(Ok(Vec::new())).boxed()

@@ -372,6 +372,14 @@ impl Runtime {
             .count()
     }
 
+    /// Returns once nothing can be written in this directory any more until it is opened anew: a write or a sync has failed, and
+    /// nobody knows what is on disk. Whoever keeps this runtime running closes it then, and opens another.
+    pub async fn failed(&self) {
+        let mut poisoned = self.parts.journal.poisoned();
+        // The sender lives as long as the journal, which we hold.
+        let _ = poisoned.wait_for(|poisoned| *poisoned).await;
+    }
+
     /// How many sessions have an actor in this process. A session that hibernates, or that nobody has asked anything of for
     /// a while, has none.
     pub fn awake(&self) -> usize {
@@ -526,6 +534,8 @@ fn open_problem(error: &OpenError) -> Problem {
         }
         OpenError::NewerFormat { .. } => Problem::newer_format(detail),
         OpenError::Unrecognised { .. } => Problem::unrecognised(detail),
+        OpenError::Lost { .. } => Problem::new(Code::JournalDamaged, detail)
+            .next("begin anew elsewhere", "longhaul --data DIR serve"),
         OpenError::NotWritable { .. } => {
             unavailable(detail).next("use another directory", "longhaul --data DIR serve")
         }

@@ -62,7 +62,10 @@ fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(&partial)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&partial, path)
+    fs::rename(&partial, path)?;
+    // Its name is what it is found by.
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    File::open(above.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Takes a session in; it is inert until it is adopted (B-LOG-12).

@@ -87,11 +87,13 @@ async fn healthy() -> impl Responder {
     web::Json(serde_json::json!({ "ok": true }))
 }
 
-/// The process takes requests, and its journal can be read.
+/// The process takes requests, and its journal can be read and written.
 async fn ready(edge: web::Data<Edge>) -> Answer {
     if edge.is_closing() {
         return Err(Problem::new(Code::NotServing, "the server is being stopped").into());
     }
+    edge.ask(|control| async move { control.writable().await })
+        .await?;
     let one = ListQuery {
         limit: Some(1),
         ..ListQuery::default()

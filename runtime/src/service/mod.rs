@@ -52,6 +52,8 @@ use self::address::resolve;
 pub(crate) use self::address::{ACCOUNT, shown_name};
 #[cfg(feature = "cli")]
 pub(crate) use self::approvals::{meant, no_such};
+#[cfg(feature = "cli")]
+pub(crate) use self::problems::poisoned;
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
 pub(crate) use self::room::bytes_below;
@@ -487,6 +489,16 @@ impl Control for Service {
 
     fn import(&self, portable: Vec<u8>) -> Answer<'_, Imported> {
         self.take_in(portable).boxed()
+    }
+
+    fn writable(&self) -> Answer<'_, ()> {
+        let poisoned = *self.local.poisoned().borrow();
+        ready(if poisoned {
+            Err(problems::poisoned())
+        } else {
+            Ok(())
+        })
+        .boxed()
     }
 
     fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {

@@ -6,6 +6,12 @@ use longhaul_journal::ReadError;
 
 use crate::api::{Code, Problem};
 
+/// A sync has failed once: what may and may not be on disk is found out by opening the directory anew.
+pub(crate) fn poisoned() -> Problem {
+    let detail = "a write or a sync of the journal failed, so nothing is acknowledged until the directory is opened again";
+    Problem::new(Code::StorageUnavailable, detail).next("see to the disk, then serve again", "longhaul serve")
+}
+
 pub(super) fn read_problem(error: ReadError) -> Problem {
     match error {
         ReadError::Damaged { .. } => Problem::new(Code::StreamQuarantined, error.to_string())

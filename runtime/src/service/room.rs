@@ -15,8 +15,8 @@ use longhaul_actors::session::{Actor, Session};
 use longhaul_actors::{Entity, RecoverError};
 use longhaul_hands::{Step, Walk, remove_tree};
 use longhaul_journal::{
-    BlobId, Compaction, Entry, Frame, ImportError, Journal, Level, Limit, LocalJournal, NewRecord, Offline,
-    Portable, PortableError, Position, REMOVED, StreamId, SubmitError, blobs_named_in,
+    Compaction, Entry, Frame, ImportError, Journal, Level, Limit, LocalJournal, NewRecord, Offline, Portable,
+    PortableError, Position, REMOVED, StreamId, SubmitError, blobs_named_in,
 };
 
 use super::problems::{read_problem, recover_problem};
@@ -155,15 +155,16 @@ fn collect(data: &Path, journal: &LocalJournal, request: Collect) -> Result<Coll
         after = last.position;
         page.iter().for_each(|frame| mark(frame));
     }
-    let swept = sweep(&data.join("blobs"), &named, old_before).map_err(|error| at(data, &error))?;
+    let swept = journal.sweep_blobs(&named, old_before);
+    let swept = swept.map_err(|error| at(data, &error))?;
     let thinned = journal
         .compact(Compaction {
             at_least_percent: request.at_least_percent,
         })
         .map_err(|error| at(data, &error))?;
     Ok(Collected {
-        blobs: swept.0,
-        freed: swept.1 + thinned.freed,
+        blobs: swept.blobs,
+        freed: swept.bytes + thinned.freed,
         segments: thinned.rewritten,
         log: thinned.freed,
         left: thinned.left,
@@ -180,26 +181,6 @@ fn removed_streams(journal: &dyn Journal) -> Result<HashSet<StreamId>, Problem> 
         after = Some(last.stream);
         removed.extend(page.iter().map(|head| head.stream));
     }
-}
-
-/// Removes what is neither named nor young: how many, and how many bytes.
-fn sweep(blobs: &Path, named: &BTreeSet<BlobId>, old_before: SystemTime) -> io::Result<(u64, u64)> {
-    let names: BTreeSet<String> = named.iter().map(BlobId::to_string).collect();
-    let (mut removed, mut bytes) = (0, 0);
-    for folder in entries(blobs)? {
-        if !folder.file_type()?.is_dir() {
-            continue;
-        }
-        for blob in entries(&folder.path())? {
-            let name = [folder.file_name(), blob.file_name()].map(|part| part.to_string_lossy().into_owned());
-            let meta = blob.metadata()?;
-            if !names.contains(&name.concat()) && meta.modified()? < old_before {
-                fs::remove_file(blob.path())?;
-                (removed, bytes) = (removed + 1, bytes + meta.len());
-            }
-        }
-    }
-    Ok((removed, bytes))
 }
 
 /// Bytes of all files below a folder that can be reached; links are not followed.

@@ -1,6 +1,8 @@
 //! Somebody serves, and everybody else talks to them.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -234,5 +236,53 @@ fn a_run_that_has_the_directory_for_itself_can_be_talked_to_and_others_are_told(
     assert!(run.until("user.message").ends_with("hurry"));
     fs::write(&go, "").expect("written");
     let (code, _, stderr) = run.ends();
+    assert_eq!(code, Some(0), "{stderr}");
+}
+
+/// B-CRASH-4: after a failed sync a server stayed, refused every wish for ever and called itself ready, so that whoever
+/// restarts what has ended had nothing to restart.
+#[test]
+#[ignore = "needs strace"]
+fn a_server_whose_disk_fails_a_sync_ends_and_the_next_one_goes_on() {
+    let desk = Desk::new().with("ask.toml", QUESTION);
+    let server = served(&desk);
+    desk.says("run --brain playbook:ask.toml --key wall paint").ok(7);
+    let mut strace = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "-e", "trace=fdatasync"])
+        .args([
+            "-e",
+            "inject=fdatasync:error=EIO",
+            "-p",
+            &server.pid().to_string(),
+        ])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("strace is there");
+    let mut said = BufReader::new(strace.stderr.take().expect("piped")).lines();
+    assert!(
+        said.any(|line| line.is_ok_and(|line| line.contains("attached"))),
+        "strace may look at a process of ours"
+    );
+    // Refused, or unknown, or written down by the sender itself as soon as the server is gone.
+    desk.says("send wall blue");
+    let (code, _, stderr) = server.ends();
+    assert_eq!(code, Some(5), "{stderr}");
+    assert!(
+        stderr.contains("ERROR") && stderr.contains("error: a write or a sync of the journal failed"),
+        "{stderr}"
+    );
+    strace.wait().expect("it ends with whom it looks at");
+
+    // So it may be on disk or not: another one is taken, or hears that the session has ended with the first.
+    let server = served(&desk);
+    let again = desk.says("send wall blue");
+    assert!(matches!(again.code, Some(0 | 4)), "{again:?}");
+    let tailed = desk.says("tail wall --follow");
+    assert!(
+        tailed.stdout.contains("session.completed     success: painted"),
+        "{tailed:?}"
+    );
+    server.signal(Signal::TERM);
+    let (code, _, stderr) = server.ends();
     assert_eq!(code, Some(0), "{stderr}");
 }

@@ -221,6 +221,18 @@ async fn health_is_the_process_and_readiness_is_the_journal() {
     assert_eq!(served.get("/readyz").await.json(), json!({"ok": true}));
 }
 
+/// After a failed sync everything can be read still, and a server that calls itself ready is never restarted.
+#[tokio::test]
+async fn who_can_write_nothing_any_more_is_not_ready() {
+    let served = Served::with(&LOG).await;
+    served
+        .desk
+        .poison(Problem::new(Code::StorageUnavailable, "a sync failed"));
+    let ready = served.get("/readyz").await;
+    assert_eq!(ready.problem(503, Code::StorageUnavailable), "a sync failed");
+    assert_eq!(served.get("/healthz").await.json(), json!({"ok": true}));
+}
+
 /// B-LOG-10: one damaged session is named, and holds up nobody else.
 #[tokio::test]
 async fn readiness_names_quarantined_sessions() {

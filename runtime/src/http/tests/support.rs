@@ -61,6 +61,8 @@ struct World {
     refusal: Option<Problem>,
     /// Whether its session is quarantined.
     quarantined: bool,
+    /// Why nothing can be written any more.
+    poison: Option<Problem>,
 }
 
 impl Desk {
@@ -117,6 +119,11 @@ impl Desk {
     /// From here on its session is quarantined.
     pub(crate) fn lose_a_record(&self) {
         self.world().quarantined = true;
+    }
+
+    /// From here on nothing can be written.
+    pub(crate) fn poison(&self, problem: Problem) {
+        self.world().poison = Some(problem);
     }
 
     /// The wishes so far.
@@ -353,6 +360,11 @@ impl Control for Desk {
             Ok(self.wished("adopt".to_owned()))
         }
         .boxed()
+    }
+
+    fn writable(&self) -> Answer<'_, ()> {
+        let poison = self.world().poison.clone();
+        async move { poison.map_or(Ok(()), Err) }.boxed()
     }
 
     fn quarantined(&self) -> Answer<'_, Vec<crate::api::Quarantined>> {
