@@ -272,11 +272,11 @@ pub struct Accepted {
     pub state: String,
 }
 
-/// A session that can only be read, up to what is wrong with its log.
+/// A session that can only be read, up to what is wrong with its log; or the credit account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quarantined {
-    /// Its id.
+    /// Its id; `account` for the account.
     pub id: String,
     /// What is wrong.
     pub reason: String,

@@ -184,7 +184,10 @@ fn a_damaged_account_refuses_what_costs_until_it_is_repaired() {
     server.ends();
 
     let ledger = desk.says("credits ledger").ok(0);
-    assert!(ledger.contains("journal.gap"), "{ledger}");
+    assert!(
+        ledger.contains("journal.gap") && ledger.contains("are lost"),
+        "{ledger}"
+    );
     let verified = desk.says("journal verify").ok(0);
     assert!(verified.contains("account  goes on with seq "), "{verified}");
     assert_eq!(marks(&desk), "ran\n", "nothing runs again");
