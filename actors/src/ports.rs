@@ -236,7 +236,8 @@ pub trait Hands: Send + Sync + 'static {
     fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()>;
 
     /// Keeps the files as they are, which are those after record `at`; the same again when it is done again. Nothing acts
-    /// while it is under way. Unless it was `requested`, it may be skipped for its size.
+    /// while it is under way. Unless it was `requested`, it may be skipped for its size. More than the workspace may have
+    /// by these `resources` is never kept.
     ///
     /// # Errors
     /// [`SetupError`] saying why nothing was kept.
@@ -245,8 +246,9 @@ pub trait Hands: Send + Sync + 'static {
         session: StreamId,
         at: Seq,
         requested: bool,
+        resources: Resources,
     ) -> BoxFuture<'static, Result<Kept, SetupError>> {
-        let _ = (session, at, requested);
+        let _ = (session, at, requested, resources);
         let unable = SetupError {
             code: "checkpoint_failed".into(),
             detail: "these hands keep no checkpoints".into(),

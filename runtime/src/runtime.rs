@@ -548,10 +548,15 @@ struct AtRest(Arc<dyn Hands>);
 
 impl World<Session> for AtRest {
     fn perform(&self, context: EffectContext, effect: Effect) -> BoxFuture<'static, Command> {
-        let Effect::Checkpoint { at, requested } = effect else {
+        let Effect::Checkpoint {
+            at,
+            requested,
+            resources,
+        } = effect
+        else {
             return futures_util::future::pending().boxed();
         };
-        let kept = self.0.checkpoint(context.stream, at, requested);
+        let kept = self.0.checkpoint(context.stream, at, requested, resources);
         async move {
             Command::Checkpointed {
                 at,

@@ -284,6 +284,8 @@ pub enum Effect {
         at: Seq,
         /// Whether somebody asked for it.
         requested: bool,
+        /// What the workspace may grow to.
+        resources: Resources,
     },
     /// The end of one running act.
     CancelStep {

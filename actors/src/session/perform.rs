@@ -127,8 +127,12 @@ impl World<Session> for SessionWorld {
                 }
                 .boxed()
             }
-            Effect::Checkpoint { at, requested } => {
-                let kept = world.hands.checkpoint(session, at, requested);
+            Effect::Checkpoint {
+                at,
+                requested,
+                resources,
+            } => {
+                let kept = world.hands.checkpoint(session, at, requested, resources);
                 async move {
                     Command::Checkpointed {
                         at,

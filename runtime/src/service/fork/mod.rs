@@ -175,7 +175,8 @@ impl Service {
         if source.now.phase.is_terminal() {
             // Nothing will ever change them.
             let at = source.now.head;
-            let kept = self.hands.checkpoint(stream, at, true).await;
+            let resources = source.now.limits().resources;
+            let kept = self.hands.checkpoint(stream, at, true, resources).await;
             return kept
                 .map(|_| at.0)
                 .map_err(|error| not_kept(stream, &error.to_string()));
