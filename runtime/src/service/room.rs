@@ -201,14 +201,6 @@ pub(crate) fn bytes_below(folder: &Path) -> io::Result<u64> {
     }
 }
 
-fn entries(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => entries.collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
 fn at(data: &Path, error: &impl Display) -> Problem {
     let detail = format!("cannot look through {}: {error}", data.display());
     Problem::new(Code::StorageUnavailable, detail).next("see what is there", "longhaul doctor")
