@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Display;
-use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
