@@ -72,6 +72,7 @@ pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Worksp
 pub use isolate::{IsolationReport, Layer, Refusal, probe, session_uid};
 pub use limits::{DiskLimit, Groups, Limits, LimitsBy, Usage, probe as probe_groups};
 pub use lineage::{Held, Lineage, lineage};
+pub use procs::keep_to_oneself;
 pub use shim::{main_if_shim, run};
 pub use spec::{
     Claim, CommandLine, ExitRecord, Isolation, MAX_TAIL_BYTES, PROTOCOL, STEP_VARIABLE, Spec, StreamRecord,

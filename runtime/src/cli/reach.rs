@@ -170,6 +170,11 @@ impl Place {
 
     /// A runtime of our own with these options, at the socket of the directory.
     pub(super) async fn open_with(&self, mut options: Options) -> Result<Runtime, Problem> {
+        // Whoever holds a directory has the keys of brains and what sessions wrote in its memory. `run`, `serve` and whoever
+        // else acts without a server come through here; who only talks to one has nothing to hide.
+        if let Err(error) = longhaul_hands::keep_to_oneself() {
+            tracing::warn!(%error, "other processes of this user may look into this one");
+        }
         let mode = options.mode;
         options.sandbox = self.sandbox.clone();
         options.limiting = self.limiting.clone();

@@ -107,7 +107,7 @@ impl Look<'_> {
         }
         if met.is_folder() {
             if self.is_clone && !walk.path().as_os_str().is_empty() && met.name() == ".git" {
-                return Some(format!("{} is a repository of its own", walk.path().display()));
+                return Some(format!("{} is that of another repository", walk.shown(met)));
             }
             return walk.enter(met).err().map(|error| unreadable(&error));
         }
