@@ -400,7 +400,7 @@ fn many_commands_leave_nothing_behind() {
         let give_up = Instant::now() + Duration::from_secs(if is_deep() { 1_200 } else { 300 });
         let status = watched::ends(&mut child, give_up);
         let _ = child.kill();
-        told.to_the_end(Instant::now() + Duration::from_secs(5));
+        told.hear_to_the_end(Instant::now() + Duration::from_secs(5));
         assert!(
             status.is_some_and(|status| status.success()),
             "{status:?}: {}",
