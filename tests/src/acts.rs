@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::dice::Dice;
+use crate::watched;
 
 /// What a worker is to do.
 pub const ROLE: &str = "LONGHAUL_TEST_ROLE";
@@ -68,18 +69,17 @@ pub fn record(name: &str, role: &str, root: &Path) -> Vec<Act> {
     let calls = "trace=openat,open,creat,write,pwrite64,writev,fsync,fdatasync,syncfs,sync,rename,renameat,renameat2,\
                  link,linkat,unlink,unlinkat,mkdir,mkdirat,ftruncate,fallocate,copy_file_range,sendfile,execve,close,dup2,\
                  dup3,fcntl,lseek";
-    let status = Command::new("strace")
+    let mut strace = Command::new("strace");
+    strace
         .args(["-f", "-y", "-xx", "-s", "20000000", "-e", calls, "-o"])
         .arg(&trace)
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env(ROLE, role)
         .env(DIR, root)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success(), "the worker failed");
+        .stdin(Stdio::null());
+    let output = watched::output(&mut strace);
+    assert!(output.status.success(), "the worker failed: {output:?}");
     let text = std::fs::read_to_string(&trace).unwrap();
     std::fs::remove_file(&trace).unwrap();
     Reader::default().read(&text, root)

@@ -7,24 +7,36 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// How the variable begins that every command has.
+const MARK: &[u8] = b"LONGHAUL_STEP=";
+
 /// What is there at one moment.
 #[derive(Clone, Debug)]
 pub struct Leftovers(BTreeSet<String>);
 
 impl Leftovers {
-    /// Looks at every process of the machine that may be looked at.
+    /// Looks at every process of the machine that may be looked at, but for the namespaces of commands that run now: those of
+    /// other tests come and go, and whether one of ours is left is for its mark to say.
     ///
     /// What a command has in its own mount namespace is in no table of ours. But the namespace itself is there for as long
     /// as anybody lives in it or holds it, and a name like `net:[4026532008]` tells it from all others.
     pub fn now() -> Self {
-        let mut found = BTreeSet::new();
+        let (mut found, mut of_commands) = (BTreeSet::new(), BTreeSet::new());
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().parse::<u32>().is_ok() {
                 for folder in ["ns", "fd"] {
                     links(&entry.path().join(folder), &mut found);
                 }
+                let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+                if environment
+                    .split(|byte| *byte == 0)
+                    .any(|variable| variable.starts_with(MARK))
+                {
+                    links(&entry.path().join("ns"), &mut of_commands);
+                }
             }
         }
+        found.retain(|name| !of_commands.contains(name));
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         // The first number is given anew; what follows says what is mounted where.
         let place = |line: &str| line.split_once(' ').map(|(_, what)| format!("mount {what}"));

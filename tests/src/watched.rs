@@ -81,7 +81,7 @@ impl Heard {
     }
 
     /// Reads to the end; false if that has not come by then.
-    pub fn to_the_end(&mut self, give_up: Instant) -> bool {
+    pub fn hear_to_the_end(&mut self, give_up: Instant) -> bool {
         while self.more(give_up) {}
         Instant::now() < give_up
     }
@@ -118,7 +118,7 @@ pub fn ends(child: &mut Child, give_up: Instant) -> Option<ExitStatus> {
 /// When that takes longer than [`PATIENCE`]. The process is killed first.
 pub fn hear_out(child: &mut Child, what: &str, stdout: &mut Heard, stderr: &mut Heard) -> ExitStatus {
     let give_up = Instant::now() + PATIENCE;
-    let heard = stdout.to_the_end(give_up) && stderr.to_the_end(give_up);
+    let heard = stdout.hear_to_the_end(give_up) && stderr.hear_to_the_end(give_up);
     let status = heard.then(|| ends(child, give_up)).flatten();
     status.unwrap_or_else(|| {
         // It may have ended, with somebody else at its outputs.

@@ -233,7 +233,8 @@ fn a_full_disk_is_said_to_be_full_and_the_session_goes_on() {
         return runtime.block_on(on_a_small_disk(Path::new(&folder)));
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let status = std::process::Command::new("unshare")
+    let mut unshare = std::process::Command::new("unshare");
+    unshare
         .args(["-rm", "--"])
         .arg(std::env::current_exe().expect("this program"))
         .args([
@@ -243,8 +244,9 @@ fn a_full_disk_is_said_to_be_full_and_the_session_goes_on() {
             "--nocapture",
         ])
         .env(ROLE, folder.path())
-        .status();
-    assert!(status.expect("unshare is there").success());
+        .stdin(std::process::Stdio::null());
+    let output = watched::output(&mut unshare);
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// Runs in a mount namespace of its own.

@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::process::Command;
 
-use longhaul::api::{Start, WorkspaceWish};
+use longhaul::api::{Decide, Start, WorkspaceWish};
 use longhaul::sandbox::SandboxOptions;
 use longhaul::{Options, Runtime};
-use longhaul_actors::session::{Mode, Sandbox, WorkspaceKind};
-use longhaul_tests::{close, lines, log_until, of_type, playbook, types};
+use longhaul_actors::session::{ApprovalDecision, Mode, Sandbox, WorkspaceKind};
+use longhaul_tests::child::Child;
+use longhaul_tests::{close, lines, log_until, of_type, playbook, types, until_record};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
@@ -125,6 +126,61 @@ async fn a_workspace_prepared_against_the_runtime_executes_nothing_outside() {
         assert_eq!(command.stored.data["isolation"], "isolated");
     }
     close(runtime).await;
+}
+
+/// B-SECRET-1; hands test A1: a key in the environment of the server is in nothing that is written down, however a command
+/// looks for it and whatever it says.
+#[tokio::test]
+async fn a_key_in_the_environment_of_the_server_is_in_no_file_of_a_session() {
+    const KEY: &str = "a-key-that-nobody-may-see-5ca1ab1e";
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    // Asked of this process, since the server is to have another environment.
+    let Some(runtime) = isolated(&data).await else {
+        return;
+    };
+    close(runtime).await;
+    let variable = format!("MODEL_KEY={KEY}");
+    let mut child = Child::start(&["env", &variable], PROGRAM, &data);
+    let control = child.control().await.expect("it serves");
+    let steps = "[[step]]\nrun = '''env; cat /proc/*/environ /proc/*/cmdline; cat /proc/$PPID/environ; \
+                 grep -rs MODEL_KEY /etc /workspace /home /tmp; true'''\n";
+    let mut start = request(folder.path(), WorkspaceKind::Empty, String::new(), steps);
+    start.workspace.sandbox = Some(Sandbox::Isolated);
+    let id = control.start(start).await.expect("it starts").id;
+    // Policy has its own thoughts on such a command. Whether it finds anything is asked here.
+    let asked = until_record(&control, &id, "approval.requested", "environment").await;
+    let request = asked.stored.data["id"].as_str().expect("an id");
+    let decide = Decide {
+        decision: ApprovalDecision::Approve,
+        evidence: "to see what it finds".into(),
+    };
+    control.decide(request, decide).await.expect("it waits for this");
+    let log = log_until(&control, &id, &RESTS).await;
+    assert_eq!(types(&log).last(), Some(&"session.completed"), "{}", lines(&log));
+    let said = of_type(&log, "command.run")[0].stored.data["stdout"]["head"].to_string();
+    assert!(said.contains("LONGHAUL_STEP"), "it saw its own: {said}");
+    assert!(!lines(&log).contains(KEY), "{}", lines(&log));
+    assert!(child.stop().await.success());
+    let mut folders = vec![data];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            if path.is_symlink() {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.is_file() {
+                let bytes = std::fs::read(&path).expect("readable");
+                let found = bytes.windows(KEY.len()).any(|window| window == KEY.as_bytes());
+                assert!(!found, "{}", path.display());
+                files += 1;
+            }
+        }
+    }
+    assert!(files > 3, "only {files} files were searched");
 }
 
 /// B-START-4: in place, the files are the user's own; what the user's git executes stays as it was.

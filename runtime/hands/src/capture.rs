@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use crate::sabotage;
 use crate::spec::StreamRecord;
 
 /// The arithmetic of head and tail, without any file.
@@ -105,6 +106,11 @@ pub(crate) struct Capture {
 impl Capture {
     pub(crate) fn new(file: File, head_cap: u64, tail_cap: u64) -> Self {
         let tail_cap = usize::try_from(tail_cap).unwrap_or(usize::MAX);
+        let head_cap = if sabotage::is_on("keep-all-output") {
+            u64::MAX
+        } else {
+            head_cap
+        };
         Self {
             recent: None,
             file,

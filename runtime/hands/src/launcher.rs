@@ -20,6 +20,7 @@ use crate::files::{FileError, Workspace};
 use crate::isolate::{self, Doorkeeper, Fault, Job, Step};
 use crate::limits::{Group, Rlimits};
 use crate::patience::{Over, Patience, SET_UP, put_an_end_to};
+use crate::sabotage;
 use crate::spec::{CommandLine, STEP_VARIABLE, Spec, Verdict};
 use crate::sys::{self, Fork};
 use crate::walls::{INSIDE_HOME, INSIDE_TMP, Network, Walls};
@@ -350,6 +351,9 @@ fn environment(spec: &Spec) -> Vec<(Vec<u8>, Vec<u8>)> {
         all.retain(|(known, _)| known != name);
         all.push((name.to_vec(), value.to_vec()));
     };
+    if sabotage::is_on("inherit-the-environment") {
+        std::env::vars_os().for_each(|(name, value)| set(name.as_bytes(), value.as_bytes()));
+    }
     set(b"PATH", DEFAULT_PATH.as_bytes());
     let (home, tmp) = match spec.walls {
         None => (spec.home.as_path(), spec.tmp.as_path()),

@@ -400,6 +400,7 @@ impl<'a> Watch<'a> {
             buffer: vec![0; 64 << 10],
             wall: spec
                 .wall_ms
+                .filter(|_| !sabotage::is_on("forget-the-time"))
                 .and_then(|ms| began.checked_add(Duration::from_millis(ms))),
             heard: Instant::now(),
             bounds,
@@ -509,7 +510,8 @@ impl<'a> Watch<'a> {
                 }
                 _ => {}
             }
-            if self.streams[0].total() + self.streams[1].total() > self.spec.kill_bytes {
+            let total = self.streams[0].total() + self.streams[1].total();
+            if total > self.spec.kill_bytes && !sabotage::is_on("let-it-talk-for-ever") {
                 // No grace: it would be spent writing more.
                 self.stop = self.stop.or(Some((Stop::OutputLimit, now)));
                 return None;

@@ -89,10 +89,13 @@ pub fn launch(shim_exe: &Path, dir: &Path, spec: &Spec) -> Result<Launched, Laun
     }
     dir::write_wish(&dir, spec).map_err(not_started("writing its spec"))?;
     // No pre_exec: with it std could not use vfork, and a fork costs page tables of a large runtime.
-    let status = Command::new(shim_exe)
+    let mut shim = Command::new(shim_exe);
+    if !sabotage::is_on("inherit-the-environment") {
+        shim.env_clear();
+    }
+    let status = shim
         .arg("shim")
         .arg(&dir)
-        .env_clear()
         .envs(sabotage::passed_on())
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -227,12 +227,12 @@ fn a_timeout_kills_the_whole_tree_whatever_it_ignores() {
 #[test]
 fn a_command_that_would_end_by_itself_is_ended_at_its_limit() {
     let rig = Rig::new();
-    let (dir, mut spec) = rig.shell("sleep 15; echo by itself");
-    spec.wall_ms = Some(500);
+    let (dir, mut spec) = rig.shell("sleep 10; echo by itself");
+    spec.wall_ms = Some(2_000);
     let (record, output) = run(&(dir, spec));
     assert_eq!(
         (record.verdict, text(&output.stdout.head)),
-        (wall_timeout(500), "")
+        (wall_timeout(2_000), "")
     );
 }
 
@@ -270,7 +270,7 @@ fn endless_output_is_killed_and_both_ends_are_kept() {
     for line in ["yes", "yes >&2", "yes | tr -d '\\n'"] {
         let (dir, mut spec) = rig.shell(line);
         (spec.head_bytes, spec.tail_bytes, spec.kill_bytes) = (1000, 500, 3 << 20);
-        spec.wall_ms = Some(15_000);
+        spec.wall_ms = Some(10_000);
         let (record, output) = run(&(dir.clone(), spec));
         assert_eq!(
             record.verdict,

@@ -16,6 +16,7 @@ use common::watched::{self, Heard};
 use common::{Rig, kill_9, shim_exe, text, until};
 use longhaul_hands::egress::{AllowList, Egress, Fixture, Traffic, traffic};
 
+const SABOTAGE: &str = "LONGHAUL_SABOTAGE";
 /// How long a test waits for an answer that must come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -56,6 +57,8 @@ impl Proxy {
             .arg("egress")
             .arg(&dir)
             .env_clear()
+            // Told to break a promise on purpose, it must hear of it.
+            .envs(std::env::var(SABOTAGE).map(|breach| (SABOTAGE, breach)))
             .stdin(OwnedFd::from(listener))
             .stdout(Stdio::piped())
             .spawn()

@@ -22,7 +22,7 @@ pub(crate) fn fork() -> io::Result<Fork> {
         ("", namespaces::PID),
         ("", namespaces::USER),
         ("", namespaces::MOUNT),
-        ("", namespaces::IPC),
+        ("share-the-ipc", namespaces::IPC),
         ("", namespaces::UTS),
     ];
     let wanted = all.into_iter().filter(|(breach, _)| !sabotage::is_on(breach));
@@ -31,6 +31,9 @@ pub(crate) fn fork() -> io::Result<Fork> {
 
 /// The user of this machine that the command is to be.
 pub(crate) fn host_uid(walls: &Walls) -> u32 {
+    if walls.host_uid.is_some() && sabotage::is_on("share-one-user") {
+        return 65_534;
+    }
     walls.host_uid.unwrap_or_else(|| process::geteuid().as_raw())
 }
 
