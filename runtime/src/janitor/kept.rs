@@ -100,8 +100,8 @@ impl Look<'_> {
         if self.is_clone && walk.path() == Path::new(".git") && met.name() == "objects" {
             return None;
         }
-        let ctime_ms = u64::try_from(met.stat.st_ctime).unwrap_or(0) * 1_000
-            + u64::try_from(met.stat.st_ctime_nsec).unwrap_or(0) / 1_000_000;
+        let ctime_ms =
+            u64::try_from(met.stat.st_ctime).unwrap_or(0) * 1_000 + met.stat.st_ctime_nsec / 1_000_000;
         if ctime_ms > self.ended_ms {
             return Some(format!("{} was changed after the end", walk.shown(met)));
         }
