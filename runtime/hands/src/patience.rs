@@ -150,7 +150,10 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::zombie_processes, reason = "that it is reaped by its id is what is tested")]
+    #[expect(
+        clippy::zombie_processes,
+        reason = "that it is reaped by its id is what is tested"
+    )]
     fn a_child_that_ignores_everything_is_ended_and_reaped() {
         let child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
