@@ -437,7 +437,7 @@ fn a_decision_that_cannot_be_taken_says_why() {
         ),
         (
             &["approvals", "approve", &id, "--evidence", &long],
-            "invalid_request",
+            "payload_too_large",
             2,
         ),
         (&["approvals", "approve", &id], "invalid_request", 2),

@@ -11,7 +11,7 @@ use super::command::{Command, Refusal, Reply, Suggest};
 use super::event::{Adopted, Event, Source};
 use super::suggestion::{SUGGESTION_LIMIT, read_suggestion};
 use crate::adopt::adopt;
-use crate::answer::SendError;
+use crate::answer::{QueryError, SendError};
 use crate::ports::{Clock, Filed, Suggestions};
 use crate::registry::Registry;
 use crate::session::{Actor, CallError};
@@ -47,6 +47,10 @@ impl TaskDesk {
 
     async fn file_at_once(self, source: Source) -> Result<Filed, CallError> {
         let task = Task::suggested_by(&self.owner, source.session, source.step);
+        // What the file says by now does not matter once the step has suggested something.
+        if let Some(first) = self.filed(task).await? {
+            return Ok(as_filed(task, first));
+        }
         let wanted = self.read(&source).await?;
         let suggest = Suggest {
             owner: self.owner.clone(),
@@ -55,20 +59,9 @@ impl TaskDesk {
         };
         loop {
             match self.send(task, Command::Suggest(Box::new(suggest.clone()))).await {
-                Ok(reply) => {
-                    let source = reply.source.unwrap_or(suggest.source);
-                    return Ok(Filed {
-                        task: Some(task),
-                        name: source.name,
-                        sha256: source.sha256,
-                        bytes: source.bytes,
-                    });
-                }
+                Ok(reply) => return Ok(as_filed(task, reply.source.unwrap_or(suggest.source))),
                 Err(error @ (SendError::Refused(_) | SendError::Quarantined(_))) => {
-                    return Err(CallError {
-                        code: "suggestion_not_kept",
-                        detail: error.to_string(),
-                    });
+                    return Err(not_kept(error));
                 }
                 // Whoever waits is abandoned when the runtime closes.
                 Err(SendError::Closed | SendError::NotHosted) => {
@@ -76,6 +69,22 @@ impl TaskDesk {
                 }
                 Err(error) => {
                     tracing::warn!(%task, %error, "a suggestion was not filed; it will be tried again");
+                    self.clock.sleep(RETRY_MS).await;
+                }
+            }
+        }
+    }
+
+    /// What was filed as this task before.
+    async fn filed(&self, task: StreamId) -> Result<Option<Source>, CallError> {
+        loop {
+            match self.tasks.query(task, |state, _| state.source.clone()).await {
+                Ok(source) => return Ok(source),
+                Err(error @ QueryError::Quarantined(_)) => return Err(not_kept(error)),
+                // Whoever waits is abandoned when the runtime closes.
+                Err(QueryError::NotHosted) => return futures_util::future::pending().await,
+                Err(error) => {
+                    tracing::warn!(%task, %error, "a task could not be asked; it will be asked again");
                     self.clock.sleep(RETRY_MS).await;
                 }
             }
@@ -104,6 +113,22 @@ impl TaskDesk {
             detail: error.to_string(),
         })?;
         read_suggestion(&bytes).map_err(refused)
+    }
+}
+
+fn as_filed(task: StreamId, source: Source) -> Filed {
+    Filed {
+        task: Some(task),
+        name: source.name,
+        sha256: source.sha256,
+        bytes: source.bytes,
+    }
+}
+
+fn not_kept(error: impl std::fmt::Display) -> CallError {
+    CallError {
+        code: "suggestion_not_kept",
+        detail: error.to_string(),
     }
 }
 

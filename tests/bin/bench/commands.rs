@@ -26,6 +26,8 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
         .map_err(|lacks| eprintln!("note: no control group: {lacks}"))
         .ok();
     let mut taken: [Vec<Duration>; KINDS.len()] = Default::default();
+    // What the walls alone cost: the same command with and without them, one right after the other.
+    let mut walls = Vec::new();
     for number in 0..commands {
         let times = [
             timed(bare)?,
@@ -34,6 +36,8 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
             place.command("isolated", number, Some(place.walls.clone()), None)?,
             place.command("limited", number, Some(place.walls.clone()), groups.clone())?,
         ];
+        let [.., process, isolated, _] = times;
+        walls.push(microseconds(isolated) - microseconds(process));
         for (all, time) in taken.iter_mut().zip(times) {
             all.push(time);
         }
@@ -46,12 +50,14 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
         row = row.number(kind, middle, 0);
         p50.push(middle);
     }
+    walls.sort_unstable_by(f64::total_cmp);
     let [bare, syncs, .., limited] = p50[..] else {
         return Err("every kind has been measured".into());
     };
     let worst = &taken[KINDS.len() - 1];
     let p99 = worst[(worst.len() * 99 / 100).min(worst.len() - 1)];
-    row.number("limited_p99_us", microseconds(p99), 0)
+    row.number("walls_us", walls[walls.len() / 2], 0)
+        .number("limited_p99_us", microseconds(p99), 0)
         .number("ratio", limited / (bare + syncs), 2)
         .with("groups", groups.map_or("none", |groups| groups.by().as_str()))
         .print(plan);

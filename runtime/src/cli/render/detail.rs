@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::text::{count, first_line, last_line, size, span};
-use crate::api::RecordView;
+use crate::api::{RecordView, task_id};
 
 /// The detail of a record, not yet escaped. A type that this version does not know is shown as it is stored.
 pub(crate) fn detail(record: &RecordView) -> String {
@@ -218,13 +218,11 @@ fn of_step(record: &RecordView) -> Option<String> {
             format!("{}, {}", word(&it.reason), it.id)
         }),
         "artifact.created" => say(data, |it: ArtifactCreated| {
-            format!(
-                "{} {}, {}, sha256 {}",
-                it.kind,
-                it.name,
-                size(it.bytes),
-                it.sha256
-            )
+            let what = format!("{} {}, {}", it.kind, it.name, size(it.bytes));
+            match it.task {
+                Some(task) => format!("{what}, {}", task_id(task)),
+                None => format!("{what}, sha256 {}", it.sha256),
+            }
         }),
         _ => None,
     }
@@ -517,6 +515,12 @@ mod tests {
                 "artifact.created",
                 json!({ "step": 7, "kind": "patch", "name": "changes.patch", "sha256": "abc", "bytes": 10 }),
                 "patch changes.patch, 10 B, sha256 abc",
+            ),
+            (
+                "artifact.created",
+                json!({ "step": 7, "kind": "task_suggestion", "name": "idea.md", "sha256": "abc", "bytes": 10,
+                        "task": "t_0190aa00000070008000000000000002" }),
+                "task_suggestion idea.md, 10 B, t_0190aa00000070008000000000000002",
             ),
             (
                 "service.started",
