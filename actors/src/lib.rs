@@ -18,6 +18,7 @@
 //! `examples/counter.rs` is an entity of one's own on a page.
 
 pub mod account;
+mod adopt;
 mod answer;
 mod clock;
 mod codec;
@@ -25,18 +26,22 @@ mod effects;
 mod entity;
 mod facts;
 mod host;
+mod link;
 mod panics;
 pub mod ports;
 mod recover;
 mod registry;
 pub mod session;
+mod shown;
 mod supervisor;
 mod sweeper;
+pub mod task;
 
 pub use answer::{Quarantine, QueryError, SendError};
 pub use clock::{ManualClock, SystemClock};
 pub use effects::{EffectContext, NoWorld, World};
 pub use entity::{Decision, DecodeError, EffectId, Entity, Moment, Owed, Placed, Recovery, RecoveryCause};
+pub use link::Link;
 pub use recover::{Folded, RecoverError, catch_up, fold, fold_to, recover};
 pub use registry::{Mode, Options, Ports, Registry};
 pub use supervisor::{System, SystemError, SystemOptions};

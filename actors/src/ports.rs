@@ -9,9 +9,10 @@ use longhaul_journal::{Journal, Limit, ReadError, Seq, StreamId};
 use crate::account;
 use crate::entity::DecodeError;
 use crate::session::{
-    Answer, Around, BrainSpec, Candidate, Event, Isolation, Resources, Script, ServiceEnd, Setting, ToolCall,
-    ToolOutcome, WorkspaceSpec, call_digest,
+    Answer, Around, BrainSpec, CallError, Candidate, Event, Isolation, Resources, Script, ServiceEnd,
+    Setting, ToolCall, ToolOutcome, WorkspaceSpec, call_digest,
 };
+use crate::task::Source;
 
 /// All time comes from here.
 pub trait Clock: Send + Sync + 'static {
@@ -235,7 +236,8 @@ pub trait Hands: Send + Sync + 'static {
     fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()>;
 
     /// Keeps the files as they are, which are those after record `at`; the same again when it is done again. Nothing acts
-    /// while it is under way. Unless it was `requested`, it may be skipped for its size.
+    /// while it is under way. Unless it was `requested`, it may be skipped for its size. More than the workspace may have
+    /// by these `resources` is never kept.
     ///
     /// # Errors
     /// [`SetupError`] saying why nothing was kept.
@@ -244,8 +246,9 @@ pub trait Hands: Send + Sync + 'static {
         session: StreamId,
         at: Seq,
         requested: bool,
+        resources: Resources,
     ) -> BoxFuture<'static, Result<Kept, SetupError>> {
-        let _ = (session, at, requested);
+        let _ = (session, at, requested, resources);
         let unable = SetupError {
             code: "checkpoint_failed".into(),
             detail: "these hands keep no checkpoints".into(),
@@ -302,6 +305,48 @@ impl Credit for FreeOfCharge {
             account::Command::Ask(_) => account::Reply::Held(nothing),
             _ => account::Reply::Admitted,
         })
+        .boxed()
+    }
+}
+
+/// A suggestion that was filed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filed {
+    /// The task that it is now, if anybody keeps tasks.
+    pub task: Option<StreamId>,
+    /// What the artifact is called.
+    pub name: String,
+    /// sha256 (hex) of its bytes.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Keeps what agents suggest, until a human says what becomes of it.
+pub trait Suggestions: Send + Sync + 'static {
+    /// Files a suggestion under the step that made it. Filing the same step again is harmless: what was filed first stands,
+    /// and is returned.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the brain; nothing was filed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may or may not withdraw it; filing it again finds out.
+    fn file(&self, source: Source) -> BoxFuture<'static, Result<Filed, CallError>>;
+}
+
+/// Takes every suggestion and keeps nothing but its artifact: for tests, and where nobody keeps tasks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoTasks;
+
+impl Suggestions for NoTasks {
+    fn file(&self, source: Source) -> BoxFuture<'static, Result<Filed, CallError>> {
+        ready(Ok(Filed {
+            task: None,
+            name: source.name,
+            sha256: source.sha256,
+            bytes: source.bytes,
+        }))
         .boxed()
     }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use crate::files::{self, Disk, DiskFile, RealDisk};
 use crate::id::Position;
 use crate::local::inert;
-use crate::offline::Offline;
+use crate::offline::{Offline, OfflineError};
 use crate::scan::Found;
 
 /// Bytes copied at a time.
@@ -38,19 +38,17 @@ pub struct BackupReport {
 /// (catalogue, snapshots). Damage is copied as it is.
 ///
 /// # Errors
-/// When there is no journal, the target exists, or the system refuses; what was begun lies under `<target>.partial`.
-pub fn backup(folder: &Path, target: &Path) -> io::Result<BackupReport> {
+/// When there is no journal, a newer version wrote it, the target exists, or the system refuses; what was begun lies under `<target>.partial`.
+pub fn backup(folder: &Path, target: &Path) -> Result<BackupReport, OfflineError> {
     backup_on(&RealDisk, folder, target)
 }
 
 /// As [`backup`], written to another file system; for tests with faults.
 #[doc(hidden)]
-pub fn backup_on(disk: &dyn Disk, folder: &Path, target: &Path) -> io::Result<BackupReport> {
+pub fn backup_on(disk: &dyn Disk, folder: &Path, target: &Path) -> Result<BackupReport, OfflineError> {
     if target.exists() {
-        return Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            format!("{} is there already", target.display()),
-        ));
+        let reason = format!("{} is there already", target.display());
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason).into());
     }
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
@@ -89,7 +87,7 @@ pub fn backup_on(disk: &dyn Disk, folder: &Path, target: &Path) -> io::Result<Ba
             Ok(source) => drop(copy(&*source, disk, &partial.join(file), u64::MAX)?),
             // A boot generation that is not there is found from the frames.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     disk.sync_dir(&partial)?;

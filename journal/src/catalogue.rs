@@ -2,7 +2,8 @@
 //!
 //! The only file of this crate that imports `sled`. It knows sealed segments only, and nothing here is the only copy of
 //! anything: a panic inside sled, a value whose checksum fails or a missing folder means that it is moved aside and
-//! built again from the segments. What is acknowledged never waits for it, because `sled::flush` does not reach the disk.
+//! built again from the segments. A full disk proves nothing against it: it is opened again. What is acknowledged never waits
+//! for it, because `sled::flush` does not reach the disk.
 //!
 //! One tree (a tree per stream costs half a millisecond and never shrinks), keys by prefix:
 //!
@@ -22,9 +23,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::codec;
 use crate::damage::{Damage, SetAside};
@@ -39,13 +42,39 @@ const FRAMES_PER_VALUE: usize = 4096;
 /// Streams per sled batch. A batch holds a process-wide lock, and readers must not wait for 100,000 keys.
 const STREAMS_PER_BATCH: usize = 128;
 
-/// The catalogue cannot be used any more. Nothing is lost: it is built again.
+/// How long to wait for sled to let go of a folder, whose threads may outlive what was dropped by some milliseconds.
+const LETTING_GO: Duration = Duration::from_secs(2);
+
+/// The catalogue cannot be used as it is. Nothing is lost.
 #[derive(Debug)]
-pub(crate) struct Broken(pub(crate) String);
+pub(crate) enum Broken {
+    /// It is no good any more, and is built again.
+    Flawed(String),
+    /// The disk is full. What it holds may be sound, so it is never moved aside: since sled repeats its first error for
+    /// ever, it is dropped, and its folder is opened again once there is room.
+    NoRoom(String),
+}
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Flawed(reason) | Self::NoRoom(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl Broken {
+    fn by_system(what: &str, error: &io::Error) -> Self {
+        let reason = format!("{what}{error}");
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom(reason),
+            _ => Self::Flawed(reason),
+        }
+    }
+
+    /// Whether sled says that somebody has the folder open.
+    fn is_held(&self) -> bool {
+        matches!(self, Self::Flawed(reason) if reason.contains("could not acquire lock"))
     }
 }
 
@@ -85,35 +114,52 @@ pub(crate) struct Catalogue {
 impl Catalogue {
     /// Opens or creates the catalogue of this journal.
     pub(crate) fn open(folder: &Path, cache_bytes: u64, journal: JournalId) -> Result<Self, Broken> {
-        let db = guard(|| {
-            sled::Config::new()
-                .path(folder)
-                .segment_size(SEGMENT_SIZE)
-                .cache_capacity(cache_bytes)
-                .flush_every_ms(Some(500))
-                .open()
+        let is_new = !folder.exists();
+        let db = open(folder, cache_bytes).inspect_err(|_| {
+            // A folder that was begun without room holds nothing, and would be moved aside as damaged at the next attempt.
+            if is_new {
+                let _ = std::fs::remove_dir_all(folder);
+            }
         })?;
         let catalogue = Self {
             folder: folder.to_owned(),
             db,
         };
-        match catalogue.get(META)? {
-            Some(meta) if meta.get(8..) == Some(&identity(journal)[..]) => {}
-            Some(_) => {
-                return Err(Broken(
-                    "it belongs to another journal, or another version wrote it".into(),
-                ));
+        match catalogue.belong_to(journal) {
+            Ok(()) => Ok(catalogue),
+            Err(broken) => {
+                catalogue.close();
+                Err(broken)
             }
-            None => catalogue.put_meta(Position::default(), journal)?,
         }
-        Ok(catalogue)
+    }
+
+    fn belong_to(&self, journal: JournalId) -> Result<(), Broken> {
+        match self.get(META)? {
+            Some(meta) if meta.get(8..) == Some(&identity(journal)[..]) => Ok(()),
+            Some(_) => Err(Broken::Flawed(
+                "it belongs to another journal, or another version wrote it".into(),
+            )),
+            None => self.put_meta(Position::default(), journal),
+        }
+    }
+
+    /// Lets go of the folder. What sled could not write is not written: it is indexed again.
+    pub(crate) fn close(self) {
+        // sled syncs when it is dropped, and panics where that fails.
+        if let Err(broken) = guard(|| {
+            drop(self);
+            Ok(())
+        }) {
+            tracing::warn!(reason = %broken, "the catalogue did not close in good order");
+        }
     }
 
     /// Every sealed frame below this position is indexed.
     pub(crate) fn indexed_through(&self) -> Result<Position, Broken> {
         let meta = self
             .get(META)?
-            .ok_or_else(|| Broken("its first key is gone".into()))?;
+            .ok_or_else(|| Broken::Flawed("its first key is gone".into()))?;
         Ok(Position(read_u64(&meta, 0)?))
     }
 
@@ -168,7 +214,7 @@ impl Catalogue {
     pub(crate) fn head(&self, stream: StreamId) -> Result<Option<Head>, Broken> {
         let value = self.get(&key(b'h', stream, &[]))?;
         value
-            .map(|value| codec::decode_head(stream, &value).map_err(|flaw| Broken(flaw.to_string())))
+            .map(|value| codec::decode_head(stream, &value).map_err(|flaw| Broken::Flawed(flaw.to_string())))
             .transpose()
     }
 
@@ -301,7 +347,7 @@ impl Catalogue {
     pub(crate) fn each_head(&self, mut visit: impl FnMut(Head) -> bool) -> Result<(), Broken> {
         self.each(vec![b'h']..vec![b'h' + 1], |key, value| {
             let stream = StreamId::from_bytes(tail(key)?);
-            let head = codec::decode_head(stream, &value).map_err(|flaw| Broken(flaw.to_string()))?;
+            let head = codec::decode_head(stream, &value).map_err(|flaw| Broken::Flawed(flaw.to_string()))?;
             Ok(visit(head))
         })
     }
@@ -393,8 +439,50 @@ impl Catalogue {
     fn sync(&self) -> Result<(), Broken> {
         guard(|| self.db.flush())?;
         let data = File::open(self.folder.join("db")).and_then(|file| file.sync_data());
-        data.map_err(|error| Broken(format!("cannot sync it: {error}")))
+        data.map_err(|error| Broken::by_system("cannot sync it: ", &error))
     }
+}
+
+fn open(folder: &Path, cache_bytes: u64) -> Result<sled::Db, Broken> {
+    remove_unfinished(folder).map_err(|error| Broken::by_system("cannot clear it: ", &error))?;
+    let since = Instant::now();
+    loop {
+        let opened = guard(|| {
+            sled::Config::new()
+                .path(folder)
+                .segment_size(SEGMENT_SIZE)
+                .cache_capacity(cache_bytes)
+                .flush_every_ms(Some(500))
+                .open()
+        });
+        match opened {
+            // Nobody else opens it: the lock of the data directory is ours.
+            Err(broken) if broken.is_held() && since.elapsed() < LETTING_GO => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Removes what sled was writing at an opening that a full disk or a kill cut short: it would take half a snapshot of its
+/// pages for the newest one, and its whole folder for corrupt.
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "generating")
+        {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 const META: &[u8] = b"m";
@@ -437,18 +525,19 @@ fn add(batch: &mut sled::Batch, stream: StreamId, addition: &Addition) {
     }
 }
 
-/// Runs a call into sled; its errors and its panics both mean that the catalogue is no good any more.
+/// Runs a call into sled; its errors and its panics both mean that the catalogue is no good any more, but for a full disk.
 fn guard<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Broken> {
     // Unwind safety: a catalogue that panicked is thrown away, so nobody sees what it left half done.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Broken(error.to_string())),
+        Ok(Err(sled::Error::Io(error))) => Err(Broken::by_system("", &error)),
+        Ok(Err(error)) => Err(Broken::Flawed(error.to_string())),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
-            Err(Broken(format!("sled panicked: {text}")))
+            Err(Broken::Flawed(format!("sled panicked: {text}")))
         }
     }
 }
@@ -484,10 +573,10 @@ fn checked<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Broken> {
     let split = value
         .len()
         .checked_sub(4)
-        .ok_or_else(|| Broken("a value is cut short".into()))?;
+        .ok_or_else(|| Broken::Flawed("a value is cut short".into()))?;
     let (value, crc) = value.split_at(split);
     if crc32c::crc32c_append(crc32c::crc32c(key), value).to_le_bytes() != crc {
-        return Err(Broken("the checksum of a value does not match".into()));
+        return Err(Broken::Flawed("the checksum of a value does not match".into()));
     }
     Ok(value)
 }
@@ -543,14 +632,14 @@ fn take_varint(bytes: &mut &[u8]) -> Result<u64, Broken> {
             return Ok(value);
         }
     }
-    Err(Broken("a number does not end".into()))
+    Err(Broken::Flawed("a number does not end".into()))
 }
 
 fn read_u64(bytes: &[u8], at: usize) -> Result<u64, Broken> {
     let field = bytes.get(at..at + 8).and_then(|field| field.try_into().ok());
     field
         .map(u64::from_le_bytes)
-        .ok_or_else(|| Broken("a value is cut short".into()))
+        .ok_or_else(|| Broken::Flawed("a value is cut short".into()))
 }
 
 fn tail<const N: usize>(key: &[u8]) -> Result<[u8; N], Broken> {
@@ -558,5 +647,5 @@ fn tail<const N: usize>(key: &[u8]) -> Result<[u8; N], Broken> {
 }
 
 fn odd_key() -> Broken {
-    Broken("a key has an odd shape".into())
+    Broken::Flawed("a key has an odd shape".into())
 }

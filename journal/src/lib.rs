@@ -106,10 +106,10 @@ pub use id::{ChainHash, Epoch, ParseStreamIdError, Position, Seq, StreamId};
 pub use journal::{Draft, Durable, Gap, Journal, Limit, ReadError, Receipt, SubmitError};
 pub use local::{
     CatalogueState, Compaction, CompactionReport, CopiedTail, Holder, ImportError, Imported, LocalJournal,
-    OpenError, OpenReport, Options, Scrubbed, TornTail,
+    OpenError, OpenReport, Options, Scrubbed, Swept, TornTail,
 };
 pub use memory::MemoryJournal;
-pub use offline::{Entry, Offline, Stats, inert_streams, stats};
+pub use offline::{Entry, Offline, OfflineError, Stats, directory_format, inert_streams, stats};
 pub use portable::{Portable, PortableError, blobs_named_in};
 pub use record::{Frame, Head, Level, NewRecord, Record, Standing};
 pub use rules::{MAX_FRAME_PAYLOAD, MAX_FRAME_RECORDS, MAX_KIND, MAX_TYPE_NAME, MAX_WAIT_NAME, REMOVED};

@@ -1,21 +1,57 @@
 //! Reading a journal without opening it: no lock, no catalogue, nothing written.
 //!
+//! What a newer version wrote is not guessed at: the format of the directory is looked at first, as opening does.
+//!
 //! Segments only ever grow at their end, and every frame carries its own checksums, so that a second process can read
 //! those of a live journal up to the position that the last frame says is durable. An idle journal says so of everything
 //! within a few milliseconds; one that was killed may hold a little more, which only opening it can vouch for.
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::{self, Flaw};
 use crate::files::{Disk, RealDisk};
 use crate::frame::ENVELOPE_LEN;
 use crate::id::{Position, StreamId};
+use crate::local::identity::{self, DIRECTORY_FORMAT, Format};
 use crate::record::Frame;
 use crate::scan::{self, Bad, Found};
 use crate::segment::{HEADER_LEN, Segment, Segments, file_name, offset_of};
+
+/// Why a directory could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OfflineError {
+    /// There is no journal in it.
+    #[error("there is no journal in {folder}")]
+    NoJournal {
+        /// The directory.
+        folder: PathBuf,
+    },
+    /// A newer version wrote it, and what this one makes of it would be a guess.
+    #[error("{folder} has format {found}, this version reads up to {supported}; use the newer version")]
+    NewerFormat {
+        /// The directory.
+        folder: PathBuf,
+        /// What it says.
+        found: u32,
+        /// What this version knows.
+        supported: u32,
+    },
+    /// Its format file says something no version of longhaul has written.
+    #[error(
+        "{folder} holds a `format` file that is not longhaul's; choose another directory, or restore that file"
+    )]
+    Unrecognised {
+        /// The directory.
+        folder: PathBuf,
+    },
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
 
 /// The segments of a journal as they were when it was looked at.
 #[derive(Debug)]
@@ -65,17 +101,21 @@ impl Offline {
     /// Looks at the journal in a data directory. It may be in use.
     ///
     /// # Errors
-    /// When there is no journal, or it cannot be read.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    /// When there is no journal, a newer version wrote it, or it cannot be read.
+    pub fn open(folder: &Path) -> Result<Self, OfflineError> {
         Self::open_on(Arc::new(RealDisk), folder)
     }
 
-    pub(crate) fn open_on(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<Self> {
-        let segments = Segments::open(disk, &folder.join("journal"))?;
-        let Some(last) = segments.last() else {
-            let reason = format!("there is no journal in {}", folder.display());
-            return Err(io::Error::new(io::ErrorKind::NotFound, reason));
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, folder: &Path) -> Result<Self, OfflineError> {
+        format_on(&*disk, folder)?;
+        let none = || OfflineError::NoJournal {
+            folder: folder.to_owned(),
         };
+        let segments = match Segments::open(disk, &folder.join("journal")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(none()),
+            segments => segments?,
+        };
+        let last = segments.last().ok_or_else(none)?;
         let durable = scan::durable_below(&segments.get(last)?)?;
         Ok(Self { segments, durable })
     }
@@ -202,9 +242,33 @@ impl Offline {
 /// Counts what the journal in a data directory consists of; it may be in use.
 ///
 /// # Errors
-/// When there is no journal, or it cannot be read.
-pub fn stats(folder: &Path) -> io::Result<Stats> {
-    Offline::open(folder)?.stats()
+/// When there is no journal, a newer version wrote it, or it cannot be read.
+pub fn stats(folder: &Path) -> Result<Stats, OfflineError> {
+    Ok(Offline::open(folder)?.stats()?)
+}
+
+/// Which format a data directory says it has; `None` when it says nothing, as one does that is not there yet.
+///
+/// # Errors
+/// [`OfflineError::NewerFormat`] and [`OfflineError::Unrecognised`], or when it cannot be read.
+pub fn directory_format(folder: &Path) -> Result<Option<u32>, OfflineError> {
+    format_on(&RealDisk, folder)
+}
+
+fn format_on(disk: &dyn Disk, folder: &Path) -> Result<Option<u32>, OfflineError> {
+    match identity::read_format(disk, folder)? {
+        Format::Version(found) if found > DIRECTORY_FORMAT => Err(OfflineError::NewerFormat {
+            folder: folder.to_owned(),
+            found,
+            supported: DIRECTORY_FORMAT,
+        }),
+        Format::Version(found) => Ok(Some(found)),
+        // It is written before the first segment, but a copy that was made by hand may lack it.
+        Format::Absent => Ok(None),
+        Format::Unreadable => Err(OfflineError::Unrecognised {
+            folder: folder.to_owned(),
+        }),
+    }
 }
 
 /// Streams of a data directory that were imported or restored and not adopted; it may be in use.

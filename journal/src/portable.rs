@@ -18,7 +18,7 @@ use crate::damage::SetAside;
 use crate::files::RealDisk;
 use crate::id::{ChainHash, Position, Seq, StreamId};
 use crate::local::blobs::LocalBlobs;
-use crate::offline::Offline;
+use crate::offline::{Offline, OfflineError};
 use crate::record::{Frame, Head};
 use crate::rules;
 use crate::scan::Found;
@@ -55,6 +55,9 @@ pub enum PortableError {
     /// A newer version made the file.
     #[error("the file has version {0}, this version reads up to {VERSION}; use the newer version")]
     Newer(u32),
+    /// The journal cannot be looked at.
+    #[error(transparent)]
+    Offline(#[from] OfflineError),
     /// The operating system refused.
     #[error("cannot read the journal: {0}")]
     Io(#[from] io::Error),

@@ -1,7 +1,6 @@
 //! Proving that nothing acknowledged was lost or changed, from the segments alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use crate::damage::{Damage, Lost, SetAside, blame};
 use crate::files::RealDisk;
 use crate::id::{ChainHash, Position, Seq, StreamId};
 use crate::local::blobs::LocalBlobs;
-use crate::offline::{Entry, Offline};
+use crate::offline::{Entry, Offline, OfflineError, directory_format};
 use crate::portable::blobs_named_in;
 use crate::record::Head;
 use crate::rules;
@@ -88,8 +87,11 @@ impl VerifyReport {
 /// falls. `expected_head` proves against a hash noted elsewhere that the stream was not rewritten as a whole.
 ///
 /// # Errors
-/// When there is no journal, or it cannot be read. Damage is in the report.
-pub fn verify(folder: &Path, expected_head: Option<(StreamId, ChainHash)>) -> io::Result<VerifyReport> {
+/// When there is no journal, a newer version wrote it, or it cannot be read. Damage is in the report.
+pub fn verify(
+    folder: &Path,
+    expected_head: Option<(StreamId, ChainHash)>,
+) -> Result<VerifyReport, OfflineError> {
     let offline = Offline::open(folder)?;
     let mut walk = Walk {
         expected_head,
@@ -126,8 +128,9 @@ pub struct BadBlob {
 /// A body that is missing cannot be found in this way: a record may speak of any hash.
 ///
 /// # Errors
-/// When the bodies or the journal cannot be read.
-pub fn verify_blobs(folder: &Path) -> io::Result<(u64, Vec<BadBlob>)> {
+/// When a newer version wrote the directory, or the bodies or the journal cannot be read.
+pub fn verify_blobs(folder: &Path) -> Result<(u64, Vec<BadBlob>), OfflineError> {
+    directory_format(folder)?;
     let blobs = LocalBlobs::of(Arc::new(RealDisk), &folder.join("blobs"));
     let (mut count, mut bad) = (0, BTreeMap::new());
     for id in blobs.ids()? {
@@ -139,7 +142,7 @@ pub fn verify_blobs(folder: &Path) -> io::Result<(u64, Vec<BadBlob>)> {
             }
             // Swept meanwhile.
             Err(BlobError::NotFound(_)) => {}
-            Err(BlobError::Io(error)) => return Err(error),
+            Err(BlobError::Io(error)) => return Err(error.into()),
         }
     }
     if !bad.is_empty() {

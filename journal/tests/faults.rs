@@ -6,11 +6,12 @@ mod common;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{ALL, Dice, content, draft, open, scratch, stream, write};
+use common::{ALL, Act, Dice, Hooked, content, draft, open, scratch, stream, write};
 use longhaul_journal::faults::{Faults, FaultyDisk};
-use longhaul_journal::{Journal, LocalJournal, Options, Position, Seq, SubmitError, verify};
+use longhaul_journal::{BlobId, Journal, LocalJournal, Options, Position, Seq, SubmitError, verify};
 
 fn faulty(folder: &Path, segment_bytes: u64) -> (LocalJournal, Arc<Faults>) {
     // Only the committer writes and syncs, so that the nth write is the same one in every run.
@@ -38,6 +39,8 @@ fn a_failed_sync_shows_nothing_and_poisons_the_journal() {
     let durable = *end.borrow();
     let epoch = journal.claim(stream(0));
 
+    let poisoned = journal.poisoned();
+    assert!(!*poisoned.borrow());
     faults.fail_sync(1);
     let unknown = journal.submit(draft(stream(0), epoch, 3, "unknown")).wait();
     assert!(matches!(&unknown, Err(error @ SubmitError::OutcomeUnknown { .. }) if error.may_have_happened()));
@@ -48,6 +51,7 @@ fn a_failed_sync_shows_nothing_and_poisons_the_journal() {
             "{later:?}"
         );
     }
+    assert!(*poisoned.borrow(), "whoever can open it anew is told");
     assert_eq!(*watch.borrow(), Seq(3));
     assert_eq!(*end.borrow(), durable);
     assert_eq!(content(&journal, 2), before);
@@ -124,6 +128,7 @@ fn a_full_disk_is_not_written_and_no_poison() {
         );
     }
     assert_eq!(journal.head(stream(0)).unwrap().unwrap().seq, Seq(expected));
+    assert!(!*journal.poisoned().borrow());
     faults.set_full(false);
     journal
         .submit(draft(stream(0), epoch, expected, "room again"))
@@ -137,13 +142,14 @@ fn a_full_disk_is_not_written_and_no_poison() {
 /// A fault at the `nth` of something.
 type Order = fn(&Faults, u64);
 
-/// B-LOG-5: each sync, each write and each act in turn fails, while the journal works and while it opens; what was
-/// acknowledged is there afterwards, and no more than one frame beside it.
+/// B-LOG-5: each sync, each write and each act in turn fails, or finds the disk full from there on, while the journal works
+/// and while it opens; what was acknowledged is there afterwards, and no more than one frame beside it.
 #[test]
 fn whatever_fails_what_was_acknowledged_stays() {
-    let orders: [(&str, Order); 3] = [
+    let orders: [(&str, Order); 4] = [
         ("sync", Faults::fail_sync),
         ("write", Faults::fail_write),
+        ("full disk", Faults::fill_up),
         ("act that is done and not told", Faults::fail_untold),
     ];
     let mut dice = Dice::seeded("failing acts");
@@ -152,14 +158,18 @@ fn whatever_fails_what_was_acknowledged_stays() {
             // With and without a filler that prepares segments ahead: they take their places in different ways.
             for fill_ahead in [0, 4 << 10] {
                 // Every sync always; of the rest each fifth, from a place that rotates, unless all is asked for.
-                let all =
-                    what == "sync" && before_opening || std::env::var_os("LONGHAUL_TEST_DEEP").is_some();
+                let all = what == "sync" || std::env::var_os("LONGHAUL_TEST_DEEP").is_some();
                 let step = if all { 1 } else { 5 };
+                let begun = std::time::Instant::now();
                 let mut nth = 1 + dice.below(step);
                 while fail_at(what, order, nth, before_opening, fill_ahead) {
                     nth += step;
                     assert!(nth < 1_000, "{what} {nth} of a workload of 40 frames");
                 }
+                println!(
+                    "{what} up to {nth}, before opening: {before_opening}, fill ahead {fill_ahead}: {:?}",
+                    begun.elapsed()
+                );
                 assert!(nth > 6, "a workload with only {nth} times {what} proves little");
             }
         }
@@ -177,7 +187,7 @@ fn fail_at(what: &str, order: Order, nth: u64, before_opening: bool, fill_ahead:
     if before_opening {
         order(&faults, nth);
     }
-    let mut acknowledged = 0;
+    let mut done = Done::default();
     if let Ok((journal, _)) = LocalJournal::open_on(
         Arc::new(FaultyDisk::new(Arc::clone(&faults))),
         folder.path(),
@@ -186,7 +196,7 @@ fn fail_at(what: &str, order: Order, nth: u64, before_opening: bool, fill_ahead:
         if !before_opening {
             order(&faults, nth);
         }
-        acknowledged = forty_frames(&journal, &story);
+        done = forty_frames(&journal, &story);
     }
     if !faults.have_struck() {
         return false;
@@ -194,22 +204,42 @@ fn fail_at(what: &str, order: Order, nth: u64, before_opening: bool, fill_ahead:
     let (journal, report) = open(folder.path());
     assert_eq!(report.damaged, [], "{story}");
     let head = journal.head(stream(0)).unwrap().map_or(0, |head| head.seq.0);
+    let acknowledged = done.frames;
     assert!(
         head == acknowledged || head == acknowledged + 1,
         "{story}: {acknowledged} acknowledged, {head} there"
     );
+    for (id, body) in done.blobs {
+        assert_eq!(journal.blobs().get(id).unwrap(), body, "{story}");
+    }
     write(&journal, 1, 1);
     drop(journal);
     assert!(verify(folder.path(), None).unwrap().is_sound(), "{story}");
     true
 }
 
-/// Appends, again where nothing was written, until it is done or the journal is poisoned; says what was acknowledged.
-fn forty_frames(journal: &LocalJournal, story: &str) -> u64 {
+/// What was acknowledged.
+#[derive(Default)]
+struct Done {
+    frames: u64,
+    blobs: Vec<(BlobId, Vec<u8>)>,
+}
+
+/// Appends, again where nothing was written, and puts a blob beside every fifth frame, until it is done or the journal is
+/// poisoned; says what was acknowledged.
+fn forty_frames(journal: &LocalJournal, story: &str) -> Done {
     let epoch = journal.claim(stream(0));
     let (mut acknowledged, mut tries) = (0, 0);
+    let mut blobs = Vec::new();
     while acknowledged < 40 && tries < 50 {
         tries += 1;
+        if acknowledged % 5 == 0 {
+            let body = format!("body {tries}").into_bytes();
+            // One that was refused is nothing that anybody names.
+            if let Ok(kept) = journal.blobs().put(&mut &body[..]) {
+                blobs.push((kept.id, body));
+            }
+        }
         match journal
             .submit(draft(
                 stream(0),
@@ -225,7 +255,8 @@ fn forty_frames(journal: &LocalJournal, story: &str) -> u64 {
             Err(other) => panic!("{story}: {other}"),
         }
     }
-    acknowledged
+    let frames = acknowledged;
+    Done { frames, blobs }
 }
 
 /// The disk is full from each write of a workload on, in turn: nothing is poisoned, nothing is half there, and with room
@@ -315,4 +346,52 @@ fn after_a_failed_sync_the_page_cache_is_not_believed() {
         let (journal, _) = open(&there);
         assert_eq!(content(&journal, 2), before, "seed {seed}");
     }
+}
+
+/// A writer that panicked left every later caller waiting for ever, and nobody knew.
+#[test]
+fn a_panic_of_the_writer_is_poison_and_nobody_waits_for_it() {
+    let folder = scratch();
+    let panics = Arc::new(AtomicBool::new(false));
+    let armed = Arc::clone(&panics);
+    let disk = Hooked::by(move |act, path| {
+        let is_segment = path.extension().is_some_and(|extension| extension == "seg");
+        assert!(
+            !(act == Act::Sync && is_segment && armed.load(Ordering::SeqCst)),
+            "on purpose"
+        );
+        Ok(())
+    });
+    let mut options = Options::default();
+    (options.fill_ahead, options.marker_after) = (0, Duration::from_secs(3600));
+    drop(LocalJournal::open_on(Arc::clone(&disk) as _, folder.path(), options.clone()).unwrap());
+    let (journal, _) = LocalJournal::open_on(disk, folder.path(), options).unwrap();
+    write(&journal, 2, 3);
+    let poisoned = journal.poisoned();
+    assert!(!*poisoned.borrow());
+    panics.store(true, Ordering::SeqCst);
+    let epoch = journal.claim(stream(0));
+    let receipts: Vec<_> = (3..6)
+        .map(|expected| journal.submit(draft(stream(0), epoch, expected, "unknown")))
+        .collect();
+    for receipt in receipts {
+        let error = receipt.wait().unwrap_err();
+        assert!(
+            matches!(
+                error,
+                SubmitError::OutcomeUnknown { .. } | SubmitError::Poisoned { .. }
+            ),
+            "{error:?}"
+        );
+    }
+    let later = journal.submit(draft(stream(1), epoch, 3, "later")).wait();
+    assert!(matches!(later, Err(SubmitError::Poisoned { .. })), "{later:?}");
+    assert!(*poisoned.borrow());
+    assert_eq!(journal.head(stream(0)).unwrap().unwrap().seq, Seq(3));
+    drop(journal);
+    let (journal, report) = open(folder.path());
+    assert_eq!(report.damaged, []);
+    assert!(!*journal.poisoned().borrow());
+    write(&journal, 2, 1);
+    assert!(verify(folder.path(), None).unwrap().is_sound());
 }

@@ -4,86 +4,40 @@
 
 mod common;
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use common::{content, segments, small, write};
-use longhaul_journal::files::{Disk, DiskFile, RealDisk};
+use common::{Act, Hooked, content, segments, small, until, write};
 use longhaul_journal::{LocalJournal, MemoryJournal};
 
-/// A disk whose segments cannot be opened for reading while it says so.
-#[derive(Debug, Default)]
-struct Unreadable {
-    real: RealDisk,
-    is_unreadable: AtomicBool,
-    refused: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Shared(Arc<Unreadable>);
-
-impl Disk for Shared {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.real.create_dir(path)
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.0.real.list(path)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.real.create(path)
-    }
-
-    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>> {
-        if !write && self.0.is_unreadable.load(Ordering::SeqCst) {
-            self.0.refused.fetch_add(1, Ordering::SeqCst);
-            return Err(io::Error::other("it cannot be opened just now"));
+/// A disk whose segments cannot be opened for reading while it says so, and how often that was tried.
+fn unreadable() -> (Arc<Hooked>, Arc<AtomicBool>, Arc<AtomicU64>) {
+    let (is_unreadable, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (is, count) = (Arc::clone(&is_unreadable), Arc::clone(&refused));
+    let disk = Hooked::by(move |act, _: &Path| {
+        if act == Act::OpenToRead && is.load(Ordering::SeqCst) {
+            count.fetch_add(1, Ordering::SeqCst);
+            return Err(std::io::Error::other("it cannot be opened just now"));
         }
-        self.0.real.open(path, write)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.real.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.real.remove(path)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.real.sync_dir(path)
-    }
-}
-
-/// Waits for what another thread does; a minute without it is a failure.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within a minute: {what}");
-        std::thread::yield_now();
-    }
+        Ok(())
+    });
+    (disk, is_unreadable, refused)
 }
 
 /// A segment that could not be read once was not indexed before the next one was sealed, which may be never.
 #[test]
 fn a_segment_that_could_not_be_indexed_is_tried_again_without_another_being_sealed() {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Unreadable::default());
-    let (journal, _) =
-        LocalJournal::open_on(Arc::new(Shared(Arc::clone(&disk))), folder.path(), small()).unwrap();
-    disk.is_unreadable.store(true, Ordering::SeqCst);
+    let (disk, is_unreadable, refused) = unreadable();
+    let (journal, _) = LocalJournal::open_on(disk, folder.path(), small()).unwrap();
+    is_unreadable.store(true, Ordering::SeqCst);
     write(&journal, 5, 80);
     let sealed = segments(folder.path());
     assert!(sealed.len() > 3, "some segments were sealed");
-    until("the indexer has tried", || {
-        disk.refused.load(Ordering::SeqCst) > 0
-    });
+    until("the indexer has tried", || refused.load(Ordering::SeqCst) > 0);
 
-    disk.is_unreadable.store(false, Ordering::SeqCst);
+    is_unreadable.store(false, Ordering::SeqCst);
     // A segment is cut behind its last frame once the catalogue has it.
     let len = |path: &Path| std::fs::metadata(path).unwrap().len();
     let last_sealed = &sealed[sealed.len() - 2];

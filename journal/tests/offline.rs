@@ -8,7 +8,10 @@ use std::fs;
 use std::ops::ControlFlow;
 
 use common::{content, copy_dir, draft, open, small, stream, write};
-use longhaul_journal::{ChainHash, Entry, HeadCheck, Journal, LocalJournal, Offline, Seq, stats, verify};
+use longhaul_journal::{
+    ChainHash, Entry, HeadCheck, Journal, LocalJournal, Offline, OfflineError, Portable, PortableError, Seq,
+    backup, directory_format, stats, verify, verify_blobs,
+};
 
 fn frames_of(offline: &Offline, number: Option<u64>) -> Vec<(longhaul_journal::StreamId, u64)> {
     let mut seen = Vec::new();
@@ -66,7 +69,59 @@ fn a_closed_journal_is_counted_to_the_last_record() {
     assert_eq!(stats.streams_by_kind, [("session".to_owned(), 4)].into());
     assert_eq!(stats.segments, common::segments(folder.path()).len() as u64);
     assert!(stats.disk_bytes >= stats.frame_bytes && stats.frame_bytes > stats.payload_bytes);
-    assert!(Offline::open(&folder.path().join("nothing")).is_err());
+    assert!(matches!(
+        Offline::open(&folder.path().join("nothing")),
+        Err(OfflineError::NoJournal { .. })
+    ));
+}
+
+/// B-LOG-8: whoever only reads would otherwise make something up of what it cannot know.
+#[test]
+fn what_a_newer_version_wrote_is_read_by_nobody_who_looks_from_beside() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (journal, _) = open(folder);
+    write(&journal, 1, 3);
+    drop(journal);
+    assert_eq!(directory_format(folder).unwrap(), Some(1));
+    let looks = || -> Vec<OfflineError> {
+        let portable = match Portable::of(folder, stream(0)).unwrap_err() {
+            PortableError::Offline(error) => error,
+            other => panic!("{other:?}"),
+        };
+        vec![
+            directory_format(folder).unwrap_err(),
+            Offline::open(folder).unwrap_err(),
+            stats(folder).unwrap_err(),
+            verify(folder, None).unwrap_err(),
+            verify_blobs(folder).unwrap_err(),
+            backup(folder, &folder.join("copy")).unwrap_err(),
+            portable,
+        ]
+    };
+    fs::write(folder.join("format"), "longhaul 9\n").unwrap();
+    for error in looks() {
+        assert!(
+            matches!(
+                error,
+                OfflineError::NewerFormat {
+                    found: 9,
+                    supported: 2,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+    }
+    fs::write(folder.join("format"), "something else").unwrap();
+    for error in looks() {
+        assert!(matches!(error, OfflineError::Unrecognised { .. }), "{error:?}");
+    }
+    assert!(!folder.join("copy").exists());
+    // A copy made by hand may lack the file; its frames say their own format.
+    fs::remove_file(folder.join("format")).unwrap();
+    assert_eq!(directory_format(folder).unwrap(), None);
+    assert!(verify(folder, None).unwrap().is_sound());
 }
 
 /// B-LOG-6: a head noted elsewhere proves that the history before it is the same, even against a wholly sound rewrite.

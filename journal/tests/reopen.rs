@@ -5,9 +5,11 @@
 mod common;
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{ALL, Dice, content, copy_dir, draft, open, payloads, segments, small, stream, write};
+use longhaul_journal::faults::{Faults, FaultyDisk};
 use longhaul_journal::{
     CatalogueState, Journal, LocalJournal, OpenError, Options, ReadError, Seq, SubmitError, verify,
 };
@@ -260,6 +262,7 @@ fn a_directory_in_use_says_who_has_it() {
     write(&next, 1, 1);
 }
 
+/// B-LOG-8
 #[test]
 fn a_newer_format_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -283,6 +286,84 @@ fn a_newer_format_is_refused_and_left_alone() {
         matches!(refused, Err(OpenError::Unrecognised { .. })),
         "{refused:?}"
     );
+}
+
+/// B-LOG-7: a directory whose segments were gone was begun anew without a word, and every session in it was lost.
+#[test]
+fn a_directory_that_lost_its_segments_is_not_begun_anew() {
+    for (kept, lost) in [("boot", "`boot`"), ("blobs", "`blobs`")] {
+        for folder_too in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let (journal, _) = open(folder.path());
+            write(&journal, 2, 2);
+            journal.blobs().put(&mut &b"a body"[..]).unwrap();
+            drop(journal);
+            let away = tempfile::tempdir().unwrap();
+            copy_dir(&folder.path().join("journal"), away.path());
+            fs::remove_dir_all(folder.path().join("journal")).unwrap();
+            if !folder_too {
+                fs::create_dir(folder.path().join("journal")).unwrap();
+            }
+            if kept == "blobs" {
+                fs::remove_file(folder.path().join("boot")).unwrap();
+            }
+            for _ in 0..2 {
+                let refused = LocalJournal::open(folder.path(), Options::default())
+                    .map(drop)
+                    .unwrap_err();
+                assert!(matches!(refused, OpenError::Lost { .. }), "{refused:?}");
+                let told = refused.to_string();
+                assert!(
+                    told.contains(lost) && told.contains("restore a backup") && told.contains("remove"),
+                    "{told}"
+                );
+            }
+            assert_eq!(
+                folder.path().join("journal").exists(),
+                !folder_too,
+                "nothing was changed"
+            );
+            copy_dir(away.path(), &folder.path().join("journal"));
+            let (journal, _) = open(folder.path());
+            assert_eq!(journal.head(stream(1)).unwrap().unwrap().seq, Seq(2));
+        }
+    }
+}
+
+/// A crash at the first start, anywhere: what it leaves is not taken for a journal that was lost.
+#[test]
+fn a_first_start_that_is_cut_short_anywhere_can_be_made_again() {
+    for nth in 1.. {
+        let folder = common::scratch();
+        let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+        let faults = Arc::new(Faults::seeded(nth));
+        let disk = Arc::new(FaultyDisk::new(Arc::clone(&faults)));
+        faults.cut_power(nth);
+        let opened = LocalJournal::open_on(Arc::clone(&disk) as _, &here, Options::default());
+        let struck = faults.have_struck();
+        disk.after_power_loss(&here, &there).unwrap();
+        drop(opened);
+        // The process was killed, or the machine lost its power.
+        for folder in [&here, &there] {
+            let (journal, report) = open(folder);
+            assert_eq!(report.damaged, [], "act {nth}");
+            write(&journal, 1, 1);
+        }
+        if !struck {
+            assert!(nth > 10, "only {nth} acts");
+            break;
+        }
+    }
+}
+
+/// B-LOG-12: a backup of a journal that nothing was written to yet is one, too.
+#[test]
+fn a_backup_of_an_empty_journal_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(&folder.path().join("data")));
+    longhaul_journal::backup(&folder.path().join("data"), &folder.path().join("copy")).unwrap();
+    let (journal, _) = open(&folder.path().join("copy"));
+    write(&journal, 1, 1);
 }
 
 /// B-CRASH-6: epochs rise over every opening, even if the file that counts them is lost.

@@ -7,10 +7,11 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::api::{
-    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
-    Decide, EventsPage, EventsQuery, Fork, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause,
-    Problem, Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp,
-    ToppedUp,
+    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, ArtifactView, ArtifactsPage,
+    ArtifactsQuery, Cancel, Code, Collect, Collected, CreateTask, Decide, EventsPage, EventsQuery, Fork,
+    Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
+    Resume, Send as SendMessage, SessionView, Start, Started, TaskChange, TaskChanged, TaskView, TasksPage,
+    TasksQuery, TopUp, ToppedUp,
 };
 
 /// What every call answers.
@@ -129,9 +130,49 @@ pub trait Control: Send + Sync + 'static {
         not_here("an import")
     }
 
+    /// Says whether wishes can be written down here, or why none will be until the directory is opened anew. A full disk is no
+    /// such reason.
+    fn writable(&self) -> Answer<'_, ()> {
+        ready(Ok(())).boxed()
+    }
+
     /// Sessions known to be quarantined.
     fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {
         ready(Ok(Vec::new())).boxed()
+    }
+
+    /// A page of artifacts, of one session or of all (B-ART-1).
+    fn artifacts(&self, query: ArtifactsQuery) -> Answer<'_, ArtifactsPage> {
+        let _ = query;
+        not_here("artifacts")
+    }
+
+    /// One artifact. Its bytes are those of the blob that its `sha256` names.
+    fn artifact<'a>(&'a self, id: &'a str) -> Answer<'a, ArtifactView> {
+        not_here(id)
+    }
+
+    /// Tasks, those that agents suggest among them (B-ART-3, B-TASK-1).
+    fn tasks(&self, query: TasksQuery) -> Answer<'_, TasksPage> {
+        let _ = query;
+        not_here("tasks")
+    }
+
+    /// One task, by its id, an unambiguous beginning of it, or its key.
+    fn task<'a>(&'a self, id: &'a str) -> Answer<'a, TaskView> {
+        not_here(id)
+    }
+
+    /// Writes a task down; the same request under the same key is the same task.
+    fn create_task(&self, request: CreateTask) -> Answer<'_, TaskChanged> {
+        let _ = request;
+        not_here("tasks")
+    }
+
+    /// Changes where a task stands.
+    fn change_task<'a>(&'a self, id: &'a str, change: TaskChange) -> Answer<'a, TaskChanged> {
+        let _ = change;
+        not_here(id)
     }
 
     /// The bytes of a body that was too large for a record, or of an artifact, by sha256 (hex).

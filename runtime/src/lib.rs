@@ -16,6 +16,8 @@
 //! };
 //! let started = runtime.control().start(request).await?;
 //! println!("{} is {}", started.id, started.state);
+//! // It works while the runtime is open, and goes on when the directory is opened again; `examples/embedded.rs` waits.
+//! tokio::signal::ctrl_c().await?;
 //! runtime.close().await;
 //! # Ok(()) }
 //! ```

@@ -95,6 +95,11 @@ impl Limiting {
         })
     }
 
+    /// Bytes that stay free on the disk of the sessions' files.
+    pub(crate) fn disk_reserve(&self) -> u64 {
+        self.options.disk_reserve
+    }
+
     /// What a command gets: its bounds, and where its control group is made. `in_place` leaves the workspace out: it is
     /// the user's own, and may be of any size.
     pub(crate) fn bound(&self, spec: &mut hands::Spec, resources: &Resources, in_place: bool) {

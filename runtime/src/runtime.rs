@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_actors::account::{Account, AccountDesk, AccountWorld, DEFAULT_ACCOUNT};
+use longhaul_actors::account::{Account, AccountDesk, AccountWorld, DEFAULT_ACCOUNT, Linked};
 use longhaul_actors::ports::{AllowAll, Brain, Clock, EndlessSlots, Gate, Hands, Slots};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
+use longhaul_actors::task::{Task, TaskDesk, TaskWorld};
 use longhaul_actors::{
-    EffectContext, Entity, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System, SystemClock,
-    SystemOptions, World,
+    EffectContext, Entity, Link, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System,
+    SystemClock, SystemOptions, World,
 };
 use longhaul_hands::egress::AllowList;
-use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, Standing, StreamId};
+use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
 
@@ -37,6 +38,9 @@ use crate::world::{LocalHands, PolicyGate, load_policy};
 const SETTLING: std::time::Duration = std::time::Duration::from_secs(2);
 /// How long the folders of a session that has ended stay, unless told otherwise.
 const A_WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How many streams are looked through for those beside one session that owe something.
+const WOKEN: usize = 10_000;
 
 /// Which sessions a runtime works for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,6 +122,8 @@ struct Parts {
     sessions: Registry<Session>,
     accounts: Registry<Account>,
     account_world: AccountWorld,
+    tasks: Registry<Task>,
+    task_world: TaskWorld,
     places: Option<Places>,
     janitors: Vec<JoinHandle<()>>,
     #[cfg(test)]
@@ -176,7 +182,28 @@ impl Runtime {
         let snapshots = open_snapshots(directory.clone()).await?;
         let account_world =
             AccountWorld::new(Arc::clone(&shared), Arc::clone(&snapshots), Arc::clone(&clock));
-        let accounts = open_accounts(&system, options.mode, &account_world, &snapshots);
+        let accounts_world: Arc<dyn World<Account>> = Arc::new(account_world.clone());
+        let beside = Beside {
+            system: &system,
+            mode: options.mode,
+            journal: &shared,
+            clock: &clock,
+            snapshots: &snapshots,
+        };
+        let accounts = beside.open(accounts_world);
+        let task_world = TaskWorld {
+            journal: Arc::clone(&shared),
+            snapshots: Arc::clone(&snapshots),
+            clock: Arc::clone(&clock),
+            sessions: Link::default(),
+        };
+        let tasks = beside.open(Arc::new(task_world.clone()) as Arc<dyn World<Task>>);
+        let task_desk = TaskDesk {
+            tasks: tasks.clone(),
+            journal: Arc::clone(&shared),
+            owner: OWNER.to_owned(),
+            clock: Arc::clone(&clock),
+        };
         let desk = AccountDesk {
             accounts: accounts.clone(),
             journal: Arc::clone(&shared),
@@ -200,6 +227,7 @@ impl Runtime {
                 gate,
                 credit: Arc::new(desk.clone()),
                 slots,
+                suggestions: Arc::new(task_desk.clone()),
                 clock: Arc::clone(&clock),
             }),
         };
@@ -211,11 +239,18 @@ impl Runtime {
         let mut registry_options = RegistryOptions::of(hosting);
         registry_options.snapshots = Arc::clone(&snapshots);
         let sessions = Registry::open(&system, ports, registry_options);
-        account_world.links.tie(accounts.clone(), sessions.clone());
+        account_world.links.tie(Linked {
+            accounts: accounts.clone(),
+            sessions: sessions.clone(),
+        });
+        task_world.sessions.tie(sessions.clone());
         if let Some(places) = &places {
             places.tie(Some(sessions.clone()));
         }
-        wake_account(&*shared, options.mode, &accounts).await;
+        if matches!(options.mode, Mode::Only(_)) {
+            wake_owing(&*shared, &*clock, &accounts).await;
+            wake_owing(&*shared, &*clock, &tasks).await;
+        }
         let scrubber =
             (options.mode == Mode::Serve).then(|| tokio::spawn(janitor::scrub(Arc::clone(&journal))));
         let janitor = tokio::spawn(janitor::release_what_rests(
@@ -250,6 +285,7 @@ impl Runtime {
             accounts: accounts.clone(),
             desk,
             credits: options.credits,
+            tasks: task_desk,
             places: places.clone(),
             data: directory.clone(),
             limits: options.limits,
@@ -273,6 +309,8 @@ impl Runtime {
             sessions,
             accounts,
             account_world,
+            tasks,
+            task_world,
             places,
             janitors,
             #[cfg(test)]
@@ -334,6 +372,14 @@ impl Runtime {
             .count()
     }
 
+    /// Returns once nothing can be written in this directory any more until it is opened anew: a write or a sync has failed, and
+    /// nobody knows what is on disk. Whoever keeps this runtime running closes it then, and opens another.
+    pub async fn failed(&self) {
+        let mut poisoned = self.parts.journal.poisoned();
+        // The sender lives as long as the journal, which we hold.
+        let _ = poisoned.wait_for(|poisoned| *poisoned).await;
+    }
+
     /// How many sessions have an actor in this process. A session that hibernates, or that nobody has asked anything of for
     /// a while, has none.
     pub fn awake(&self) -> usize {
@@ -353,8 +399,10 @@ impl Runtime {
         // What rests or has ended is settled now rather than by the next process.
         self.settle().await;
         self.parts.sessions.close().await;
+        self.parts.tasks.close().await;
         self.parts.accounts.close().await;
         self.parts.account_world.links.untie();
+        self.parts.task_world.sessions.untie();
         if let Some(places) = &self.parts.places {
             places.tie(None);
         }
@@ -382,36 +430,41 @@ impl Runtime {
     }
 }
 
-/// The accounts of this directory. Where only one session is worked for, they do what that one asks for.
-fn open_accounts(
-    system: &System,
+/// How the entities are opened that live beside the sessions.
+struct Beside<'a> {
+    system: &'a System,
     mode: Mode,
-    world: &AccountWorld,
-    snapshots: &Arc<SnapshotStore>,
-) -> Registry<Account> {
-    let ports = Ports {
-        journal: Arc::clone(&world.journal),
-        clock: Arc::clone(&world.clock),
-        world: Arc::new(world.clone()) as Arc<dyn World<Account>>,
-    };
-    let mut options = RegistryOptions::of(match mode {
-        Mode::Serve => Hosting::Serve,
-        Mode::Only(_) | Mode::Dormant => Hosting::OnDemand,
-    });
-    options.snapshots = Arc::clone(snapshots);
-    Registry::open(system, ports, options)
+    journal: &'a Arc<dyn Journal>,
+    clock: &'a Arc<dyn Clock>,
+    snapshots: &'a Arc<SnapshotStore>,
 }
 
-/// Lets an account that owes something get on with it, where no sweeper does.
-async fn wake_account(journal: &dyn Journal, mode: Mode, accounts: &Registry<Account>) {
-    let account = Account::stream(OWNER, DEFAULT_ACCOUNT);
-    let owes = || matches!(journal.head(account), Ok(Some(head)) if head.standing == Standing::Owed);
-    if matches!(mode, Mode::Only(_))
-        && !journal.is_inert(account)
-        && owes()
-        && let Err(error) = accounts.wake(account).await
-    {
-        tracing::warn!(%error, "the credit account could not be woken");
+impl Beside<'_> {
+    /// Where only one session is worked for, they do what that one asks for.
+    fn open<E: Entity>(&self, world: Arc<dyn World<E>>) -> Registry<E> {
+        let ports = Ports {
+            journal: Arc::clone(self.journal),
+            clock: Arc::clone(self.clock),
+            world,
+        };
+        let mut options = RegistryOptions::of(match self.mode {
+            Mode::Serve => Hosting::Serve,
+            Mode::Only(_) | Mode::Dormant => Hosting::OnDemand,
+        });
+        options.snapshots = Arc::clone(self.snapshots);
+        Registry::open(self.system, ports, options)
+    }
+}
+
+/// Lets those that owe something get on with it, where no sweeper does: the account, and tasks whose run is worked for.
+async fn wake_owing<E: Entity>(journal: &dyn Journal, clock: &dyn Clock, registry: &Registry<E>) {
+    let due = journal.due(clock.now_ms(), None, WOKEN).unwrap_or_default();
+    for head in due.iter().filter(|head| head.kind == E::KIND) {
+        if !journal.is_inert(head.stream)
+            && let Err(error) = registry.wake(head.stream).await
+        {
+            tracing::warn!(stream = %head.stream, kind = E::KIND, %error, "what owes something could not be woken");
+        }
     }
 }
 
@@ -472,16 +525,21 @@ fn brains(directory: &Path, journal: &Arc<dyn Journal>) -> Brains {
 }
 
 fn open_problem(error: &OpenError) -> Problem {
-    let code = match error {
-        OpenError::InUse { .. } => Code::DataDirInUse,
-        OpenError::NewerFormat { .. } => Code::NewerFormat,
-        _ => Code::StorageUnavailable,
-    };
-    let problem = Problem::new(code, error.to_string());
+    let detail = error.to_string();
+    let unavailable = |detail| Problem::new(Code::StorageUnavailable, detail);
     match error {
-        OpenError::InUse { .. } => problem.next("talk to who has it", "longhaul ls"),
-        OpenError::NotWritable { .. } => problem.next("use another directory", "longhaul --data DIR serve"),
-        _ => problem,
+        OpenError::InUse { folder, .. } => {
+            let listing = format!("longhaul ls --data '{}'", folder.display());
+            Problem::new(Code::DataDirInUse, detail).next("talk to who has it", listing)
+        }
+        OpenError::NewerFormat { .. } => Problem::newer_format(detail),
+        OpenError::Unrecognised { .. } => Problem::unrecognised(detail),
+        OpenError::Lost { .. } => Problem::new(Code::JournalDamaged, detail)
+            .next("begin anew elsewhere", "longhaul --data DIR serve"),
+        OpenError::NotWritable { .. } => {
+            unavailable(detail).next("use another directory", "longhaul --data DIR serve")
+        }
+        _ => unavailable(detail),
     }
 }
 
@@ -490,10 +548,15 @@ struct AtRest(Arc<dyn Hands>);
 
 impl World<Session> for AtRest {
     fn perform(&self, context: EffectContext, effect: Effect) -> BoxFuture<'static, Command> {
-        let Effect::Checkpoint { at, requested } = effect else {
+        let Effect::Checkpoint {
+            at,
+            requested,
+            resources,
+        } = effect
+        else {
             return futures_util::future::pending().boxed();
         };
-        let kept = self.0.checkpoint(context.stream, at, requested);
+        let kept = self.0.checkpoint(context.stream, at, requested, resources);
         async move {
             Command::Checkpointed {
                 at,

@@ -7,9 +7,11 @@
 //!
 //! Nothing is synced: after power loss there may be fewer snapshots, and that is all.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use bincode::{BorrowDecode, Encode};
 use longhaul_journal::{ChainHash, Seq, StreamId};
@@ -34,23 +36,46 @@ struct Stored<'a> {
     state: &'a [u8],
 }
 
+/// How long a store that could not be opened is left alone: meanwhile every wake replays, as it would without one.
+const LEFT_ALONE: Duration = Duration::from_millis(500);
+/// How long to wait for sled to let go of a folder, whose threads may outlive what was dropped by some milliseconds.
+const LETTING_GO: Duration = Duration::from_secs(2);
+
+/// Why sled could not do what it was asked.
+#[derive(Debug)]
+enum Trouble {
+    /// The disk is full. What is there may be sound: it stays, and is opened again later, because sled repeats its first
+    /// error for ever.
+    NoRoom(String),
+    /// What is there is no good.
+    Broken(String),
+}
+
 #[derive(Debug)]
 pub(crate) struct DiskStore {
     folder: PathBuf,
-    /// `None` once it could not even be begun anew.
-    db: RwLock<Option<sled::Db>>,
+    shelf: RwLock<Shelf>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    /// `None` while it cannot be opened.
+    db: Option<sled::Db>,
+    /// When it could not be opened last.
+    failed: Option<Instant>,
+    /// How often the store was opened or closed: whoever finds it broken may be late, and must not break another.
+    turn: u64,
 }
 
 impl DiskStore {
-    pub(crate) fn open(folder: &Path, counts: &Counts) -> Result<Self, String> {
-        let db = match open_db(folder) {
-            Ok(db) => db,
-            Err(reason) => begin_anew(folder, &reason, counts)?,
-        };
-        Ok(Self {
+    /// One that cannot be opened now is opened when it is asked for later.
+    pub(crate) fn open(folder: &Path, counts: &Counts) -> Self {
+        let store = Self {
             folder: folder.to_owned(),
-            db: RwLock::new(Some(db)),
-        })
+            shelf: RwLock::default(),
+        };
+        store.put_right(0, None, counts);
+        store
     }
 
     /// Keeps one and lets the oldest go; says whether it was kept.
@@ -110,44 +135,119 @@ impl DiskStore {
         });
     }
 
-    /// Runs a query; if sled fails or panics, the store is begun anew and the answer is that there is nothing.
+    /// Runs a query; if sled fails or panics, the answer is that there is nothing, and the store is begun anew. It is opened
+    /// again instead where the disk was full.
     fn with<T>(&self, counts: &Counts, query: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Option<T> {
-        let reason = {
-            let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
-            match guard(|| {
-                query(
-                    db.as_ref()
-                        .ok_or(sled::Error::Unsupported("there is no store".into()))?,
-                )
-            }) {
+        let closed_since = {
+            let shelf = self.read();
+            shelf.db.is_none().then_some(shelf.turn)
+        };
+        if let Some(turn) = closed_since {
+            self.put_right(turn, None, counts);
+        }
+        let (turn, trouble) = {
+            let shelf = self.read();
+            let db = shelf.db.as_ref()?;
+            match guard(|| query(db)) {
                 Ok(answer) => return Some(answer),
-                Err(_) if db.is_none() => return None,
-                Err(reason) => reason,
+                Err(trouble) => (shelf.turn, trouble),
             }
         };
-        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
-        // sled holds a lock on its folder until it is dropped.
-        drop(db.take());
-        match begin_anew(&self.folder, &reason, counts) {
-            Ok(new) => *db = Some(new),
-            Err(reason) => tracing::warn!(reason, "no snapshots from now on"),
-        }
+        self.put_right(turn, Some(trouble), counts);
         None
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Shelf> {
+        self.shelf.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the store after `trouble`, or because it is not open.
+    fn put_right(&self, turn: u64, trouble: Option<Trouble>, counts: &Counts) {
+        let mut shelf = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        let is_left_alone =
+            || trouble.is_none() && shelf.failed.is_some_and(|failed| failed.elapsed() < LEFT_ALONE);
+        // Or somebody else was first.
+        if shelf.turn != turn || is_left_alone() {
+            return;
+        }
+        shelf.turn += 1;
+        // sled holds a lock on its folder until it is dropped, syncs then, and panics where that fails.
+        let db = shelf.db.take();
+        let _ = guard(|| {
+            drop(db);
+            Ok(())
+        });
+        let opened = match trouble {
+            Some(Trouble::Broken(reason)) => begin_anew(&self.folder, &reason, counts),
+            Some(Trouble::NoRoom(_)) | None => match open_db(&self.folder) {
+                Err(Trouble::Broken(reason)) => begin_anew(&self.folder, &reason, counts),
+                opened => opened,
+            },
+        };
+        match opened {
+            Ok(db) => {
+                if shelf.failed.take().is_some() {
+                    tracing::info!("there are snapshots again");
+                }
+                shelf.db = Some(db);
+            }
+            Err(Trouble::NoRoom(reason) | Trouble::Broken(reason)) => {
+                if shelf.failed.is_none() {
+                    tracing::warn!(folder = %self.folder.display(), reason, "no snapshots for now: every wake replays its whole stream");
+                }
+                shelf.failed = Some(Instant::now());
+            }
+        }
     }
 }
 
-fn open_db(folder: &Path) -> Result<sled::Db, String> {
-    guard(|| {
-        sled::Config::new()
-            .path(folder)
-            .segment_size(SEGMENT_SIZE)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(Some(500))
-            .open()
-    })
+fn open_db(folder: &Path) -> Result<sled::Db, Trouble> {
+    let is_new = !folder.exists();
+    let since = Instant::now();
+    loop {
+        remove_unfinished(folder);
+        let opened = guard(|| {
+            sled::Config::new()
+                .path(folder)
+                .segment_size(SEGMENT_SIZE)
+                .cache_capacity(CACHE_BYTES)
+                .flush_every_ms(Some(500))
+                .open()
+        });
+        match opened {
+            // Nobody else opens it: the lock of the data directory is ours.
+            Err(Trouble::Broken(reason))
+                if reason.contains("could not acquire lock") && since.elapsed() < LETTING_GO =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(trouble) => {
+                // A folder that was begun without room holds nothing, and would be moved aside at the next attempt.
+                if is_new {
+                    let _ = std::fs::remove_dir_all(folder);
+                }
+                return Err(trouble);
+            }
+            Ok(db) => return Ok(db),
+        }
+    }
 }
 
-fn begin_anew(folder: &Path, reason: &str, counts: &Counts) -> Result<sled::Db, String> {
+/// Removes what sled was writing at an opening that a full disk or a kill cut short: it would take half a snapshot of its
+/// pages for the newest one, and its whole folder for corrupt. What cannot be removed is for sled to say.
+fn remove_unfinished(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "generating")
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn begin_anew(folder: &Path, reason: &str, counts: &Counts) -> Result<sled::Db, Trouble> {
     add(&counts.renewed);
     let mut number = 1u32;
     let aside = loop {
@@ -160,19 +260,31 @@ fn begin_anew(folder: &Path, reason: &str, counts: &Counts) -> Result<sled::Db, 
     tracing::warn!(reason, moved_to = %aside.display(), "the snapshots cannot be used; beginning anew");
     match std::fs::rename(folder, &aside) {
         Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(format!("{reason}; and it cannot be moved aside: {error}")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            let reason = format!("{reason}; and it cannot be moved aside: {error}");
+            return Err(Trouble::Broken(reason));
+        }
     }
     open_db(folder)
 }
 
 /// Runs a call into sled and turns its panics into reasons.
-fn guard<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
+fn guard<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Trouble> {
     // Unwind safety: a store that panicked is moved aside, so nobody sees what it left half done.
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err("sled panicked".into()),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(sled::Error::Io(error))) if is_full(&error) => Err(Trouble::NoRoom(error.to_string())),
+        Ok(Err(error)) => Err(Trouble::Broken(error.to_string())),
+        Err(_) => Err(Trouble::Broken("sled panicked".into())),
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn key(stream: StreamId, fold: FoldId<'_>, seq: Seq) -> [u8; 32] {

@@ -95,17 +95,11 @@ pub(crate) struct Counts {
 }
 
 impl SnapshotStore {
-    /// Opens the store in a folder of its own, or makes it. One that cannot be used is moved aside and begun anew; if even
-    /// that fails, the store is disabled, and says so in the log.
+    /// Opens the store in a folder of its own, or makes it. One that cannot be used is moved aside and begun anew. If even that
+    /// fails, or the disk is full, nothing is kept for now, the log says so, and it is tried again when it is asked for.
     pub fn open(folder: &Path) -> Self {
         let counts = Counts::default();
-        let backend = match DiskStore::open(folder, &counts) {
-            Ok(store) => Backend::Disk(store),
-            Err(reason) => {
-                tracing::warn!(folder = %folder.display(), reason, "no snapshots: every wake replays its whole stream");
-                Backend::Disabled
-            }
-        };
+        let backend = Backend::Disk(DiskStore::open(folder, &counts));
         Self { backend, counts }
     }
 

@@ -2,14 +2,19 @@
 //!
 //! `just sabotage` builds the tests once, with the feature `sabotage` and in a target directory of their own, so that no
 //! sabotaged object ever lies beside a real one. Each named test must be green as it is, and red with its promise broken.
-//! A test that stays green has proved nothing so far, and fails the run.
+//! A test that stays green has proved nothing so far, and fails the run. So does one that never ends, unless the list says
+//! that it may: a hang has many causes, and a machine that is busy is one of them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-/// A broken promise may show as a test that never ends.
+/// How long a healthy test may take.
+const HEALTHY: Duration = Duration::from_secs(120);
+/// A test with its promise broken has not ended after this many times what it takes when healthy, and after this long: then
+/// it never will.
+const TIMES: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is broken, and the test that must notice: package, test binary, test.
@@ -123,6 +128,12 @@ const LIST: &[Entry] = &[
         "actors",
         "account",
         "ledger::a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge",
+    ),
+    (
+        "open-a-suggestion-twice",
+        "actors",
+        "task",
+        "rules::a_suggestion_is_opened_once_and_then_it_is_not_open_any_more",
     ),
     (
         "approve-without-the-digest",
@@ -270,6 +281,14 @@ const LIST: &[Entry] = &[
     ),
 ];
 
+/// Of those, what shows by waiting for ever: for work that nobody finds any more, or in a call that is let through and never
+/// comes back.
+const MAY_HANG: [&str; 3] = [
+    "drop-the-standing",
+    "forget-what-is-owed",
+    "allow-every-system-call",
+];
+
 /// Of those, what can only be seen where control groups can be made.
 const NEEDS_GROUPS: [&str; 3] = ["leave-the-group-behind", "overlook-the-oom", "bound-no-processor"];
 
@@ -302,12 +321,15 @@ fn main() -> ExitCode {
             println!("{breach:<26} left out: there is no strace");
             continue;
         }
-        let run = |breach| run(root, &built, package, target, test, breach);
+        let run = |breach, patience| run(root, &built, package, target, test, breach, patience);
         let begun = Instant::now();
         // The healthy run first: a test that is red anyway notices nothing.
-        let verdict = match (run(None), run(Some(breach))) {
+        let healthy = run(None, HEALTHY);
+        let patience = PATIENCE.max(begun.elapsed() * TIMES);
+        let verdict = match (healthy, run(Some(breach), patience)) {
             (Seen::Green, Seen::Red) => "noticed",
-            (Seen::Green, Seen::Hung) => "noticed (it never ended)",
+            (Seen::Green, Seen::Hung) if MAY_HANG.contains(breach) => "noticed (it never ended)",
+            (Seen::Green, Seen::Hung) => "HUNG, AND MAY NOT",
             (Seen::Green, Seen::Green) => "NOT NOTICED",
             (_, _) => "RED WITHOUT IT",
         };
@@ -389,6 +411,7 @@ fn run(
     target: &str,
     test: &str,
     breach: Option<&str>,
+    patience: Duration,
 ) -> Seen {
     let executable = built
         .get(&(package.to_owned(), target.to_owned()))
@@ -410,7 +433,7 @@ fn run(
     let status = loop {
         match child.try_wait().expect("it can be waited for") {
             Some(status) => break status,
-            None if begun.elapsed() > PATIENCE => {
+            None if begun.elapsed() > patience => {
                 child.kill().expect("it can be killed");
                 child.wait().expect("it can be waited for");
                 return Seen::Hung;

@@ -4,13 +4,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use longhaul::Control;
-use longhaul::api::{Cancel, Pause, Problem, Send as Message, SessionView, Start};
-use longhaul_actors::session::{Mode, SendMode};
+use longhaul::api::{
+    ApprovalStatus, ApprovalsQuery, Cancel, Decide, LimitsWish, Pause, Problem, Send as Message, SessionView,
+    Start, WorkspaceWish,
+};
+use longhaul_actors::session::{ApprovalDecision, Mode, SendMode, WorkspaceKind};
 
 use crate::dice::Dice;
+use crate::shell_brain;
 
 /// Rounds of work in one session; each has every kind of act.
 const ROUNDS: usize = 3;
@@ -28,15 +33,33 @@ pub enum Fate {
     Asks,
     /// It is canceled while a command runs.
     Canceled,
+    /// It wants to do what needs approval, and gets it.
+    Approved,
+    /// It works on a repository, and keeps what it changed there.
+    Patches,
+    /// It starts and stops services.
+    Serves,
+    /// It rests for so long that it hibernates, and is woken.
+    Rests,
+    /// Its brain dies again and again before it says anything.
+    Sick,
 }
 
-const FATES: [Fate; 5] = [
+const FATES: [Fate; 10] = [
     Fate::Alone,
+    Fate::Sick,
     Fate::TalkedTo,
+    Fate::Rests,
     Fate::Paused,
+    Fate::Approved,
     Fate::Asks,
+    Fate::Patches,
     Fate::Canceled,
+    Fate::Serves,
 ];
+
+/// A human takes his time: one look in so many leads to something.
+const LEISURE: u64 = 8;
 
 /// One session of the fleet, as its human knows it.
 #[derive(Clone, Debug)]
@@ -56,6 +79,7 @@ pub struct Ship {
     /// Messages that were sent, whether or not that was acknowledged.
     pub sent: BTreeSet<String>,
     brain: String,
+    repository: Option<PathBuf>,
     paused: bool,
     canceled: bool,
 }
@@ -67,8 +91,14 @@ impl Ship {
         let key = format!("ship-{number}");
         let home = folder.join(&key);
         std::fs::create_dir_all(&home).expect("a folder");
-        let file = home.join("playbook.toml");
-        std::fs::write(&file, playbook(fate)).expect("the playbook is written");
+        let brain = if fate == Fate::Sick {
+            shell_brain(&home, "sick", &dies_often(&home), FINISHES)
+        } else {
+            let file = home.join("playbook.toml");
+            std::fs::write(&file, playbook(fate)).expect("the playbook is written");
+            format!("playbook:{}", file.display())
+        };
+        let repository = (fate == Fate::Patches).then(|| repository(&home));
         Self {
             key,
             fate,
@@ -77,7 +107,8 @@ impl Ship {
             acknowledged: 0,
             said: BTreeMap::new(),
             sent: BTreeSet::new(),
-            brain: format!("playbook:{}", file.display()),
+            brain,
+            repository,
             paused: false,
             canceled: false,
         }
@@ -91,8 +122,11 @@ impl Ship {
 
     /// Names of the files that its commands leave one line in.
     pub fn expected_marks(&self) -> Vec<String> {
-        (0..ROUNDS)
+        let rounds = if self.fate == Fate::Sick { 0 } else { ROUNDS };
+        let gated = (self.fate == Fate::Approved).then(|| "gated".to_owned());
+        (0..rounds)
             .flat_map(|round| [format!("a{round}"), format!("b{round}")])
+            .chain(gated)
             .collect()
     }
 
@@ -115,11 +149,19 @@ impl Ship {
         self.is_home = matches!(view.state.as_str(), "completed" | "failed" | "canceled");
         match (view.state.as_str(), self.fate) {
             ("completed" | "failed" | "canceled", _) => Ok(None),
-            ("paused", _) => {
+            ("paused", _) if dice.below(LEISURE) == 0 => {
                 self.heard(control.resume(&id, longhaul::api::Resume::default()).await?.seq);
                 Ok(Some("resume"))
             }
-            ("awaiting_input", Fate::Asks) => self.say(control, &id, "the answer", SendMode::Steer).await,
+            ("awaiting_input", Fate::Asks) if dice.below(LEISURE) == 0 => {
+                self.say(control, &id, "the answer", SendMode::Steer).await
+            }
+            ("idle" | "hibernated", Fate::Rests) if dice.below(LEISURE) == 0 => {
+                self.say(control, &id, "go on", SendMode::Steer).await
+            }
+            ("awaiting_approval", Fate::Approved) if dice.below(LEISURE) == 0 => {
+                self.approve(control, &id).await
+            }
             (_, Fate::TalkedTo) if self.said.len() < 4 && dice.below(3) == 0 => {
                 let mode = [SendMode::Steer, SendMode::Queue][self.said.len() % 2];
                 let text = format!("word {}", self.said.len());
@@ -139,6 +181,26 @@ impl Ship {
             }
             _ => Ok(None),
         }
+    }
+
+    async fn approve(
+        &mut self,
+        control: &Arc<dyn Control>,
+        id: &str,
+    ) -> Result<Option<&'static str>, Problem> {
+        let query = ApprovalsQuery {
+            session: Some(id.to_owned()),
+        };
+        let asked = control.approvals(query).await?.approvals;
+        let Some(asked) = asked.iter().find(|asked| asked.status == ApprovalStatus::Pending) else {
+            return Ok(None);
+        };
+        let wish = Decide {
+            decision: ApprovalDecision::Approve,
+            evidence: "it is to be done, once".into(),
+        };
+        self.heard(control.decide(&asked.id, wish).await?.seq);
+        Ok(Some("approve"))
     }
 
     async fn say(
@@ -168,7 +230,22 @@ impl Ship {
         Start {
             goal: format!("sail {}", self.key),
             brain: Some(self.brain.clone()),
-            mode: Mode::Bounded,
+            mode: match self.fate {
+                Fate::Rests => Mode::Interactive,
+                _ => Mode::Bounded,
+            },
+            workspace: match &self.repository {
+                Some(repository) => WorkspaceWish {
+                    kind: WorkspaceKind::Clone,
+                    source: repository.display().to_string(),
+                    ..WorkspaceWish::default()
+                },
+                None => WorkspaceWish::default(),
+            },
+            limits: (self.fate == Fate::Rests).then(|| LimitsWish {
+                idle_ms: Some(250),
+                ..LimitsWish::default()
+            }),
             key: Some(self.key.clone()),
             ..Start::default()
         }
@@ -188,15 +265,62 @@ fn playbook(fate: Fate) -> String {
              [[step]]\nwrite = \"{round}.txt\"\ncontent = \"one\\n\"\n\n\
              [[step]]\nreplace = \"{round}.txt\"\nold = \"one\"\nnew = \"two\"\n\n\
              [[step]]\nread = \"{round}.txt\"\n\n\
+             [[step]]\nlist = \"\"\n\n\
              [[step]]\nrun = \"sleep 0.02; cat {round}.txt; echo ran >> ~/b{round}\"\nexpect = {{ stdout_contains = \"two\" }}\n\n\
              [[step]]\nartifact = \"{round}.txt\"\nkind = \"report\"\n\n",
             3 + 2 * round
         ));
         match (fate, round) {
             (Fate::Asks, 0) => text.push_str("[[step]]\nask = \"which?\"\n\n"),
-            (Fate::Canceled, 1) => text.push_str("[[step]]\nrun = \"sleep 60\"\n\n"),
+            (Fate::Canceled, 1) => {
+                text.push_str("[[step]]\nrun = \"trap 'sleep 0.2; exit 1' TERM; sleep 60 & wait\"\n\n")
+            }
+            (Fate::Approved, 0) => {
+                text.push_str("[[step]]\nrun = \"git push nowhere main; echo ran >> ~/gated\"\n\n")
+            }
+            (Fate::Patches, _) => text.push_str("[[step]]\npatch = true\n\n"),
+            (Fate::Serves, _) => text.push_str(
+                "[[step]]\nservice = \"web\"\nstart = \"sleep 1000\"\n\n\
+                 [[step]]\nservice = \"web\"\nstop = true\n\n",
+            ),
+            (Fate::Rests, 0) => text.push_str("[[step]]\nyield = true\n\n"),
             _ => {}
         }
     }
+    text.push_str("[[step]]\nfinish = \"home\"\n");
     text
+}
+
+/// The answer of a shell brain that reaches its goal at once.
+const FINISHES: &str =
+    r#"echo "{\"type\":\"answer\",\"step\":$step,\"end\":{\"kind\":\"finish\",\"summary\":\"home\"}}""#;
+
+/// Few enough deaths in a row to be no crash loop, and enough that longhaul waits before it asks again.
+fn dies_often(home: &Path) -> String {
+    let deaths = home.join("deaths").display().to_string();
+    format!("echo died >>{deaths}; [ $(wc -l <{deaths}) -gt 4 ] || exit 3")
+}
+
+fn repository(home: &Path) -> PathBuf {
+    let folder = home.join("repository");
+    std::fs::create_dir(&folder).expect("a folder");
+    let words = [
+        &["init", "--quiet"][..],
+        &[
+            "-c",
+            "user.name=fleet",
+            "-c",
+            "user.email=fleet@localhost",
+            "commit",
+            "--quiet",
+            "--allow-empty",
+            "-m",
+            "first",
+        ],
+    ];
+    for words in words {
+        let status = Command::new("git").current_dir(&folder).args(words).status();
+        assert!(status.expect("git is installed").success(), "git {words:?}");
+    }
+    folder
 }

@@ -102,7 +102,7 @@ pub async fn limited(control: &Arc<dyn Control>, brain: String, limits: Limits) 
         goal: "be held to bounds".into(),
         brain: Some(brain),
         mode: Mode::Interactive,
-        limits: Some(limits),
+        limits: Some(limits.into()),
         ..Start::default()
     };
     control.start(request).await.expect("it starts").id

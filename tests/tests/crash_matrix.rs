@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use longhaul_actors::session::{Body, State, ToolOutcome};
+use longhaul_actors::Entity;
+use longhaul_actors::session::{Body, SUGGESTION, State, ToolOutcome};
+use longhaul_actors::task::{self, Task};
 use longhaul_journal::verify;
 use longhaul_tests::invariants;
 use longhaul_tests::matrix::cut::{Behind, Original};
@@ -20,7 +22,7 @@ use longhaul_tests::matrix::story::{Story, bodies};
 /// Lives at the same time.
 const THREADS: usize = 2;
 
-/// B-CRASH-1, B-CRASH-3, B-GATE-2, B-GATE-4, B-CRASH-7, B-STEER-2, B-LOG-7, B-CREDIT-2:
+/// B-CRASH-1, B-CRASH-3, B-GATE-2, B-GATE-4, B-CRASH-7, B-STEER-2, B-LOG-7, B-CREDIT-2, B-ART-3:
 /// wherever it stops, nothing is lost and nothing is done twice.
 #[test]
 fn a_life_that_is_cut_anywhere_ends_like_the_one_that_was_not() {
@@ -70,8 +72,8 @@ fn behind(point: &Point) -> Vec<Behind> {
     let (room, torn) = (Behind::Room, Behind::TornFrame(point.frames));
     match point.reached {
         _ if std::env::var_os("LONGHAUL_TEST_DEEP").is_some() => vec![room, torn],
-        // Between two frames of the session only the account has moved on.
-        Reached::Nothing if point.is_after_account() => vec![room],
+        // Between two frames of the session only what is beside it has moved on.
+        Reached::Nothing if point.is_beside() => vec![room],
         Reached::Nothing => vec![room, torn],
         Reached::Written | Reached::Intended => vec![room],
         Reached::Running | Reached::Done | Reached::Lost => vec![torn],
@@ -124,6 +126,7 @@ impl Matrix<'_> {
         self.assert_same_story(point, &life);
         assert_effects_happened_once(point, &life);
         assert_heard_once(&life);
+        assert_suggested_once(&life);
         let crashes = count(&life, "runtime.crashed");
         assert_eq!(
             (crashes, count(&life, "runtime.restarted")),
@@ -164,6 +167,7 @@ fn assert_reference_is_sound(reference: &Life) {
     assert!(exhausted.count() > 0, "the credit lasted");
     assert_eq!(replayed(reference), reference.state);
     assert_heard_once(reference);
+    assert_suggested_once(reference);
     let story = Story::of(reference);
     assert_eq!(story.end, "completed: done");
     assert_eq!(count(reference, "runtime.crashed"), 0);
@@ -254,6 +258,27 @@ fn assert_heard_once(life: &Life) {
     heard.sort_unstable();
     messages.sort_unstable();
     assert_eq!(heard, messages);
+}
+
+/// B-ART-3: the step that suggests something has filed one task, and its artifact names it.
+fn assert_suggested_once(life: &Life) {
+    let records = life.tasks.iter().flat_map(|(stream, frames)| {
+        let records = frames.iter().flat_map(|frame| &frame.records);
+        records.map(move |record| (*stream, record))
+    });
+    let filed: Vec<_> = records
+        .map(|(stream, record)| (stream, Task::decode(record).expect("this version wrote it").body))
+        .collect();
+    let [(stream, task::Body::Suggested(suggested))] = filed.as_slice() else {
+        panic!("one suggestion, not {filed:?}");
+    };
+    let made = bodies(&life.frames).into_iter().filter_map(|body| match body {
+        Body::ArtifactCreated(made) if made.kind == SUGGESTION => Some((made.step, made.task, made.sha256)),
+        _ => None,
+    });
+    let source = &suggested.source;
+    let expected = (source.step, Some(*stream), source.sha256.clone());
+    assert_eq!(made.collect::<Vec<_>>(), [expected]);
 }
 
 fn assert_chain_verifies(place: &Path) {

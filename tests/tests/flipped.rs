@@ -26,6 +26,9 @@ const AT_REST: &[&str] = &[
     "canceled",
     "idle",
 ];
+/// Seeds that once failed, with what they found. They are always run, each over 60 places. Clocks and threads take part in what
+/// lies where, so that what is kept is likely to meet the same trouble, not certain to. Empty: none was noted down so far.
+const KEPT: &[(&str, u64)] = &[];
 /// Files that are flipped, by what they are; each kind as often as the others.
 const KINDS: [&str; 5] = ["journal", "catalogue", "snapshots", "blobs", "steps"];
 
@@ -37,16 +40,7 @@ async fn a_flipped_byte_is_named_and_harms_nothing_else() {
     } else {
         250
     };
-    let mut dice = Dice::thrown("flipped bytes");
-    let folder = scratch();
-    let original = Original::build(folder.path()).await;
-    let mut outcomes: BTreeMap<(&str, &str), u32> = BTreeMap::new();
-    for place in 0..places {
-        let kind = KINDS[place % KINDS.len()];
-        let flip = original.flip(kind, &mut dice);
-        let outcome = original.judge(&flip).await;
-        *outcomes.entry((kind, outcome)).or_default() += 1;
-    }
+    let outcomes = flipped(Dice::thrown("flipped bytes"), places).await;
     for ((kind, outcome), times) in &outcomes {
         println!("{kind:<10} {outcome:<24} {times:>5}");
     }
@@ -56,6 +50,28 @@ async fn a_flipped_byte_is_named_and_harms_nothing_else() {
             .any(|(_, outcome)| *outcome == "a stream is quarantined"),
         "no flip hit a frame: {outcomes:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn seeds_that_once_failed_hold() {
+    for (story, seed) in KEPT {
+        println!("{story}");
+        flipped(Dice::of(*seed), 60).await;
+    }
+}
+
+/// Flips so many bytes of a directory of real sessions, each in a copy of its own; what came of it, and how often.
+async fn flipped(mut dice: Dice, places: usize) -> BTreeMap<(&'static str, &'static str), u32> {
+    let folder = scratch();
+    let original = Original::build(folder.path()).await;
+    let mut outcomes: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+    for place in 0..places {
+        let kind = KINDS[place % KINDS.len()];
+        let flip = original.flip(kind, &mut dice);
+        let outcome = original.judge(&flip).await;
+        *outcomes.entry((kind, outcome)).or_default() += 1;
+    }
+    outcomes
 }
 
 /// Memory is enough: nothing here loses power.
@@ -200,21 +216,7 @@ impl Original {
         for id in &self.sessions {
             self.served_is_true(&control, id, flip).await;
         }
-        // The account is a stream like any other; where it lost a record nothing can be held, and a start is refused.
-        let account = StreamId::named("account", "local", "local");
-        let pays = report.damaged.iter().all(|damage| damage.stream != account);
-        let another = Start {
-            goal: "be born beside damage".into(),
-            brain: Some(self.brain.clone()),
-            ..Start::default()
-        };
-        match control.start(another).await {
-            Ok(another) => assert!(another.head > 0, "{flip:?}"),
-            Err(problem) => assert!(
-                !pays && problem.code == Code::StreamQuarantined,
-                "{flip:?}: {problem}"
-            ),
-        }
+        self.another_is_born(&control, &report, flip).await;
         runtime.close().await;
         assert_eq!(
             fs::read_to_string(&self.effects).expect("readable"),
@@ -222,6 +224,31 @@ impl Original {
             "{flip:?}: something was done again"
         );
         tokio::task::block_in_place(|| self.stored_is_true(&report, flip))
+    }
+
+    /// What is started beside the damage begins; where the account is what was hit, once that was taken up again.
+    async fn another_is_born(&self, control: &Arc<dyn Control>, report: &VerifyReport, flip: &Flip) {
+        let another = Start {
+            goal: "be born beside damage".into(),
+            brain: Some(self.brain.clone()),
+            ..Start::default()
+        };
+        let refused = match control.start(another.clone()).await {
+            Ok(another) => return assert!(another.head > 0, "{flip:?}"),
+            Err(problem) => problem,
+        };
+        // A stream like any other: where it lost a record nobody knows what it has, so nothing is held, and that is told.
+        let account = StreamId::named("account", "local", "local");
+        let hit = report.damaged.iter().find(|damage| damage.stream == account);
+        let hit = hit.unwrap_or_else(|| panic!("{flip:?}: {refused}"));
+        assert_eq!(refused.code, Code::StreamQuarantined, "{flip:?}: {refused}");
+        match control.repair("account").await {
+            Ok(mended) => assert!(mended.seq > hit.readable_to.0, "{flip:?}"),
+            // Without its first record there is no account to go on with.
+            Err(problem) => return assert_eq!(hit.readable_to, Seq::ZERO, "{flip:?}: {problem}"),
+        }
+        let another = control.start(another).await;
+        assert!(another.is_ok_and(|another| another.head > 0), "{flip:?}");
     }
 
     /// What the API serves of a session is what it was, up to a gap it admits.

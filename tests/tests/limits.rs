@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longhaul::api::{RecordView, Send as Message, Start};
+use longhaul::api::{RecordView, Send as Message, Start, WorkspaceWish};
 use longhaul::sandbox::SandboxOptions;
 use longhaul::{Control, LimitsMode, Runtime};
-use longhaul_actors::session::{Mode, ResourcesWish, SendMode, WorkspaceKind, WorkspaceSpec};
+use longhaul_actors::session::{Mode, ResourcesWish, SendMode, WorkspaceKind};
 use longhaul_tests::{close, lines, log_until, of_type, open, options, playbook, watched};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
@@ -279,10 +279,10 @@ async fn on_a_small_disk(folder: &Path) {
         let control = runtime.control();
         let request = Start {
             brain: Some(brain.clone()),
-            workspace: WorkspaceSpec {
+            workspace: WorkspaceWish {
                 kind: WorkspaceKind::InPlace,
                 source: disk.display().to_string(),
-                ..WorkspaceSpec::default()
+                ..WorkspaceWish::default()
             },
             ..Start::default()
         };

@@ -20,6 +20,10 @@ use longhaul_tests::dice::Dice;
 const LINE: &str =
     "echo run >> effects; echo first > draft; mv draft kept; mkdir sub; echo deep > sub/leaf; echo told";
 const STREAMS: u64 = 3;
+/// Seeds that once failed, with what they found. They are always run, by each of the three tests that throw dice. What is
+/// traced differs a little from run to run, so that what is kept is likely to meet the same trouble, not certain to. Empty:
+/// none was noted down so far.
+const KEPT: &[(&str, u64)] = &[];
 const FOLD: FoldId<'static> = FoldId {
     kind: "session",
     version: 1,
@@ -79,6 +83,10 @@ fn scratch() -> tempfile::TempDir {
 #[test]
 #[ignore = "needs strace"]
 fn a_power_loss_at_any_moment_of_a_command_loses_no_result_and_runs_nothing_twice() {
+    cut_a_command(Dice::thrown("power"));
+}
+
+fn cut_a_command(mut dice: Dice) {
     let root = rooted();
     let acts = record("the_traced_process", "command", root.path());
     let executed = |act: &Act| matches!(act, Act::Executed(line) if line.contains("effects"));
@@ -88,7 +96,6 @@ fn a_power_loss_at_any_moment_of_a_command_loses_no_result_and_runs_nothing_twic
         "{}",
         listed(&acts)
     );
-    let mut dice = Dice::thrown("power");
     let (mut disks, mut seen) = (0, BTreeMap::<String, u32>::new());
     for moment in 0..=acts.len() {
         let disk = Disk::at(&acts, moment);
@@ -152,6 +159,10 @@ fn a_power_loss_at_any_moment_of_a_command_loses_no_result_and_runs_nothing_twic
 #[test]
 #[ignore = "needs strace"]
 fn a_power_loss_leaves_a_written_file_as_it_was_or_as_it_was_told() {
+    cut_a_write(Dice::thrown("power"));
+}
+
+fn cut_a_write(mut dice: Dice) {
     let root = rooted();
     let acts = record("the_traced_process", "files", root.path());
     let told = |moment: usize| {
@@ -162,7 +173,6 @@ fn a_power_loss_leaves_a_written_file_as_it_was_or_as_it_was_told() {
     };
     assert_eq!(told(acts.len()), 4, "{}", listed(&acts));
     let states = ["", "one\n", "two\n", "three\n", "three\n"];
-    let mut dice = Dice::thrown("power");
     let mut disks = 0;
     for moment in 0..=acts.len() {
         let disk = Disk::at(&acts, moment);
@@ -191,6 +201,17 @@ fn a_power_loss_leaves_a_written_file_as_it_was_or_as_it_was_told() {
     }
     println!("{disks} disks");
     assert!(disks > 50, "{disks}");
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn seeds_that_once_failed_hold() {
+    for (story, seed) in KEPT {
+        println!("{story}");
+        cut_a_command(Dice::of(*seed));
+        cut_a_write(Dice::of(*seed));
+        cut_the_caches(Dice::of(*seed));
+    }
 }
 
 // ---- what sled keeps ----
@@ -258,9 +279,12 @@ fn said(number: u64, seq: u64) -> String {
 #[test]
 #[ignore = "needs strace"]
 fn a_power_loss_at_any_moment_leaves_caches_that_are_right_or_thrown_away() {
+    cut_the_caches(Dice::thrown("power of caches"));
+}
+
+fn cut_the_caches(mut dice: Dice) {
     let root = rooted();
     let acts = record("the_traced_process", "caches", root.path());
-    let mut dice = Dice::thrown("power of caches");
     let deep = std::env::var_os("LONGHAUL_TEST_DEEP").is_some();
     let mut seen = BTreeMap::<&str, u32>::new();
     for _ in 0..if deep { 2_000 } else { 120 } {

@@ -250,7 +250,7 @@ async fn begin(control: &Arc<dyn Control>, brain: String, limits: Limits) -> Str
         goal: "serve".into(),
         brain: Some(brain),
         mode: Mode::Interactive,
-        limits: Some(limits),
+        limits: Some(limits.into()),
         ..Start::default()
     };
     control.start(request).await.expect("it starts").id

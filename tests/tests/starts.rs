@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use longhaul::api::{Code, Start};
-use longhaul_actors::session::{Mode, WorkspaceKind, WorkspaceSpec};
+use longhaul::Runtime;
+use longhaul::api::{Code, LimitsWish, Start, WorkspaceWish};
+use longhaul_actors::session::{Mode, WorkspaceKind};
 use longhaul_tests::child::Child;
-use longhaul_tests::{close, lines, log_until, of_type, open, playbook, start, types};
+use longhaul_tests::{close, lines, log_until, of_type, open, options, playbook, start, types};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 
@@ -76,6 +77,41 @@ async fn twenty_identical_creates_make_one_session() {
     close(runtime).await;
 }
 
+/// B-START-2: a start that named one bound once lost every other bound that the operator had configured.
+#[tokio::test]
+async fn a_bound_of_a_request_leaves_the_configured_ones_in_force() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut options = options(PROGRAM);
+    (options.limits.approval_ms, options.limits.turn_steps) = (7_000, 9);
+    options.limits.resources.memory_bytes = 1 << 30;
+    let runtime = Runtime::open(folder.path().join("data"), options)
+        .await
+        .expect("it opens");
+    let control = runtime.control();
+    let request = |turn_steps| Start {
+        goal: "be held to bounds".into(),
+        brain: Some(playbook(folder.path(), "[[step]]\nsay = \"hi\"\n")),
+        key: Some("nightly".into()),
+        limits: Some(LimitsWish {
+            turn_steps: Some(turn_steps),
+            ..LimitsWish::default()
+        }),
+        ..Start::default()
+    };
+    let started = control.start(request(3)).await.expect("it starts");
+    let log = log_until(&control, &started.id, &["completed", "failed", "paused"]).await;
+    let limits = &of_type(&log, "session.started")[0].stored.data["limits"];
+    let found = ["turnSteps", "approvalMs", "turnMs"].map(|bound| limits[bound].as_u64());
+    assert_eq!(found, [Some(3), Some(7_000), Some(1_800_000)]);
+    assert_eq!(limits["resources"]["memoryBytes"], 1 << 30);
+
+    let again = control.start(request(3)).await.expect("it is the same request");
+    assert_eq!((again.id, again.repeated), (started.id, true));
+    let problem = control.start(request(4)).await.expect_err("another bound");
+    assert_eq!(problem.code, Code::IdempotencyConflict);
+    close(runtime).await;
+}
+
 fn git(folder: &Path, words: &[&str]) -> String {
     let output = Command::new("git")
         .arg("-C")
@@ -129,10 +165,10 @@ async fn a_clone_takes_the_uncommitted_work_along_and_gives_a_patch_back() {
         goal: "count on".into(),
         brain: Some(brain),
         mode: Mode::Bounded,
-        workspace: WorkspaceSpec {
+        workspace: WorkspaceWish {
             kind: WorkspaceKind::Clone,
             source: repository.display().to_string(),
-            ..WorkspaceSpec::default()
+            ..WorkspaceWish::default()
         },
         ..Start::default()
     };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use longhaul::api::Start;
-use longhaul_actors::ports::{AllowAll, Clock, EndlessSlots, FreeOfCharge};
+use longhaul_actors::ports::{AllowAll, Clock, EndlessSlots, FreeOfCharge, NoTasks};
 use longhaul_actors::session::{Command, Mode, Session, SessionWorld};
 use longhaul_actors::{Options, Ports, Registry, SendError, System, SystemClock, SystemOptions};
 use longhaul_journal::{Journal, LocalJournal, Options as JournalOptions};
@@ -71,6 +71,7 @@ async fn a_session_whose_actor_panics_goes_on_from_its_last_record() {
         gate: Arc::new(AllowAll),
         credit: Arc::new(FreeOfCharge),
         slots: Arc::new(EndlessSlots),
+        suggestions: Arc::new(NoTasks),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
     };
     let ports = Ports {
@@ -249,10 +250,10 @@ async fn a_brain_that_always_crashes_pauses_its_session_until_a_human_resumes_it
 /// B-CRASH-5: a server that is killed ten times under many sessions that get on pauses none of them.
 #[tokio::test]
 async fn a_server_that_keeps_dying_pauses_no_session_that_gets_on() {
-    const SESSIONS: usize = 20;
+    const SESSIONS: usize = 100;
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
-    let steps: String = (0..60)
+    let steps: String = (0..100)
         .map(|step| format!("[[step]]\nwrite = \"{step}.txt\"\ncontent = \"{step}\"\n\n"))
         .collect();
     let brain = playbook(folder.path(), &steps);
@@ -260,11 +261,13 @@ async fn a_server_that_keeps_dying_pauses_no_session_that_gets_on() {
     for _ in 0..10 {
         let mut child = Child::start(&[], PROGRAM, &data);
         let control = child.control().await.expect("it serves");
-        while ids.len() < SESSIONS {
-            ids.push(start(&control, brain.clone(), "write files").await.id);
+        if ids.is_empty() {
+            let started = (0..SESSIONS).map(|_| start(&control, brain.clone(), "write files"));
+            ids.extend(join_all(started).await.into_iter().map(|started| started.id));
         }
-        // Every one of them gets on.
-        for id in &ids {
+        // Every one of them gets on, at the same time, so that few have ended before the next kill.
+        let control = &control;
+        join_all(ids.iter().map(|id| async move {
             let before = control.show(id).await.expect("it is there");
             let settled = before.usage.steps + 1;
             let deadline = Instant::now() + Duration::from_secs(60);
@@ -275,9 +278,10 @@ async fn a_server_that_keeps_dying_pauses_no_session_that_gets_on() {
                 }
                 assert_ne!(now.state, "paused");
                 assert!(Instant::now() < deadline, "no step within a minute: {now:?}");
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-        }
+        }))
+        .await;
         child.kill().await;
     }
     let mut child = Child::start(&[], PROGRAM, &data);

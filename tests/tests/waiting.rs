@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
-use longhaul_actors::ports::{Brain, BrainCall, BrainFailure, Clock, EndlessSlots, FreeOfCharge};
+use longhaul_actors::ports::{Brain, BrainCall, BrainFailure, Clock, EndlessSlots, FreeOfCharge, NoTasks};
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, ApprovalDecision, Body, BrainSpec, Command, Limits, Mode, Session,
     SessionWorld, Start, ToolCall, WorkspaceSpec,
@@ -75,6 +75,7 @@ impl Process {
                 gate: Arc::new(MatrixGate),
                 credit: Arc::new(FreeOfCharge),
                 slots: Arc::new(EndlessSlots),
+                suggestions: Arc::new(NoTasks),
                 clock: Arc::new(clock.clone()),
             }),
         };

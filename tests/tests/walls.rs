@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use longhaul::api::{Decide, Start};
+use longhaul::api::{Decide, Start, WorkspaceWish};
 use longhaul::sandbox::SandboxOptions;
 use longhaul::{Options, Runtime};
-use longhaul_actors::session::{ApprovalDecision, Mode, Sandbox, WorkspaceKind, WorkspaceSpec};
+use longhaul_actors::session::{ApprovalDecision, Mode, Sandbox, WorkspaceKind};
 use longhaul_tests::child::Child;
 use longhaul_tests::{close, lines, log_until, of_type, playbook, types, until_record};
 
@@ -69,10 +69,10 @@ fn request(folder: &Path, kind: WorkspaceKind, source: String, steps: &str) -> S
         goal: "do it".into(),
         brain: Some(playbook(folder, steps)),
         mode: Mode::Bounded,
-        workspace: WorkspaceSpec {
+        workspace: WorkspaceWish {
             kind,
             source,
-            ..WorkspaceSpec::default()
+            ..WorkspaceWish::default()
         },
         ..Start::default()
     }

@@ -2,7 +2,7 @@
 
 use longhaul_journal::{Seq, StreamId};
 
-use super::event::{Body, Event, GrantReason, Granted, Held, ResumePolicy};
+use super::event::{Body, Event, GrantReason, Granted, Held, JournalGap, ResumePolicy};
 use super::state::{Hold, Line, REQUESTS_REMEMBERED, Request, State};
 use crate::entity::Placed;
 
@@ -25,14 +25,12 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
                 forget(state, *session);
             }
         }
+        Body::JournalGap(gap) => go_on(state, gap),
         Body::Granted(granted) => grant(state, seq, granted),
         Body::Held(held) => hold(state, seq, held),
         Body::Settled(settled) => {
+            close_hold(state, settled.session);
             let line = state.sessions.entry(settled.session).or_default();
-            if let Some(hold) = line.hold.take() {
-                state.holds = state.holds.saturating_sub(1);
-                state.held = state.held.less(hold.amount);
-            }
             state.carry = settled.carry;
             line.settled_to = line.settled_to.max(settled.step);
             line.spent = line.spent.plus(settled.amount_micro);
@@ -45,11 +43,7 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
             }
         }
         Body::Released(released) => {
-            let line = state.sessions.entry(released.session).or_default();
-            if let Some(hold) = line.hold.take() {
-                state.holds = state.holds.saturating_sub(1);
-                state.held = state.held.less(hold.amount);
-            }
+            close_hold(state, released.session);
             if released.ended {
                 forget(state, released.session);
             }
@@ -97,6 +91,27 @@ fn hold(state: &mut State, seq: Seq, held: &Held) {
     });
     state.holds += 1;
     state.held = state.held.plus(held.amount_micro);
+}
+
+fn close_hold(state: &mut State, session: StreamId) {
+    let line = state.sessions.entry(session).or_default();
+    if let Some(hold) = line.hold.take() {
+        state.holds = state.holds.saturating_sub(1);
+        state.held = state.held.less(hold.amount);
+    }
+}
+
+/// Goes on behind a gap with what stands.
+fn go_on(state: &mut State, gap: &JournalGap) {
+    for closed in &gap.closed {
+        close_hold(state, closed.session);
+        let line = state.sessions.entry(closed.session).or_default();
+        // The step counts as charged and not as settled: it may be that it never began, and then it is asked for again.
+        line.spent = line.spent.plus(closed.amount_micro);
+        state.unknown += 1;
+        state.steps += 1;
+    }
+    (state.granted, state.settled) = (gap.granted_micro, gap.settled_micro);
 }
 
 fn wait_ended(state: &mut State, session: StreamId) {

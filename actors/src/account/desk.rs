@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use longhaul_journal::{Draft, Journal, StreamId};
+use longhaul_journal::{Journal, StreamId};
 
 use super::command::{Command, Open, Refusal, Reply};
 use super::event::{Adopted, Event};
 use super::{Account, DEFAULT_ACCOUNT};
+use crate::adopt::adopt;
 use crate::answer::SendError;
-use crate::entity::Entity;
 use crate::ports::{Clock, Credit};
-use crate::recover::fold;
 use crate::registry::Registry;
 use crate::session::Actor;
 
@@ -56,12 +55,11 @@ impl AccountDesk {
     /// When it cannot be written.
     pub async fn ready(&self, account: StreamId) -> Result<(), SendError<Refusal>> {
         if self.journal.is_inert(account) {
-            let (journal, clock) = (Arc::clone(&self.journal), Arc::clone(&self.clock));
-            let adopted = tokio::task::spawn_blocking(move || adopt(&*journal, account, clock.now_ms()));
-            let adopted = adopted.await.unwrap_or_else(|error| Err(error.to_string()));
-            adopted.map_err(|reason| SendError::NotWritten { reason })?;
-            // Who asked it before it was taken on has found it read-only.
-            self.accounts.lift_quarantine(account);
+            let event = Event {
+                actor: Actor::RUNTIME,
+                body: Adopted {}.into(),
+            };
+            adopt(&self.accounts, &self.journal, account, event, self.clock.now_ms()).await?;
         }
         let open = Command::Open(Box::new(self.open.clone()));
         self.accounts.send(account, open).await.map(drop)
@@ -101,23 +99,4 @@ impl Credit for AccountDesk {
     fn ask(&self, account: StreamId, command: Command) -> BoxFuture<'static, Reply> {
         self.clone().send(account, command).boxed()
     }
-}
-
-/// Writes that a restored account belongs to this directory. Blocks on the disk.
-fn adopt(journal: &dyn Journal, account: StreamId, now_ms: u64) -> Result<(), String> {
-    let folded = fold::<Account>(journal, account).map_err(|error| error.to_string())?;
-    let event = Event {
-        actor: Actor::RUNTIME,
-        body: Adopted {}.into(),
-    };
-    let draft = Draft {
-        stream: account,
-        kind: Account::KIND.into(),
-        epoch: journal.claim(account),
-        expected: folded.head,
-        time_ms: now_ms.max(folded.time_ms),
-        standing: Account::standing(&folded.state),
-        records: vec![Account::encode(&event)],
-    };
-    journal.adopt(draft).map(drop).map_err(|error| error.to_string())
 }

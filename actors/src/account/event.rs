@@ -10,6 +10,7 @@ use super::price::{Bound, Carry, PriceTable, Used};
 use crate::entity::DecodeError;
 use crate::facts::facts;
 use crate::session::Actor;
+use crate::shown;
 
 /// A fact of an account with who brought it about.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,7 @@ facts! {
     "account.configured" 1 User     Configured,
     "account.adopted"    1 Progress Adopted,
     "account.forgot"     1 Internal Forgot,
+    "journal.gap"        1 User     JournalGap,
     "credits.granted"    1 User     Granted,
     "credits.held"       1 Internal Held,
     "credits.settled"    1 Progress Settled,
@@ -96,8 +98,43 @@ pub struct Adopted {}
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Forgot {
     /// Which.
-    #[serde(with = "ids")]
+    #[serde(with = "shown::sessions")]
     pub sessions: Vec<StreamId>,
+}
+
+/// `journal.gap`: acknowledged records of the account are lost, or can no longer be folded. It goes on behind them with
+/// what stands: grants and charges that lie in the gap are as if they had never been.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JournalGap {
+    /// The first seq that is lost.
+    pub from_seq: Seq,
+    /// The last seq that is lost, or may be.
+    pub to_seq: Seq,
+    /// What happened to them.
+    pub reason: String,
+    /// The sum of all grants that stand, micro-credits.
+    pub granted_micro: Credits,
+    /// The sum of all charges that stand, those of `closed` among them, micro-credits.
+    pub settled_micro: Credits,
+    /// Holds that were open before the gap. What they were for may have been done, so they are charged in full.
+    #[serde(default)]
+    pub closed: Vec<ClosedHold>,
+}
+
+/// A hold that a repair has charged in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClosedHold {
+    /// Seq of the hold.
+    pub hold: Seq,
+    /// The session.
+    #[serde(with = "shown::session")]
+    pub session: StreamId,
+    /// The step.
+    pub step: u64,
+    /// What was held and is charged, micro-credits.
+    pub amount_micro: Credits,
 }
 
 /// Why credit was granted.
@@ -127,7 +164,7 @@ pub struct Granted {
 #[serde(rename_all = "camelCase")]
 pub struct Held {
     /// The session.
-    #[serde(with = "id")]
+    #[serde(with = "shown::session")]
     pub session: StreamId,
     /// The step.
     pub step: u64,
@@ -148,7 +185,7 @@ pub struct Settled {
     /// Seq of the hold.
     pub hold: Seq,
     /// The session.
-    #[serde(with = "id")]
+    #[serde(with = "shown::session")]
     pub session: StreamId,
     /// The step.
     pub step: u64,
@@ -179,7 +216,7 @@ pub struct Released {
     /// Seq of the hold.
     pub hold: Seq,
     /// The session.
-    #[serde(with = "id")]
+    #[serde(with = "shown::session")]
     pub session: StreamId,
     /// The step.
     pub step: u64,
@@ -205,7 +242,7 @@ pub struct Low {
 #[serde(rename_all = "camelCase")]
 pub struct Exhausted {
     /// The session.
-    #[serde(with = "id")]
+    #[serde(with = "shown::session")]
     pub session: StreamId,
     /// What its next step may cost, micro-credits.
     pub needed_micro: Credits,
@@ -217,43 +254,6 @@ pub struct Exhausted {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WaitEnded {
     /// The session.
-    #[serde(with = "id")]
+    #[serde(with = "shown::session")]
     pub session: StreamId,
-}
-
-/// The id of a session as it is shown: `s_` and 32 hexadecimal digits.
-mod id {
-    use longhaul_journal::StreamId;
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(id: &StreamId, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&format_args!("s_{id}"))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<StreamId, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(from)?;
-        read(&text).map_err(D::Error::custom)
-    }
-
-    pub(super) fn read(text: &str) -> Result<StreamId, String> {
-        let digits = text.strip_prefix("s_").unwrap_or(text);
-        digits.parse().map_err(|error| format!("{error}"))
-    }
-}
-
-mod ids {
-    use longhaul_journal::StreamId;
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(ids: &[StreamId], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(ids.iter().map(|id| format!("s_{id}")))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<StreamId>, D::Error> {
-        let texts = Vec::<String>::deserialize(from)?;
-        let ids: Result<_, _> = texts.iter().map(|text| super::id::read(text)).collect();
-        ids.map_err(D::Error::custom)
-    }
 }

@@ -24,6 +24,7 @@ mod credits;
 mod decide;
 mod desk;
 mod event;
+mod mend;
 mod perform;
 mod price;
 mod state;
@@ -36,7 +37,8 @@ pub use command::{
 pub use credits::{AmountError, Credits};
 pub use desk::AccountDesk;
 pub use event::*;
-pub use perform::{AccountWorld, Links};
+pub use mend::over_gap;
+pub use perform::{AccountWorld, Linked};
 pub use price::{Bound, Carry, Cost, PriceTable, TokenPrice, Used};
 pub use state::{Hold, Line, Request, State};
 

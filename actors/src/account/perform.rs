@@ -7,7 +7,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use longhaul_journal::{Journal, Seq, Standing, StreamId};
 use longhaul_snapshots::SnapshotStore;
-use tokio::sync::watch;
 
 use super::Account;
 use super::command::{Command, Effect, Finding, Verdict};
@@ -15,6 +14,7 @@ use super::state::{Hold, State};
 use crate::answer::SendError;
 use crate::effects::{EffectContext, World};
 use crate::entity::Entity;
+use crate::link::Link;
 use crate::ports::Clock;
 use crate::recover::recover;
 use crate::registry::Registry;
@@ -29,45 +29,13 @@ const SWEEP_ABOVE: usize = 1_024;
 /// Sessions that are forgotten in one record.
 const FORGOTTEN_AT_ONCE: usize = 1_000;
 
-/// The registries that accounts and sessions reach each other through. They are known only after both are open.
+/// The registries that accounts and sessions reach each other through.
 #[derive(Clone, Debug)]
-pub struct Links(watch::Sender<Option<Linked>>);
-
-#[derive(Clone, Debug)]
-struct Linked {
-    accounts: Registry<Account>,
-    sessions: Registry<Session>,
-}
-
-impl Default for Links {
-    fn default() -> Self {
-        Self(watch::Sender::new(None))
-    }
-}
-
-impl Links {
-    /// Makes both known.
-    pub fn tie(&self, accounts: Registry<Account>, sessions: Registry<Session>) {
-        self.0.send_replace(Some(Linked { accounts, sessions }));
-    }
-
-    /// Lets go of both, so that nothing keeps itself alive after a runtime has closed.
-    pub fn untie(&self) {
-        self.0.send_replace(None);
-    }
-
-    async fn get(&self) -> Linked {
-        let mut linked = self.0.subscribe();
-        match linked
-            .wait_for(Option::is_some)
-            .await
-            .map(|linked| linked.clone())
-        {
-            Ok(Some(linked)) => linked,
-            // Nobody will tie them any more.
-            _ => futures_util::future::pending().await,
-        }
-    }
+pub struct Linked {
+    /// Of accounts.
+    pub accounts: Registry<Account>,
+    /// Of sessions.
+    pub sessions: Registry<Session>,
 }
 
 /// The ports an account's effects are performed through.
@@ -79,8 +47,8 @@ pub struct AccountWorld {
     pub snapshots: Arc<SnapshotStore>,
     /// Measures the time between two looks.
     pub clock: Arc<dyn Clock>,
-    /// The registries.
-    pub links: Links,
+    /// The registries, known once both are open.
+    pub links: Link<Linked>,
     swept_ms: Arc<AtomicU64>,
 }
 
@@ -91,7 +59,7 @@ impl AccountWorld {
             journal,
             snapshots,
             clock,
-            links: Links::default(),
+            links: Link::default(),
             swept_ms: Arc::default(),
         }
     }

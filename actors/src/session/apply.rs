@@ -247,6 +247,7 @@ fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
         Body::Completed(completed) => {
             state.phase = Phase::Completed;
             state.outcome.clone_from(&completed.summary);
+            state.completed = Some(completed.outcome);
         }
         Body::Failed(failed) => {
             state.phase = Phase::Failed;

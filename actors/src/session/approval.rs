@@ -160,7 +160,7 @@ pub(super) fn decide(
         ));
     }
     if evidence.len() > EVIDENCE_LIMIT {
-        return Err(Refusal::Invalid(format!(
+        return Err(Refusal::TooLarge(format!(
             "the evidence has {} bytes, at most {EVIDENCE_LIMIT} are taken",
             evidence.len()
         )));

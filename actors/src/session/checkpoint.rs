@@ -110,8 +110,11 @@ pub(super) fn owed(state: &State) -> Option<Owed<Effect>> {
         seq: at,
         attempt: CHECKPOINT_ATTEMPT,
     };
-    let requested = files.requested;
-    let effect = Effect::Checkpoint { at, requested };
+    let effect = Effect::Checkpoint {
+        at,
+        requested: files.requested,
+        resources: state.limits().resources,
+    };
     Some(Owed { id, effect })
 }
 

@@ -207,9 +207,12 @@ pub enum Refusal {
     /// It is still going, so it cannot be archived.
     #[error("the session is still {0}; cancel it first")]
     StillLive(&'static str),
-    /// The text is empty or too long.
+    /// It says something impossible.
     #[error("{0}")]
     Invalid(String),
+    /// A text of it is longer than what is kept in a record.
+    #[error("{0}")]
+    TooLarge(String),
     /// The session waits for no decision on this.
     #[error("the session waits for no decision on {0}")]
     NotPending(String),
@@ -281,6 +284,8 @@ pub enum Effect {
         at: Seq,
         /// Whether somebody asked for it.
         requested: bool,
+        /// What the workspace may grow to.
+        resources: Resources,
     },
     /// The end of one running act.
     CancelStep {

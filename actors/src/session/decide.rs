@@ -127,7 +127,7 @@ fn decide_start(state: &State, start: Start, moment: Moment) -> Decided {
         .as_ref()
         .is_some_and(|text| text.len() > METADATA_LIMIT)
     {
-        return Err(Refusal::Invalid(format!(
+        return Err(Refusal::TooLarge(format!(
             "metadata may have at most {METADATA_LIMIT} bytes"
         )));
     }
@@ -189,7 +189,7 @@ pub(super) fn check_text(text: &str, what: &str) -> Result<(), Refusal> {
             "{what} has {} bytes, at most {MESSAGE_LIMIT} are taken; put it in a file",
             text.len()
         );
-        return Err(Refusal::Invalid(refusal));
+        return Err(Refusal::TooLarge(refusal));
     }
     Ok(())
 }

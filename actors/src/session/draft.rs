@@ -98,7 +98,7 @@ impl Draft {
 const DETAIL_LIMIT: usize = 1024;
 
 /// Text of a machine's own making, cut to what a frame holds well.
-pub(super) fn clip(mut text: String) -> String {
+pub(crate) fn clip(mut text: String) -> String {
     if text.len() > DETAIL_LIMIT {
         text.truncate(text.floor_char_boundary(DETAIL_LIMIT));
         text.push_str("...");

@@ -173,6 +173,7 @@ pub(super) const NO_MESSAGE: Seq = Seq::ZERO;
 mod tests {
     use super::*;
 
+    /// B-CRASH-5
     #[test]
     fn five_crashes_without_a_settled_step_are_a_loop_at_any_pace() {
         let mut meter = CrashMeter::default();
@@ -186,6 +187,7 @@ mod tests {
         assert!(!meter.next_is_a_loop(4 * 70_000));
     }
 
+    /// B-CRASH-5
     #[test]
     fn five_crashes_within_a_minute_are_a_loop_even_with_progress() {
         let mut meter = CrashMeter::default();
@@ -197,6 +199,7 @@ mod tests {
         assert!(!meter.next_is_a_loop(200_000));
     }
 
+    /// B-CRASH-5
     #[test]
     fn a_server_crash_counts_only_when_the_same_step_was_open_twice_running() {
         let mut meter = CrashMeter::default();
@@ -209,6 +212,7 @@ mod tests {
         assert!(!meter.server_crash_counts(Some(7)));
     }
 
+    /// B-STUCK-2
     #[test]
     fn edit_and_test_is_no_loop_while_two_acts_taking_turns_are_one() {
         let mut meter = LoopMeter::default();

@@ -35,6 +35,7 @@ pub use approval::{Approval, EVIDENCE_LIMIT, Word, approval_id, approval_session
 pub use checkpoint::{Files, may_change_files};
 pub use command::{Command, Effect, Refusal, Reply, Start};
 pub use decide::{KEY_LIMIT, MESSAGE_LIMIT, METADATA_LIMIT};
+pub(crate) use draft::clip;
 pub use event::*;
 pub use fork::{Fork, ForkedFrom, fork};
 pub use mend::over_gap;
@@ -59,7 +60,7 @@ pub enum Session {}
 
 impl Entity for Session {
     const KIND: &'static str = "session";
-    const FOLD_VERSION: u32 = 9;
+    const FOLD_VERSION: u32 = 10;
 
     type State = State;
     type Command = Command;

@@ -326,7 +326,7 @@ pub(super) fn out_of_credit(mut draft: Draft, why: OutOfCredit) -> Decision<Even
             PauseReason::Credits,
             format!(
                 "the account {account} lost records and holds no credit: longhaul journal verify names what is lost; \
-                 restore a backup, or serve with LONGHAUL_CREDITS=off and start anew"
+                 restore a backup, or take it up again: longhaul journal repair account"
             ),
         ),
         OutOfCredit::Budget { spent, needed } => {

@@ -53,6 +53,7 @@ pub(super) fn prepared(mut draft: Draft, result: Result<Isolation, SetupError>) 
                     name,
                     sha256,
                     bytes,
+                    task: None,
                 };
                 draft.push(Actor::RUNTIME, Some(cause), artifact);
             }
@@ -225,6 +226,7 @@ fn settle(draft: &mut Draft, step: u64, started: Seq, tool: String, outcome: Too
             sha256,
             bytes,
             active_ms,
+            task,
         } => {
             let output = format!("kept {name} as {kind}, {bytes} bytes");
             let created = ArtifactCreated {
@@ -233,6 +235,7 @@ fn settle(draft: &mut Draft, step: u64, started: Seq, tool: String, outcome: Too
                 name,
                 sha256,
                 bytes,
+                task,
             };
             draft.push(Actor::RUNTIME, Some(started), created);
             completed(output, active_ms).into()
@@ -415,6 +418,7 @@ pub(super) fn released(
             name,
             sha256,
             bytes,
+            task: None,
         };
         draft.push(Actor::RUNTIME, None, artifact);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
-use longhaul_journal::{Journal, StreamId};
+use longhaul_journal::{Journal, Seq, StreamId};
 
 use super::admission::{Admission, Candidate, Setting, call_digest};
 use super::answer::check_answer;
@@ -15,11 +15,14 @@ use super::command::{Command, Effect};
 use super::event::BrainSpec;
 use super::money::{HeldStep, OutOfCredit, Purse};
 use super::service;
-use super::tool::ToolOutcome;
+use super::tool::{CallError, SUGGESTION, ToolOutcome};
 use crate::account::{self, Reply};
 use crate::effects::{EffectContext, World};
-use crate::ports::{Act, Brain, BrainCall, BrainFailure, Clock, Credit, Gate, Hands, Ruling, Slots, Window};
+use crate::ports::{
+    Act, Brain, BrainCall, BrainFailure, Clock, Credit, Gate, Hands, Ruling, Slots, Suggestions, Window,
+};
 use crate::session::Session;
+use crate::task::Source;
 
 /// How long to wait between two looks at processes that will not go, monotonic milliseconds.
 const STOP_RETRY_MS: u64 = 250;
@@ -39,6 +42,8 @@ pub struct SessionWorld {
     pub credit: Arc<dyn Credit>,
     /// Gives out places among the active sessions.
     pub slots: Arc<dyn Slots>,
+    /// Keeps what the session suggests.
+    pub suggestions: Arc<dyn Suggestions>,
     /// Measures.
     pub clock: Arc<dyn Clock>,
 }
@@ -111,6 +116,7 @@ impl World<Session> for SessionWorld {
                 let performed = world.hands.perform(act);
                 async move {
                     let outcome = performed.await;
+                    let outcome = world.suggest(session, step, context.id.seq, outcome).await;
                     let next = match next {
                         Some(next) if !matches!(outcome, ToolOutcome::Unknown { .. }) => {
                             Some(world.admit(session, next.0, next.1).await)
@@ -121,8 +127,12 @@ impl World<Session> for SessionWorld {
                 }
                 .boxed()
             }
-            Effect::Checkpoint { at, requested } => {
-                let kept = world.hands.checkpoint(session, at, requested);
+            Effect::Checkpoint {
+                at,
+                requested,
+                resources,
+            } => {
+                let kept = world.hands.checkpoint(session, at, requested, resources);
                 async move {
                     Command::Checkpointed {
                         at,
@@ -243,6 +253,56 @@ impl SessionWorld {
             Reply::OverBudget { spent, needed } => Err(OutOfCredit::Budget { spent, needed }),
             // The session has gone on since, and whoever asked for it is about to be abandoned.
             Reply::Late | Reply::Admitted | Reply::Done { .. } => futures_util::future::pending().await,
+        }
+    }
+
+    /// A suggestion is filed before the step that made it is settled, so that none is lost and a session that has ended owes
+    /// nothing. What was filed for this step before a crash stands.
+    async fn suggest(&self, session: StreamId, step: u64, seq: Seq, outcome: ToolOutcome) -> ToolOutcome {
+        let ToolOutcome::Artifact {
+            kind,
+            name,
+            sha256,
+            bytes,
+            active_ms,
+            task: _,
+        } = outcome
+        else {
+            return outcome;
+        };
+        let (mut kept, mut task) = ((name, sha256, bytes), None);
+        if kind == SUGGESTION {
+            let (name, sha256, bytes) = kept;
+            let source = Source {
+                session,
+                step,
+                seq,
+                name,
+                sha256,
+                bytes,
+            };
+            match self.suggestions.file(source).await {
+                Ok(filed) => {
+                    task = filed.task;
+                    kept = (filed.name, filed.sha256, filed.bytes);
+                }
+                Err(CallError { code, detail }) => {
+                    return ToolOutcome::Failed {
+                        code: code.to_owned(),
+                        detail,
+                        active_ms,
+                    };
+                }
+            }
+        }
+        let (name, sha256, bytes) = kept;
+        ToolOutcome::Artifact {
+            kind,
+            name,
+            sha256,
+            bytes,
+            active_ms,
+            task,
         }
     }
 

@@ -104,6 +104,21 @@ impl ResourcesWish {
     }
 }
 
+/// Asks for each of these bounds, whatever they would be otherwise.
+impl From<Resources> for ResourcesWish {
+    fn from(bounds: Resources) -> Self {
+        Self {
+            memory_bytes: Some(bounds.memory_bytes),
+            pids: Some(bounds.pids),
+            cpu_milli: Some(bounds.cpu_milli),
+            disk_bytes: Some(bounds.disk_bytes),
+            disk_files: Some(bounds.disk_files),
+            output_bytes: Some(bounds.output_bytes),
+            silent_ms: Some(bounds.silent_ms),
+        }
+    }
+}
+
 /// How commands of a session are held to their [`Resources`] on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

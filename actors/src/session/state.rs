@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::approval::Approval;
 use super::checkpoint::Files;
 use super::event::{
-    AnswerEnd, BrainSpec, Limits, Mode, PauseReason, SendMode, StopKind, Usage, WorkspaceSpec,
+    AnswerEnd, BrainSpec, Limits, Mode, PauseReason, RunOutcome, SendMode, StopKind, Usage, WorkspaceSpec,
 };
 use super::fork::ForkedFrom;
 use super::meter::{CrashMeter, LoopMeter};
@@ -70,6 +70,8 @@ pub struct State {
     pub money: Money,
     /// How it ended, in a line.
     pub outcome: String,
+    /// How a completed run came out.
+    pub completed: Option<RunOutcome>,
     /// What is known of its files.
     pub files: Files,
     /// Where it comes from, if it is a fork.

@@ -1,5 +1,6 @@
 //! Tools: what a brain may call, and what becomes of a call.
 
+use longhaul_journal::StreamId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -124,13 +125,10 @@ pub struct Artifact {
 pub struct Patch {}
 
 /// Kinds an artifact may have (B-ART-1).
-pub const ARTIFACT_KINDS: [&str; 5] = [
-    "report",
-    "research_note",
-    "content_draft",
-    "patch",
-    "task_suggestion",
-];
+pub const ARTIFACT_KINDS: [&str; 5] = ["report", "research_note", "content_draft", "patch", SUGGESTION];
+
+/// The kind of artifact that becomes a task in the state `suggested` (B-ART-3).
+pub const SUGGESTION: &str = "task_suggestion";
 
 /// A call that cannot be made. The brain is told; nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -400,6 +398,8 @@ pub enum ToolOutcome {
         bytes: u64,
         /// Active milliseconds.
         active_ms: u64,
+        /// The task that it is, if it is a suggestion that was filed.
+        task: Option<StreamId>,
     },
     /// A service was started and goes on.
     ServiceStarted {
@@ -459,6 +459,25 @@ mod tests {
         assert_eq!(line.brief(), "make test");
         let words = Tool::parse(&call("exec", json!({"command": ["make", "test"]}))).expect("fits");
         assert_eq!(words.class(), RecoveryClass::Reattach);
+    }
+
+    /// B-ART-1
+    #[test]
+    fn an_artifact_has_one_of_five_kinds() {
+        let of_kind = |kind: &str| Tool::parse(&call("artifact", json!({"kind": kind, "path": "x"})));
+        for kind in [
+            "report",
+            "research_note",
+            "content_draft",
+            "patch",
+            "task_suggestion",
+        ] {
+            assert!(of_kind(kind).is_ok(), "{kind}");
+        }
+        for kind in ["", "Report", "poem"] {
+            let refused = of_kind(kind).expect_err("wrong kind");
+            assert_eq!(refused.code, "invalid_arguments", "{kind}");
+        }
     }
 
     #[test]

@@ -2,5 +2,6 @@
 
 mod golden;
 mod ledger;
+mod mend;
 mod rules;
 mod world;

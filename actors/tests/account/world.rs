@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use longhaul_actors::account::{
     Account, Ask, Body, Bound, Command, Credits, Event, HeldFor, LastStep, Open, Refusal, Reply, State,
+    over_gap,
 };
 use longhaul_actors::session::Actor;
 use longhaul_actors::{Entity, Moment, Placed};
@@ -46,15 +47,31 @@ impl World {
     pub(crate) fn send(&mut self, command: Command) -> Result<Reply, Refusal> {
         let decision = Account::decide(&self.state, command, Moment { now_ms: 1_000 })?;
         for event in &decision.events {
-            self.append(event);
+            self.append(self.state.head.next(), event);
         }
         self.check();
         Ok(decision.reply)
     }
 
-    fn append(&mut self, event: &Event) {
+    /// The records after a seq are lost, and the account is taken up behind them.
+    pub(crate) fn repaired_after(&mut self, stands: Seq) {
+        let highest = self.state.head;
+        let records = std::mem::take(self).records;
+        for record in records.iter().filter(|record| record.seq <= stands) {
+            let event = Account::decode(record).expect("a stored record decodes");
+            self.append(record.seq, &event);
+        }
+        let by = Actor::human("local");
+        let events = over_gap(&self.state, highest, "a sector went bad".into(), by);
+        for (event, seq) in events.iter().zip(highest.0 + 1..) {
+            self.append(Seq(seq), event);
+        }
+        self.check();
+    }
+
+    fn append(&mut self, seq: Seq, event: &Event) {
         let record = Record {
-            seq: self.state.head.next(),
+            seq,
             time_ms: 1_000,
             event: Account::encode(event),
         };
@@ -164,6 +181,17 @@ impl Ledger {
                     .expect("what is released was held");
                 self.held -= held;
                 self.closed.insert(released.hold, None);
+            }
+            Body::JournalGap(gap) => {
+                for closed in &gap.closed {
+                    let held = self.open.remove(&closed.hold);
+                    let held = held.expect("what is charged was held, and is charged once");
+                    assert_eq!(closed.amount_micro.micro(), held, "it is charged in full");
+                    (self.held, self.settled) = (self.held - held, self.settled + held);
+                    self.closed.insert(closed.hold, Some(held));
+                }
+                assert_eq!(gap.granted_micro.micro(), self.granted);
+                assert_eq!(gap.settled_micro.micro(), self.settled);
             }
             Body::Low(_) => self.low += 1,
             Body::Exhausted(_) => self.exhausted += 1,

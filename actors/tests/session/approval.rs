@@ -338,7 +338,7 @@ fn a_decision_needs_a_human_and_grounds() {
     let story = story.when(says(human(), " \n".into())).refused_as_invalid();
     let story = story
         .when(says(human(), "x".repeat(EVIDENCE_LIMIT + 1)))
-        .refused_as_invalid();
+        .refused_as_too_large();
     let story = story
         .when(says(human(), "read it".into()))
         .then(["approval.decided approve"]);

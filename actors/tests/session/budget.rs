@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending};
 use longhaul_actors::ports::{
-    Act, AllowAll, Brain, BrainCall, BrainFailure, Clock, EndlessSlots, FreeOfCharge, Hands, SetupError,
+    Act, AllowAll, Brain, BrainCall, BrainFailure, Clock, EndlessSlots, FreeOfCharge, Hands, NoTasks,
+    SetupError,
 };
 use longhaul_actors::session::{
     Answer, AnswerEnd, BrainSpec, Command, Effect, Isolation, Limits, SendMode, SessionWorld, Setting, Start,
@@ -117,6 +118,7 @@ async fn a_suspended_machine_spends_nothing_of_a_brain_call() {
         gate: Arc::new(AllowAll),
         credit: Arc::new(FreeOfCharge),
         slots: Arc::new(EndlessSlots),
+        suggestions: Arc::new(NoTasks),
         clock: Arc::new(clock.clone()),
     };
     let context = EffectContext {

@@ -88,6 +88,16 @@ fn a_start_that_cannot_work_is_refused_and_nothing_is_written() {
             goal: " \n".into(),
             ..interactive()
         },
+        limited(interactive(), no_turn),
+        limited(bounded(), no_steps),
+    ] {
+        nobody().when(start(wrong)).refused_as_invalid().stands("unborn");
+    }
+}
+
+#[test]
+fn a_goal_or_metadata_over_the_limit_is_too_large() {
+    for large in [
         Start {
             goal: "x".repeat(MESSAGE_LIMIT + 1),
             ..interactive()
@@ -96,11 +106,18 @@ fn a_start_that_cannot_work_is_refused_and_nothing_is_written() {
             metadata: Some("x".repeat(METADATA_LIMIT + 1)),
             ..interactive()
         },
-        limited(interactive(), no_turn),
-        limited(bounded(), no_steps),
     ] {
-        nobody().when(start(wrong)).refused_as_invalid().stands("unborn");
+        nobody()
+            .when(start(large))
+            .refused_as_too_large()
+            .stands("unborn");
     }
+    given(Start {
+        goal: "x".repeat(MESSAGE_LIMIT),
+        metadata: Some("x".repeat(METADATA_LIMIT)),
+        ..interactive()
+    })
+    .stands("queued");
 }
 
 #[test]

@@ -135,6 +135,16 @@ impl Story {
     }
 
     #[track_caller]
+    pub(crate) fn refused_as_too_large(self) -> Self {
+        assert!(
+            matches!(self.reply, Some(Err(Refusal::TooLarge(_)))),
+            "{:?}",
+            self.reply
+        );
+        self
+    }
+
+    #[track_caller]
     pub(crate) fn stands(self, phase: &str) -> Self {
         assert_eq!(self.world.state.phase.name(), phase);
         self
@@ -467,6 +477,7 @@ pub(crate) fn a_patch() -> ToolOutcome {
         sha256: "00".into(),
         bytes: 9,
         active_ms: 1,
+        task: None,
     }
 }
 

@@ -265,7 +265,7 @@ fn a_message_that_cannot_be_taken_is_refused() {
         .refused_as_invalid();
     let story = story
         .when(send(&"x".repeat(MESSAGE_LIMIT + 1), SendMode::Steer))
-        .refused_as_invalid();
+        .refused_as_too_large();
     let story = story
         .when(send_once("hi", &"k".repeat(KEY_LIMIT + 1)))
         .refused_as_invalid();

@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use crate::files::{Disk, DiskFile, RealDisk};
 use shadow::{Inode, Shadow};
@@ -230,6 +231,10 @@ impl Disk for FaultyDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.faults.act(|| self.shadow().remove(&self.real, path))
+    }
+
+    fn modified(&self, path: &Path) -> io::Result<SystemTime> {
+        self.real.modified(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

@@ -1,10 +1,11 @@
 //! Blobs as files: `blobs/ab/cdef...`, named by the sha256 of their bytes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
@@ -24,6 +25,18 @@ pub(crate) struct LocalBlobs {
     /// Folders whose own entry this process has made durable. That one exists is no proof: it may be the work of a
     /// concurrent `put`, or of a process that was killed, and not be synced yet.
     placed: Mutex<HashSet<PathBuf>>,
+    /// Held while a blob gets its name, and while one is looked at and removed: what was old when it was looked at may have
+    /// been replaced by the same bytes, kept again a moment ago, when it is removed.
+    naming: Mutex<()>,
+}
+
+/// What a sweep freed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many blobs.
+    pub blobs: u64,
+    /// How many bytes they had.
+    pub bytes: u64,
 }
 
 impl LocalBlobs {
@@ -45,6 +58,7 @@ impl LocalBlobs {
             folder: folder.to_owned(),
             serial: AtomicU64::new(0),
             placed: Mutex::default(),
+            naming: Mutex::default(),
         }
     }
 
@@ -64,6 +78,31 @@ impl LocalBlobs {
             }
         }
         Ok(ids)
+    }
+
+    /// Removes every blob that is neither named nor younger than `old_before`.
+    pub(crate) fn sweep(&self, named: &BTreeSet<BlobId>, old_before: SystemTime) -> io::Result<Swept> {
+        let mut swept = Swept::default();
+        for id in self.ids()? {
+            if named.contains(&id) {
+                continue;
+            }
+            let (_, path) = self.place(id);
+            let _naming = self.naming();
+            let modified = match self.disk.modified(&path) {
+                Ok(modified) => modified,
+                // Another sweep was here.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if modified < old_before {
+                let bytes = self.disk.open(&path, false)?.size()?;
+                self.disk.remove(&path)?;
+                swept.blobs += 1;
+                swept.bytes += bytes;
+            }
+        }
+        Ok(swept)
     }
 
     fn place(&self, id: BlobId) -> (PathBuf, PathBuf) {
@@ -96,13 +135,19 @@ impl LocalBlobs {
         let (folder, path) = self.place(id);
         self.disk.create_dir(&folder)?;
         // An existing blob of this name is replaced: it may be damaged, and these bytes are not.
+        let naming = self.naming();
         self.disk.rename(temporary, &path)?;
+        drop(naming);
         self.disk.sync_dir(&folder)?;
         if !self.placed().contains(&folder) {
             self.disk.sync_dir(&self.folder)?;
             self.placed().insert(folder);
         }
         Ok(BlobRef { id, bytes })
+    }
+
+    fn naming(&self) -> MutexGuard<'_, ()> {
+        self.naming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn placed(&self) -> MutexGuard<'_, HashSet<PathBuf>> {

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::catalogue::Span;
 use crate::damage::SetAside;
@@ -55,6 +55,8 @@ pub(crate) struct Inbox {
     state: Mutex<Waiting>,
     arrived: Condvar,
     claims: Mutex<Claims>,
+    /// Whether nothing is acknowledged any more until the journal is opened anew.
+    poisoned: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +82,12 @@ impl Inbox {
             state: Mutex::default(),
             arrived: Condvar::new(),
             claims: Mutex::default(),
+            poisoned: watch::Sender::new(false),
         }
+    }
+
+    pub(crate) fn poisoned(&self) -> watch::Receiver<bool> {
+        self.poisoned.subscribe()
     }
 
     pub(crate) fn boot(&self) -> u32 {
@@ -126,6 +133,24 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    /// Takes no more work, because nobody knows what is on disk.
+    fn refuse(&self, reason: &str) {
+        self.state().refuses = Some(SubmitError::Poisoned {
+            reason: reason.to_owned(),
+        });
+        self.poisoned.send_replace(true);
+    }
+
+    /// Answers what was not written and never will be, and what came in behind it.
+    fn turn_away(&self, waiting: VecDeque<(Intent, Answer)>, reason: &str) {
+        let late = std::mem::take(&mut self.state().items);
+        for (_, answer) in waiting.into_iter().chain(late) {
+            let _ = answer.send(Err(SubmitError::Poisoned {
+                reason: reason.to_owned(),
+            }));
+        }
+    }
+
     /// Oldest epoch that may write to a stream. Without a claim, any of this boot: older writers are dead.
     fn fence(&self, stream: StreamId) -> Epoch {
         let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,6 +163,24 @@ impl Inbox {
 
     fn state(&self) -> MutexGuard<'_, Waiting> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Held by the committer while it works: if it panics, nobody waits for it for ever.
+///
+/// Whatever it had taken is dropped with it, which says that the outcome is unknown. What still waits in the inbox was not
+/// written, and is refused like whatever comes later.
+struct Abandoned(Arc<Inbox>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let reason = "the thread that writes the journal panicked";
+        tracing::error!("{reason}; it must be opened again");
+        self.0.refuse(reason);
+        self.0.turn_away(VecDeque::new(), reason);
     }
 }
 
@@ -212,6 +255,8 @@ impl Patience {
 impl Committer {
     /// Works until the inbox closes and everything is answered; the body of a thread.
     pub(crate) fn run(mut self) {
+        // Declared first, so that it goes last: what is taken from the inbox after a panic stays taken.
+        let _abandoned = Abandoned(Arc::clone(&self.inbox));
         let mut waiting = VecDeque::new();
         let mut batch = Batch::default();
         loop {
@@ -219,7 +264,7 @@ impl Committer {
                 return;
             }
             if let Err(reason) = self.commit(&mut waiting, &mut batch) {
-                self.poison(waiting, reason);
+                self.inbox.turn_away(waiting, &reason);
                 return;
             }
         }
@@ -291,7 +336,7 @@ impl Committer {
             } else if let Err(error) = self.write(&batch.bytes, offset) {
                 let reason = error.to_string();
                 tracing::error!(%error, "a write or sync of the journal failed; it must be opened again");
-                self.refuse(&reason);
+                self.inbox.refuse(&reason);
                 let unknown = SubmitError::OutcomeUnknown {
                     reason: reason.clone(),
                 };
@@ -398,7 +443,7 @@ impl Committer {
         // A marker may be unsynced still; once the next segment exists, everything below it counts as durable.
         if self.durable < self.head {
             if let Err(error) = self.room.file.sync_data() {
-                self.refuse(&error.to_string());
+                self.inbox.refuse(&error.to_string());
                 return Err(error.to_string());
             }
             self.durable = self.head;
@@ -419,7 +464,7 @@ impl Committer {
             Err(PlaceError::NotPlaced(error)) => Ok(Some(error)),
             Err(PlaceError::Doubtful(error)) => {
                 tracing::error!(%error, "a new segment may or may not be in its place; the journal must be opened again");
-                self.refuse(&error.to_string());
+                self.inbox.refuse(&error.to_string());
                 Err(error.to_string())
             }
         }
@@ -446,21 +491,6 @@ impl Committer {
         match written {
             Ok(()) => self.head = Position(self.head.0 + bytes.len() as u64),
             Err(error) => tracing::warn!(%error, "cannot write a marker"),
-        }
-    }
-
-    fn refuse(&self, reason: &str) {
-        self.inbox.state().refuses = Some(SubmitError::Poisoned {
-            reason: reason.to_owned(),
-        });
-    }
-
-    fn poison(self, waiting: VecDeque<(Intent, Answer)>, reason: String) {
-        let late = std::mem::take(&mut self.inbox.state().items);
-        for (_, answer) in waiting.into_iter().chain(late) {
-            let _ = answer.send(Err(SubmitError::Poisoned {
-                reason: reason.clone(),
-            }));
         }
     }
 }

@@ -58,6 +58,11 @@ pub(crate) fn read_boot(disk: &dyn Disk, folder: &Path) -> io::Result<Option<u32
     Ok(boot.filter(|boot| boot_text(*boot) == text))
 }
 
+/// Whether it was opened before, even if nobody can read how often.
+pub(crate) fn has_boot(disk: &dyn Disk, folder: &Path) -> io::Result<bool> {
+    Ok(disk.list(folder)?.iter().any(|name| name == BOOT_FILE))
+}
+
 /// Makes a boot generation durable. An epoch of it may be handed out only afterwards.
 pub(crate) fn write_boot(disk: &dyn Disk, folder: &Path, boot: u32) -> io::Result<()> {
     files::replace(disk, folder, BOOT_FILE, boot_text(boot).as_bytes())

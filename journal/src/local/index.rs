@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::catalogue::{Broken, Catalogue, Span};
 use crate::codec;
@@ -18,7 +18,7 @@ use crate::local::fresh::Fresh;
 use crate::local::indexer::{self, IndexError};
 use crate::record::{Frame, Head, Standing};
 use crate::rules;
-use crate::segment::{JournalId, Segment, Segments};
+use crate::segment::{JournalId, Segment, Segments, offset_of};
 
 /// Bytes fetched at once when the frames of a stream lie close together.
 const RUN: u64 = 256 << 10;
@@ -26,6 +26,9 @@ const RUN: u64 = 256 << 10;
 const GAP: u64 = 16 << 10;
 /// Bytes fetched for a frame whose length is not known yet.
 const GUESS: u64 = 4 << 10;
+/// How long a catalogue that could not be opened is left alone: an attempt costs files and threads, and on a full disk each
+/// reader would make one.
+const LEFT_ALONE: Duration = Duration::from_millis(500);
 
 /// Everything that finds frames. It knows durable frames only: the committer adds them after their sync.
 #[derive(Debug)]
@@ -48,10 +51,39 @@ pub(crate) struct Index {
 pub(crate) struct Shelf {
     pub(crate) folder: PathBuf,
     pub(crate) cache_bytes: u64,
-    /// `None` once the journal is closed.
+    /// `None` once the journal is closed, and while it cannot be opened.
     pub(crate) catalogue: Option<Catalogue>,
     /// Everything below is in the catalogue and no longer fresh.
     pub(crate) indexed: Position,
+    /// Set when the journal is closed: from then on nobody opens it again.
+    closed: bool,
+    /// How often the catalogue was put up or taken down: whoever finds it broken may be late, and must not break another.
+    turn: u64,
+    /// When it could not be opened last, and why.
+    failed: Option<(Instant, String)>,
+}
+
+impl Shelf {
+    /// Nothing is open yet.
+    pub(crate) fn new(folder: PathBuf, cache_bytes: u64) -> Self {
+        Self {
+            folder,
+            cache_bytes,
+            catalogue: None,
+            indexed: Position::default(),
+            closed: false,
+            turn: 0,
+            failed: None,
+        }
+    }
+
+    /// sled holds a lock on its folder until it is dropped.
+    fn take_down(&mut self) {
+        self.turn += 1;
+        if let Some(catalogue) = self.catalogue.take() {
+            catalogue.close();
+        }
+    }
 }
 
 impl Index {
@@ -127,17 +159,20 @@ impl Index {
                 // What is left is read when the journal is opened again, and indexed then.
                 return Ok(());
             }
-            for Segment { first, end, .. } in sealed.into_iter().filter(|segment| !segment.is_thinned()) {
-                // The zeros behind the last frame were room that nobody needs any more.
-                let disk = self.segments.disk();
-                let file = disk
-                    .open(&self.segments.path(first), true)
-                    .map_err(segments_error)?;
-                if let Some(end) = end {
-                    file.set_len(crate::segment::offset_of(first, end))
-                        .map_err(segments_error)?;
-                }
-            }
+        }
+    }
+
+    /// Cuts off the zeros behind the last frame, which were room that nobody needs any more.
+    ///
+    /// It must be done before the segment counts as settled: from then on another file, which was thinned, may get its name,
+    /// and would be made as long as this one is to be.
+    fn cut(&self, segment: &Segment) {
+        let (first, Some(end)) = (segment.first, segment.end) else {
+            return;
+        };
+        let file = self.segments.disk().open(&self.segments.path(first), true);
+        if let Err(error) = file.and_then(|file| file.set_len(offset_of(first, end))) {
+            tracing::warn!(%first, %error, "a sealed segment keeps room that it does not need");
         }
     }
 
@@ -187,9 +222,12 @@ impl Index {
                 shelf.indexed = through;
                 break;
             }
-            if indexed.is_none() {
+            if shelf.closed {
                 return Err(index_error("the journal is closed"));
             }
+        }
+        for segment in sealed.iter().filter(|segment| !segment.is_thinned()) {
+            self.cut(segment);
         }
         // The catalogue has forgotten the frames of removed streams, so nobody finds what they set aside.
         let mut gaps = self.gaps.write().unwrap_or_else(PoisonError::into_inner);
@@ -569,38 +607,75 @@ impl Index {
         Ok(merged)
     }
 
-    /// Runs a query; if the catalogue turns out to be broken, builds it again and runs the query once more.
+    /// Runs a query; if the catalogue turns out to be broken or is not there, puts it right and runs the query once more.
     pub(crate) fn with_catalogue<T>(
         &self,
         mut query: impl FnMut(&Catalogue) -> Result<T, Broken>,
     ) -> Result<T, ReadError> {
+        let mut reason = String::new();
         for _ in 0..2 {
-            let broken = {
+            let (turn, broken) = {
                 let shelf = self.catalogue.read().unwrap_or_else(PoisonError::into_inner);
-                let catalogue = shelf
-                    .catalogue
-                    .as_ref()
-                    .ok_or_else(|| index_error("the journal is closed"))?;
-                match query(catalogue) {
-                    Ok(answer) => return Ok(answer),
-                    Err(broken) => broken,
+                match shelf.catalogue.as_ref().map(&mut query) {
+                    Some(Ok(answer)) => return Ok(answer),
+                    Some(Err(broken)) => (shelf.turn, Some(broken)),
+                    None => (shelf.turn, None),
                 }
             };
-            self.rebuild(&broken)?;
+            if let Some(broken) = &broken {
+                reason = broken.to_string();
+            }
+            self.put_right(turn, broken.as_ref())?;
         }
-        Err(index_error("it broke again right after it was built anew"))
+        Err(index_error(&format!(
+            "it failed again right after it was put right: {reason}"
+        )))
     }
 
-    fn rebuild(&self, broken: &Broken) -> Result<(), ReadError> {
+    /// Opens the catalogue again, or builds another when what lies there is no good. What fails is tried again by the next one
+    /// who asks: a full disk has room again some day, and a segment that cannot be read may be readable then.
+    fn put_right(&self, turn: u64, broken: Option<&Broken>) -> Result<(), ReadError> {
         let mut shelf = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
-        // sled holds a lock on its folder until it is dropped.
-        drop(shelf.catalogue.take());
-        let through = shelf.indexed;
-        let rebuilt = indexer::rebuild(&mut shelf, self.journal, &self.segments, through, broken);
-        let rebuilt = rebuilt.map_err(|error| index_error(&error.to_string()))?;
+        if shelf.closed {
+            return Err(index_error("the journal is closed"));
+        }
+        if shelf.turn != turn {
+            // Somebody else was first.
+            return Ok(());
+        }
+        if let (None, Some((when, reason))) = (broken, &shelf.failed)
+            && when.elapsed() < LEFT_ALONE
+        {
+            return Err(index_error(reason));
+        }
+        shelf.take_down();
+        let (journal, segments, through) = (self.journal, &self.segments, shelf.indexed);
+        let opened = match broken {
+            Some(flawed @ Broken::Flawed(_)) => {
+                indexer::rebuild(&mut shelf, journal, segments, through, flawed)
+            }
+            Some(Broken::NoRoom(_)) | None => match indexer::put_up(&mut shelf, journal, segments, through) {
+                Err(IndexError::Broken(flawed @ Broken::Flawed(_))) => {
+                    indexer::rebuild(&mut shelf, journal, segments, through, &flawed)
+                }
+                opened => opened,
+            },
+        };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let reason = error.to_string();
+                tracing::warn!(reason, "the catalogue cannot be opened; it will be tried again");
+                shelf.failed = Some((Instant::now(), reason.clone()));
+                return Err(index_error(&reason));
+            }
+        };
+        if shelf.failed.take().is_some() {
+            tracing::info!("the catalogue is open again");
+        }
         // Whoever is quarantined is looked up.
         drop(shelf);
-        for damage in rebuilt.damaged {
+        for damage in opened.damaged {
             self.quarantine(damage);
         }
         Ok(())
@@ -618,13 +693,9 @@ impl Index {
 
     /// Lets go of the catalogue, so that the next process can open it.
     pub(crate) fn close(&self) {
-        drop(
-            self.catalogue
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .catalogue
-                .take(),
-        );
+        let mut shelf = self.catalogue.write().unwrap_or_else(PoisonError::into_inner);
+        shelf.closed = true;
+        shelf.take_down();
     }
 
     fn fresh(&self) -> MutexGuard<'_, Fresh> {
@@ -741,3 +812,6 @@ fn index_error(reason: &str) -> ReadError {
         reason: reason.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

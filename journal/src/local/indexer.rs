@@ -283,14 +283,47 @@ pub(crate) fn rebuild(
 ) -> Result<Rebuilt, IndexError> {
     let moved_to = move_aside(&shelf.folder)?;
     tracing::warn!(reason = %broken, moved_to = ?moved_to, "the catalogue is broken and is built again from the segments");
+    put_up(shelf, journal, segments, through).map(|rebuilt| Rebuilt { moved_to, ..rebuilt })
+}
+
+/// Opens the catalogue that lies there, or begins one, and adds what it lacks of the segments that end at or below `through`.
+///
+/// One that was dropped because the disk was full may have lost its last steps; one that could not be finished is gone on with.
+pub(crate) fn put_up(
+    shelf: &mut Shelf,
+    journal: JournalId,
+    segments: &Segments,
+    through: Position,
+) -> Result<Rebuilt, IndexError> {
     let catalogue = Catalogue::open(&shelf.folder, shelf.cache_bytes, journal)?;
+    let added = catch_up(&catalogue, journal, segments, through);
+    match added.and_then(|added| Ok((added, catalogue.indexed_through()?))) {
+        Ok((added, indexed)) => {
+            // What it knows beyond is fresh still, and is indexed once more.
+            shelf.indexed = indexed.min(through);
+            shelf.catalogue = Some(catalogue);
+            Ok(added)
+        }
+        Err(error) => {
+            catalogue.close();
+            Err(error)
+        }
+    }
+}
+
+fn catch_up(
+    catalogue: &Catalogue,
+    journal: JournalId,
+    segments: &Segments,
+    through: Position,
+) -> Result<Rebuilt, IndexError> {
     let mut rebuilt = Rebuilt {
-        moved_to,
+        moved_to: None,
         damaged: Vec::new(),
         lost: Vec::new(),
     };
     while let Some((sealed, end)) = next_sealed(segments, catalogue.indexed_through()?, through)? {
-        let (added, lost) = additions(&catalogue, &sealed)?;
+        let (added, lost) = additions(catalogue, &sealed)?;
         catalogue.absorb(journal, &added, end, || true)?;
         rebuilt
             .damaged
@@ -298,8 +331,6 @@ pub(crate) fn rebuild(
         rebuilt.damaged.extend(added.damaged.into_values());
         rebuilt.lost.extend(lost);
     }
-    shelf.indexed = catalogue.indexed_through()?;
-    shelf.catalogue = Some(catalogue);
     Ok(rebuilt)
 }
 
@@ -335,7 +366,8 @@ pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>) {
         wait = match index.settle_sealed() {
             Ok(()) => None,
             Err(error) => {
-                // Their frames stay fresh, and are found all the same.
+                // Their frames stay fresh, and are found without the catalogue. What was indexed before them is not found
+                // while the catalogue cannot be opened: whoever asks for it is told why, and tries to open it again.
                 tracing::warn!(%error, "cannot index a sealed segment; it will be tried again");
                 // Only a wait that was to no avail makes the next one longer: many segments may be sealed in a second.
                 Some(match wait {

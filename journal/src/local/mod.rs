@@ -28,7 +28,7 @@ pub(crate) mod blobs;
 mod committer;
 mod compact;
 mod fresh;
-mod identity;
+pub(crate) mod identity;
 mod import;
 pub(crate) mod index;
 pub(crate) mod indexer;
@@ -41,14 +41,16 @@ mod room;
 mod scrub;
 mod survey;
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use crate::blobs::Blobs;
+use crate::blobs::{BlobId, Blobs};
 use crate::damage::Damage;
 use crate::id::{Epoch, Position, Seq, StreamId};
 use crate::journal::{Draft, Durable, Gap, Journal, Limit, ReadError, Receipt, SubmitError};
@@ -56,6 +58,7 @@ use crate::record::{Frame, Head, NewRecord};
 use crate::rules::Intent;
 use crate::watches::Watches;
 
+pub use blobs::Swept;
 pub use compact::{Compaction, CompactionReport};
 pub use import::{ImportError, Imported};
 pub use lock::Holder;
@@ -148,6 +151,21 @@ impl LocalJournal {
     /// The directory it lives in.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Removes the blobs that are not among `named` and were kept last before `old_before`. Blocks on the disk; others may keep
+    /// and read blobs meanwhile, and what is kept again meanwhile stays.
+    ///
+    /// # Errors
+    /// When the system refuses; some may be gone then.
+    pub fn sweep_blobs(&self, named: &BTreeSet<BlobId>, old_before: SystemTime) -> io::Result<Swept> {
+        self.blobs.sweep(named, old_before)
+    }
+
+    /// Becomes true once a write or a sync has failed, or the thread that does both has panicked: nothing is acknowledged
+    /// from then on. Only opening the journal anew helps, and that is for its owner to do.
+    pub fn poisoned(&self) -> watch::Receiver<bool> {
+        self.inbox.poisoned()
     }
 
     /// What is known to be wrong with a stream: it takes no writes, and is readable up to the gap.

@@ -53,6 +53,17 @@ pub enum OpenError {
         /// The directory.
         folder: PathBuf,
     },
+    /// It was opened before, and all of its segments are gone. Nothing was changed.
+    #[error(
+        "{folder} has lost its journal: there is no segment in `journal`, but {remains} is there; restore a backup, or remove \
+         the rest of the directory to begin anew"
+    )]
+    Lost {
+        /// The directory.
+        folder: PathBuf,
+        /// What says that there was a journal.
+        remains: &'static str,
+    },
     /// The directory cannot be written to.
     #[error("{folder} cannot be written to ({reason}); make it writable, or choose another directory")]
     NotWritable {
@@ -147,11 +158,17 @@ pub(super) fn open(
     let inert =
         Inert::open(Arc::clone(&disk), folder).map_err(doing("tell copies from what belongs here"))?;
     let segments_folder = folder.join("journal");
+    check_that_nothing_is_lost(&*disk, folder, &segments_folder)?;
     disk.create_dir(&segments_folder)
         .map_err(|error| not_writable(folder, &error))?;
     remove_unfinished(&*disk, &segments_folder).map_err(doing("clear the journal's folder"))?;
     let segments = Segments::open(Arc::clone(&disk), &segments_folder).map_err(doing("list the segments"))?;
     let (journal, created) = identify(&segments).map_err(|error| not_writable(folder, &error))?;
+    if created {
+        // Before there is a boot generation: whoever finds one may rely on it that there was a segment.
+        disk.sync_dir(folder)
+            .map_err(|error| not_writable(folder, &error))?;
+    }
     let blobs = LocalBlobs::open(Arc::clone(&disk), &folder.join("blobs"))
         .map_err(doing("open the folder of blobs"))?;
 
@@ -161,12 +178,7 @@ pub(super) fn open(
     let last = last
         .and_then(|first| segments.get(first))
         .map_err(doing("open the last segment"))?;
-    let shelf = Shelf {
-        folder: folder.join("catalogue"),
-        cache_bytes: options.cache_bytes,
-        catalogue: None,
-        indexed: Position::default(),
-    };
+    let shelf = Shelf::new(folder.join("catalogue"), options.cache_bytes);
     let (shelf, mut findings) = open_catalogue(shelf, journal, &segments, &last)?;
     findings.load(&shelf, &segments, &last)?;
     let tail =
@@ -305,6 +317,33 @@ fn check_format(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Refuses a directory whose segments are gone: to begin anew in it would be to lose every session without a word, and to give
+/// away again what their blobs and boot generations were for.
+///
+/// A first start that was cut short is none: the first segment, and the folder it lies in, are durable before the boot
+/// generation is written, and blobs come later still.
+fn check_that_nothing_is_lost(disk: &dyn Disk, folder: &Path, segments: &Path) -> Result<(), OpenError> {
+    let looking = doing("look for the segments");
+    let names = disk.list(segments).map_err(&looking)?;
+    if names.iter().any(|name| segment::parse_file_name(name).is_some()) {
+        return Ok(());
+    }
+    let lost = |remains| {
+        Err(OpenError::Lost {
+            folder: folder.to_owned(),
+            remains,
+        })
+    };
+    if identity::has_boot(disk, folder).map_err(&looking)? {
+        return lost("`boot`");
+    }
+    // An empty folder of blobs is made at the first start.
+    match disk.list(&folder.join("blobs")).map_err(&looking)?.is_empty() {
+        true => Ok(()),
+        false => lost("`blobs`"),
+    }
+}
+
 /// Makes the name of a new data directory durable, and the names on the way to it: what is synced inside a folder that
 /// nobody can find after power loss is lost all the same.
 ///
@@ -370,11 +409,11 @@ fn open_catalogue(
     let mut findings = Findings::default();
     let opened = Catalogue::open(&shelf.folder, shelf.cache_bytes, journal).and_then(|catalogue| {
         if missing && anything_sealed {
-            return Err(Broken("it is missing".into()));
+            return Err(Broken::Flawed("it is missing".into()));
         }
         let indexed = catalogue.indexed_through()?;
         if indexed > last.first {
-            return Err(Broken(format!(
+            return Err(Broken::Flawed(format!(
                 "it claims to know positions up to {indexed}, the journal is shorter"
             )));
         }
@@ -395,7 +434,14 @@ fn open_catalogue(
             shelf.catalogue = Some(catalogue);
             shelf.indexed = indexed;
         }
-        Err(broken) => {
+        // It may be sound, so it stays where it is.
+        Err(broken @ Broken::NoRoom(_)) => {
+            return Err(OpenError::Io {
+                what: "open the catalogue".into(),
+                reason: broken.to_string(),
+            });
+        }
+        Err(broken @ Broken::Flawed(_)) => {
             let rebuilt = indexer::rebuild(&mut shelf, journal, segments, last.first, &broken);
             let rebuilt = rebuilt.map_err(|error| OpenError::Io {
                 what: "build the catalogue again".into(),

@@ -70,7 +70,7 @@ impl Findings {
             .ok_or_else(|| scanning(io::Error::other("no catalogue")))?;
         self.gaps = catalogue
             .gaps()
-            .map_err(|broken| scanning(io::Error::other(broken.0)))?;
+            .map_err(|broken| scanning(io::Error::other(broken.to_string())))?;
         for first in segments
             .firsts()
             .into_iter()
@@ -105,7 +105,7 @@ impl Findings {
                         Some(_) => None,
                         None => catalogue
                             .head(stream)
-                            .map_err(|broken| io::Error::other(broken.0))?,
+                            .map_err(|broken| io::Error::other(broken.to_string()))?,
                     };
                     let before = self.fresh.head(stream).or(settled.as_ref());
                     if let Err(reason) = rules::follows(before, &summary) {

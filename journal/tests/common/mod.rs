@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
+use longhaul_journal::files::{Disk, DiskFile, RealDisk};
 use longhaul_journal::{
     Draft, Epoch, Frame, Journal, Level, Limit, LocalJournal, NewRecord, OpenReport, Options, Seq, Standing,
     StreamId,
@@ -130,6 +133,120 @@ pub fn copy_dir(from: &Path, to: &Path) {
         } else {
             fs::copy(entry.path(), target).unwrap();
         }
+    }
+}
+
+/// Waits for what another thread does; a minute without it is a failure.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// What is about to be done to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    OpenToRead,
+    OpenToWrite,
+    /// Its age was just looked at.
+    LookedAt,
+    Sync,
+}
+
+type Hook = dyn Fn(Act, &Path) -> io::Result<()> + Send + Sync;
+
+/// The real disk, and something that happens on the way to it.
+#[derive(Clone)]
+pub struct Hooked(Arc<Hook>);
+
+impl Hooked {
+    pub fn by(hook: impl Fn(Act, &Path) -> io::Result<()> + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self(Arc::new(hook)))
+    }
+
+    fn file(&self, path: &Path, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(HookedFile {
+            disk: self.clone(),
+            path: path.to_owned(),
+            file,
+        })
+    }
+}
+
+impl std::fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooked")
+    }
+}
+
+#[derive(Debug)]
+struct HookedFile {
+    disk: Hooked,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+}
+
+impl Disk for Hooked {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.create_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        RealDisk.list(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.file(path, RealDisk.create(path)?))
+    }
+
+    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let act = if write { Act::OpenToWrite } else { Act::OpenToRead };
+        (self.0)(act, path)?;
+        Ok(self.file(path, RealDisk.open(path, write)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove(path)
+    }
+
+    fn modified(&self, path: &Path) -> io::Result<SystemTime> {
+        let modified = RealDisk.modified(path)?;
+        (self.0)(Act::LookedAt, path)?;
+        Ok(modified)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(path)
+    }
+}
+
+impl DiskFile for HookedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        (self.disk.0)(Act::Sync, &self.path)?;
+        self.file.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
@@ -276,6 +276,41 @@ impl Workspace {
         })
     }
 
+    /// Reads a file of at most `max` bytes that is to be kept: not through a link, and only if nobody writes to it meanwhile.
+    ///
+    /// # Errors
+    /// See [`FileError`]; [`FileError::Changed`] when it was written to while it was read.
+    pub fn read_at_rest(&self, path: &Path, max: u64) -> Result<Contents, FileError> {
+        let path = confined_file(path)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+        let file = File::from(self.resolve(path, flags)?);
+        must_be_regular(&file, path)?;
+        let changed_at = |file: &File| {
+            let stat = rustix::fs::fstat(file).map_err(|e| refusal(path, "looking at", e))?;
+            Ok((stat.st_size, stat.st_ctime, stat.st_ctime_nsec))
+        };
+        let before = changed_at(&file)?;
+        let bytes = read_all(&file, path, max)?;
+        // The clock of a file system may stand still for milliseconds, so what was read is compared with what is there now.
+        (&file).seek(SeekFrom::Start(0)).map_err(|source| FileError::Io {
+            doing: "reading",
+            path: path.to_owned(),
+            source,
+        })?;
+        let again = read_all(&file, path, max)?;
+        if bytes != again || before != changed_at(&file)? {
+            return Err(FileError::Changed {
+                path: path.to_owned(),
+                expected: sha256(&bytes),
+                found: sha256(&again),
+            });
+        }
+        Ok(Contents {
+            sha256: sha256(&bytes),
+            bytes,
+        })
+    }
+
     /// Reads a file of at most `max` bytes that must be text.
     ///
     /// # Errors
@@ -397,12 +432,7 @@ impl Workspace {
             let Ok(stat) = rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) else {
                 continue;
             };
-            let kind = match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => EntryKind::File,
-                FileType::Directory => EntryKind::Folder,
-                FileType::Symlink => EntryKind::Symlink,
-                _ => EntryKind::Other,
-            };
+            let kind = kind_of(stat.st_mode);
             let bytes = if kind == EntryKind::File {
                 u64::try_from(stat.st_size).unwrap_or(0)
             } else {
@@ -415,6 +445,20 @@ impl Workspace {
             });
         }
         Ok(Listing { entries, more })
+    }
+
+    /// What a path stands for, the last part not followed if it is a link; none if there is nothing.
+    ///
+    /// # Errors
+    /// See [`FileError`].
+    pub fn kind(&self, path: &Path) -> Result<Option<EntryKind>, FileError> {
+        let path = confined_file(path)?;
+        let held = match self.resolve(path, OFlags::PATH | OFlags::NOFOLLOW) {
+            Err(FileError::NotFound { .. }) => return Ok(None),
+            held => held?,
+        };
+        let stat = rustix::fs::fstat(&held).map_err(|e| refusal(path, "looking at", e))?;
+        Ok(Some(kind_of(stat.st_mode)))
     }
 
     /// A folder inside, to start a command in or to write to.
@@ -473,6 +517,15 @@ impl Workspace {
             path
         };
         resolve(&self.root, path, flags, ResolveFlags::empty()).map_err(|e| refusal(path, "opening", e))
+    }
+}
+
+fn kind_of(mode: u32) -> EntryKind {
+    match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => EntryKind::File,
+        FileType::Directory => EntryKind::Folder,
+        FileType::Symlink => EntryKind::Symlink,
+        _ => EntryKind::Other,
     }
 }
 
@@ -625,7 +678,12 @@ fn owner((user, group): (u32, u32)) -> Owner {
     (rustix::fs::Uid::from_raw(user), rustix::fs::Gid::from_raw(group))
 }
 
-fn resolve(folder: impl AsFd, path: &Path, flags: OFlags, more: ResolveFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn resolve(
+    folder: impl AsFd,
+    path: &Path,
+    flags: OFlags,
+    more: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV | more;
     let mut tries = 0;
     loop {

@@ -3,21 +3,23 @@
 
 use std::ffi::CString;
 use std::fs::{DirBuilder, File};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions};
+use rustix::process::{self, Pid, Resource, Rlimit, Signal};
 
 use crate::dir::STDIN;
 use crate::egress::Proxy;
 use crate::files::{FileError, Workspace};
 use crate::isolate::{self, Doorkeeper, Fault, Job, Step};
 use crate::limits::{Group, Rlimits};
+use crate::patience::{Over, Patience, SET_UP, put_an_end_to};
 use crate::sabotage;
 use crate::spec::{CommandLine, STEP_VARIABLE, Spec, Verdict};
 use crate::sys::{self, Fork};
@@ -53,18 +55,42 @@ pub(crate) struct Started {
 }
 
 /// Starts the command of `spec` in its control group, if it has one, with its standard input from the command directory
-/// `dir`.
+/// `dir`. It may take as long as the set-up of a sandbox may, or its wall time if that is less, and ends at a SIGTERM that
+/// comes by `signals`.
 ///
 /// # Errors
 /// The verdict: nothing of the command has executed.
-pub(crate) fn start(spec: &Spec, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
-    match &spec.walls {
-        None => start_bare(spec, dir, group),
-        Some(walls) => start_isolated(spec, walls, dir, group),
-    }
+pub(crate) fn start(
+    spec: &Spec,
+    dir: &Path,
+    group: Option<&Group>,
+    began: Instant,
+    signals: &OwnedFd,
+) -> Result<Started, Verdict> {
+    let wall = spec.wall_ms.map_or(Duration::MAX, Duration::from_millis);
+    let patience = Patience::until(began + SET_UP.min(wall), Some(signals));
+    let started = match &spec.walls {
+        None => start_bare(spec, dir, group, &patience),
+        Some(walls) => start_isolated(spec, walls, dir, group, &patience),
+    };
+    started.map_err(|verdict| match patience.over() {
+        Some(Over::Canceled) => Verdict::Canceled,
+        // Its deadline is its deadline, whatever it was about.
+        Some(Over::Late) if wall < SET_UP => Verdict::Timeout {
+            limit_ms: spec.wall_ms.unwrap_or_default(),
+            idle: false,
+        },
+        Some(Over::Late) | None => verdict,
+    })
 }
 
-fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
+fn start_isolated(
+    spec: &Spec,
+    walls: &Walls,
+    dir: &Path,
+    group: Option<&Group>,
+    patience: &Patience<'_>,
+) -> Result<Started, Verdict> {
     let stdin = copy_of_stdin(dir).map_err(|error| sandbox_error("stdin", &error))?;
     private_folder(&spec.home, walls)?;
     no_core_dump()?;
@@ -85,7 +111,7 @@ fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path, group: Option<&Group>)
     };
     let mut proxy = None;
     let mut serve = |listener| {
-        proxy = Some(Proxy::start(listener, dir).map_err(Fault::of(Step::Proxy))?);
+        proxy = Some(Proxy::start(listener, dir, patience).map_err(Fault::of(Step::Proxy))?);
         Ok(())
     };
     let mut adopt = |init| {
@@ -93,7 +119,7 @@ fn start_isolated(spec: &Spec, walls: &Walls, dir: &Path, group: Option<&Group>)
             .map_or(Ok(()), |group| group.take(init))
             .map_err(Fault::of(Step::Cgroup))
     };
-    let started = isolate::start(walls, job, &mut adopt, &mut serve);
+    let started = isolate::start(walls, job, patience, &mut adopt, &mut serve);
     let started = match started {
         Ok(started) => started,
         Err(fault) => {
@@ -146,7 +172,12 @@ fn never_block(ends: &[&OwnedFd]) -> Result<(), Verdict> {
     })
 }
 
-fn start_bare(spec: &Spec, dir: &Path, group: Option<&Group>) -> Result<Started, Verdict> {
+fn start_bare(
+    spec: &Spec,
+    dir: &Path,
+    group: Option<&Group>,
+    patience: &Patience<'_>,
+) -> Result<Started, Verdict> {
     let refused = |step: &'static str| move |error: FileError| setup_failed(step, error.errno());
     let workspace = Workspace::open(&spec.workspace).map_err(refused("workspace"))?;
     let cwd = workspace.directory(&spec.cwd).map_err(refused("cwd"))?;
@@ -184,9 +215,9 @@ fn start_bare(spec: &Spec, dir: &Path, group: Option<&Group>) -> Result<Started,
         .ok()
         .and_then(Pid::from_raw)
         .expect("fork returns a positive pid");
-    if let Some((step, errno)) = read_failure(failure) {
+    if let Some((step, errno)) = read_failure(&failure, patience) {
         // It is dead or about to be; there is nothing in its status that the message does not say better.
-        let _ = process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+        put_an_end_to(pid);
         let error = io::Error::from_raw_os_error(errno);
         return Err(match step {
             "exec" => exec_failed(&program, &error),
@@ -247,9 +278,11 @@ fn copy_of_stdin(dir: &Path) -> io::Result<File> {
 }
 
 /// The child's one message: which step failed with which errno. Nothing at all means that exec happened.
-fn read_failure(pipe: OwnedFd) -> Option<(&'static str, i32)> {
-    let mut message = Vec::new();
-    let _ = File::from(pipe).read_to_end(&mut message);
+fn read_failure(pipe: &OwnedFd, patience: &Patience<'_>) -> Option<(&'static str, i32)> {
+    let message = match patience.read_all(pipe) {
+        Ok(message) => message,
+        Err(error) => return Some((Step::Handshake.name(), error.raw_os_error())),
+    };
     let (&step, errno) = message.split_first()?;
     let errno = i32::from_le_bytes(errno.try_into().ok()?);
     STEPS.get(usize::from(step)).map(|step| (*step, errno))

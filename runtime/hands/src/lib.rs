@@ -56,6 +56,7 @@ mod isolate;
 mod launcher;
 mod limits;
 mod lineage;
+mod patience;
 mod procs;
 mod sabotage;
 mod shim;
@@ -63,6 +64,7 @@ mod spec;
 mod start;
 mod sweep;
 mod sys;
+mod tree;
 mod walls;
 
 pub use dir::{State, UnknownCause, read_spec, state};
@@ -70,6 +72,7 @@ pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Worksp
 pub use isolate::{IsolationReport, Layer, Refusal, probe, session_uid};
 pub use limits::{DiskLimit, Groups, Limits, LimitsBy, Usage, probe as probe_groups};
 pub use lineage::{Held, Lineage, lineage};
+pub use procs::keep_to_oneself;
 pub use shim::{main_if_shim, run};
 pub use spec::{
     Claim, CommandLine, ExitRecord, Isolation, MAX_TAIL_BYTES, PROTOCOL, STEP_VARIABLE, Spec, StreamRecord,
@@ -80,4 +83,5 @@ pub use start::{
     own_exe, wait, watch,
 };
 pub use sweep::{Recovery, kill_all, recover};
+pub use tree::{Met, Step, Walk, remove_tree};
 pub use walls::{INSIDE_HOME, INSIDE_PROXY, INSIDE_TMP, INSIDE_WORKSPACE, Network, ProcMount, Walls};

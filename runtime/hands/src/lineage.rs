@@ -116,12 +116,17 @@ fn is_shim(pid: u32) -> bool {
 }
 
 fn is_marked(pid: u32, marks: &[&str]) -> bool {
+    let is_mark =
+        |name: &[u8]| name == STEP_VARIABLE.as_bytes() || marks.iter().any(|mark| name == mark.as_bytes());
+    // A process that keeps to itself cannot read its own there either.
+    if pid == std::process::id() {
+        return std::env::vars_os().any(|(name, _)| is_mark(name.as_encoded_bytes()));
+    }
     // That of a shim, and of another user, cannot be read.
     let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environ.split(|byte| *byte == 0).any(|entry| {
-        let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
-        name == STEP_VARIABLE.as_bytes() || marks.iter().any(|mark| name == mark.as_bytes())
-    })
+    environ
+        .split(|byte| *byte == 0)
+        .any(|entry| is_mark(entry.split(|byte| *byte == b'=').next().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -129,6 +134,23 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    /// The owner of a process that keeps to itself is root, to whom its environment in `/proc` belongs.
+    #[test]
+    fn who_keeps_to_itself_still_knows_its_own_marks() {
+        use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+        crate::procs::keep_to_oneself().unwrap();
+        let mark = std::env::vars()
+            .find(|(name, _)| name == "PATH" || name == "HOME")
+            .unwrap()
+            .0;
+        let pid = std::process::id();
+        let marked = lineage(pid, &[&mark]);
+        let behavior = dumpable_behavior().unwrap();
+        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+        assert_eq!(marked, Lineage::Agent { pid });
+        assert_eq!(behavior, DumpableBehavior::NotDumpable);
+    }
 
     /// A child that lives until its standard input ends.
     fn child(command: &mut Command) -> std::process::Child {

@@ -43,6 +43,17 @@ pub(crate) fn myself() -> io::Result<Process> {
     find(std::process::id()).ok_or_else(|| io::Error::other("cannot read /proc/self/stat; is /proc mounted?"))
 }
 
+/// No other process may look into this one, nor does a crash of it leave an image of its memory; programs that it starts begin
+/// anew. For a plain user the files of this process in `/proc` belong to root from then on: what only their owner may read,
+/// such as its environment, it cannot read there itself.
+///
+/// # Errors
+/// What the system says.
+pub fn keep_to_oneself() -> io::Result<()> {
+    let behavior = rustix::process::DumpableBehavior::NotDumpable;
+    Ok(rustix::process::set_dumpable_behavior(behavior)?)
+}
+
 /// Names this boot of the machine.
 pub(crate) fn boot_id() -> io::Result<String> {
     Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?

@@ -14,7 +14,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
 use crate::capture::Capture;
@@ -24,6 +24,7 @@ use crate::egress::{self, Proxy};
 use crate::isolate::{self, Doorkeeper, Ended};
 use crate::launcher::{self, Started};
 use crate::limits::{DiskLimit, Group, Usage};
+use crate::patience::{says_term, timespec};
 use crate::procs;
 use crate::sabotage;
 use crate::spec::{Claim, ExitRecord, PROTOCOL, Spec, StreamRecord, Verdict};
@@ -246,7 +247,7 @@ impl Claimed {
         };
         let disk = DiskWatch::new(&spec.limits, &spec.workspace, &[&spec.home, &spec.tmp]);
         let mut ended = match disk {
-            Ok(disk) => match launcher::start(spec, dir, group.as_ref()) {
+            Ok(disk) => match launcher::start(spec, dir, group.as_ref(), began, &self.signals) {
                 Ok(started) => {
                     let bounds = Bounds {
                         group: group.as_ref(),
@@ -610,12 +611,7 @@ impl<'a> Watch<'a> {
 
     /// Reads what signals have come and reaps orphans; true if somebody asked to cancel.
     fn take_signals(&mut self) -> bool {
-        let mut canceled = false;
-        let mut info = [0_u8; 128];
-        while let Ok(128) = rustix::io::read(self.signals, &mut info) {
-            let number = u32::from_ne_bytes([info[0], info[1], info[2], info[3]]);
-            canceled |= number == Signal::TERM.as_raw().unsigned_abs();
-        }
+        let canceled = says_term(self.signals);
         self.reap_orphans();
         canceled
     }
@@ -719,12 +715,5 @@ fn raw(pid: Pid) -> u32 {
 fn reap(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-    }
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
     }
 }

@@ -373,3 +373,72 @@ fn a_race_between_a_folder_and_a_link_never_leads_out() {
         "the race was never on: {reads} reads, {refusals} refusals"
     );
 }
+
+/// B-ART-2: what is to be kept is a file that stands still: no link, no folder, no pipe, nothing outside.
+#[test]
+fn what_is_kept_is_a_regular_file_of_the_workspace_and_no_link() {
+    let place = Place::new();
+    place.put("note", "kept");
+    symlink("note", place.at("link")).unwrap();
+    symlink("../host/secret", place.at("out")).unwrap();
+    symlink("../host", place.at("away")).unwrap();
+    let fifo = rustix::fs::CWD;
+    rustix::fs::mkfifoat(fifo, place.at("pipe"), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    let code = |path: &str| {
+        let read = place.ws.read_at_rest(Path::new(path), MAX);
+        read.map_or_else(|error| error.code(), |_| "ok")
+    };
+    assert_eq!(
+        place.ws.read_at_rest(Path::new("note"), MAX).unwrap().bytes,
+        b"kept"
+    );
+    for (path, expected) in [
+        ("note", "ok"),
+        ("link", "symlink_refused"),
+        ("out", "symlink_refused"),
+        ("away/secret", "outside_workspace"),
+        ("dir", "not_a_regular_file"),
+        ("pipe", "not_a_regular_file"),
+        ("../host/secret", "path_refused"),
+        ("/etc/passwd", "path_refused"),
+        ("nothing", "file_not_found"),
+    ] {
+        assert_eq!(code(path), expected, "{path}");
+    }
+}
+
+/// B-ART-2: while somebody writes to it, a file is either kept as it was at one time, or refused.
+#[test]
+fn a_file_that_changes_while_it_is_kept_is_refused() {
+    use std::os::unix::fs::FileExt as _;
+    let place = Place::new();
+    let pages = 1 << 20;
+    place.put("note", "a".repeat(pages));
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(place.at("note"))
+        .unwrap();
+    let over = AtomicBool::new(false);
+    let (mut refused, patience) = (0, std::time::Instant::now() + std::time::Duration::from_secs(60));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for letter in ["b", "a"].iter().cycle() {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                file.write_all_at(letter.repeat(pages).as_bytes(), 0).unwrap();
+            }
+        });
+        while refused < 10 && std::time::Instant::now() < patience {
+            match place.ws.read_at_rest(Path::new("note"), MAX) {
+                // Nothing may be asserted before the writer is told to stop.
+                Ok(kept) if kept.bytes.iter().all(|byte| *byte == kept.bytes[0]) => {}
+                Ok(_) => break,
+                Err(error) if error.code() == "file_changed" => refused += 1,
+                Err(_) => break,
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(refused, 10);
+}

@@ -200,3 +200,36 @@ fn commands_beside_a_service_have_ways_out_of_their_own() {
 const SERVER: &str = r#"use Socket; socket(S, PF_INET, SOCK_STREAM, 0); bind(S, sockaddr_in(0, INADDR_LOOPBACK)) or die;
     listen(S, 9); my ($port) = sockaddr_in(getsockname S); open F, '>', 'p'; print F $port; close F; rename 'p', 'port';
     while (accept C, S) { syswrite C, "hello\n"; close C }"#;
+
+/// B-STOP-1, B-STUCK-1: nobody watched over a command before it executed, so that a proxy that did not come up held its step
+/// for ever, deaf to a cancel and past every deadline.
+#[test]
+fn a_sandbox_that_is_never_ready_is_given_up_at_the_deadline_or_at_a_cancel() {
+    let rig = Rig::new();
+    let hangs = |wall_ms| {
+        let walled = rig.walled(rig.argv(&["touch", "executed"]));
+        let (dir, mut spec) = let_out(walled, &["name.test:443".to_owned()], &[]);
+        spec.wall_ms = Some(wall_ms);
+        // Where the proxy notes what it denied: opening it waits for a reader.
+        std::fs::create_dir_all(&dir).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, dir.join("egress.jsonl"), kind, mode, 0).unwrap();
+        (dir, spec)
+    };
+    let (record, _) = run(&hangs(1_500));
+    let late = Verdict::Timeout {
+        limit_ms: 1_500,
+        idle: false,
+    };
+    assert_eq!((record.verdict, record.survivors), (late, vec![]));
+    assert!(record.wall_ms < 10_000, "{}", record.wall_ms);
+    let (dir, spec) = hangs(600_000);
+    start(&dir, &spec);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    cancel(&dir).unwrap();
+    let (record, _) = ended(&dir);
+    assert_eq!((record.verdict, record.survivors), (Verdict::Canceled, vec![]));
+    assert!(!rig.ws().join("executed").exists());
+    until("nothing of either is left", || common::shims_of(&dir).is_empty());
+}

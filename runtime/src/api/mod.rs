@@ -4,15 +4,19 @@
 //! a new stored field does not become a promise to clients by accident.
 
 mod approval;
+mod artifact;
 mod credits;
 mod duration;
 mod problem;
 mod record;
 mod room;
 mod session;
+mod task;
 
 pub(crate) use approval::Requests;
 pub use approval::{ApprovalStatus, ApprovalView, ApprovalsPage, ApprovalsQuery, Decide, EVIDENCE_LIMIT};
+pub use artifact::{ArtifactView, ArtifactsPage, ArtifactsQuery, artifact_id};
+pub(crate) use artifact::{artifact_place, no_artifact};
 pub use credits::{
     AccountView, Amount, Concurrency, LedgerEntry, LedgerPage, LedgerQuery, PricesView, TokenPriceView,
     TopUp, ToppedUp,
@@ -20,9 +24,15 @@ pub use credits::{
 pub use duration::{RunDuration, UNTIL_DONE_MS};
 pub use problem::{Code, Fields, NextAction, Problem};
 pub(crate) use record::rfc3339;
-pub use record::{EventsPage, EventsQuery, RecordView, Stored};
+pub use record::{Content, EventsPage, EventsQuery, RecordView, Stored};
 pub use room::{Collect, Collected, Imported, Remove, Removed};
 pub use session::{
-    Accepted, Cancel, Fork, ForkedFrom, ListPage, ListQuery, OnLimit, Pause, Quarantined, Resume, Send,
-    SessionCredits, SessionView, Start, Started, StepView, WaitingView, session_id, stream_id,
+    Accepted, Cancel, Fork, ForkedFrom, LimitsWish, ListPage, ListQuery, OnLimit, Pause, Quarantined, Resume,
+    Send, SessionCredits, SessionView, Start, Started, StepView, WaitingView, WorkspaceWish, session_id,
+    stream_id,
+};
+pub(crate) use task::no_task;
+pub use task::{
+    ClaimTask, CompleteTask, CreateTask, OpenTask, TaskChange, TaskChanged, TaskSource, TaskView, TasksPage,
+    TasksQuery, WhyTask, task_id,
 };

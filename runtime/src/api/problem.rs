@@ -54,6 +54,8 @@ codes! {
     SessionRemoved      "session_removed"      410 4 "The session was removed",
     HistoryConflict     "history_conflict"     409 4 "The session has another history here",
     ApprovalDecided     "approval_decided"     409 4 "There is nothing to decide any more",
+    SuggestionNotOpen   "suggestion_not_open"  409 4 "The suggestion is not open any more",
+    TaskConflict        "task_conflict"        409 4 "The task stands elsewhere",
     StreamQuarantined   "stream_quarantined"   409 8 "The session lost part of its log",
     DataDirInUse        "data_dir_in_use"      409 4 "Another process has the data directory",
     NewerFormat         "newer_format"         409 1 "A newer version wrote the data directory",
@@ -99,15 +101,19 @@ pub struct Problem {
     pub code: Code,
     /// What to do next.
     pub next_actions: Vec<NextAction>,
-    /// What only this code says.
+    /// What not every problem says.
     #[serde(flatten)]
     pub fields: Box<Fields>,
 }
 
-/// What only some codes say; beside the other members on the wire.
+/// What not every problem says; beside the other members on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fields {
+    /// The path that was asked, where it was asked over HTTP. Left out where there is nothing of that name, so that what
+    /// belongs to somebody else cannot be told from what is not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     /// Where credit is bought (`ai_credits_required`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_up_url: Option<String>,
@@ -132,6 +138,21 @@ impl Problem {
             next_actions: Vec::new(),
             fields: Box::default(),
         }
+    }
+
+    /// A newer version wrote the data directory: the same ways on, whoever finds it out.
+    pub(crate) fn newer_format(detail: impl Into<String>) -> Self {
+        Self::new(Code::NewerFormat, detail)
+            .next(
+                "see which version this is; a newer one reads it",
+                "longhaul --version",
+            )
+            .next("use another directory", "longhaul --data DIR ls")
+    }
+
+    /// The data directory has a `format` file that no version of longhaul has written.
+    pub(crate) fn unrecognised(detail: impl Into<String>) -> Self {
+        Self::new(Code::StorageUnavailable, detail).next("use another directory", "longhaul --data DIR ls")
     }
 
     /// Adds a way on.

@@ -1,6 +1,8 @@
 //! Sessions as they are shown, and the requests that act on them.
 
-use longhaul_actors::session::{Limits, Mode, ResourcesWish, SendMode, Usage, WorkspaceSpec};
+use longhaul_actors::session::{
+    Limits, Mode, ResourcesWish, Sandbox, SendMode, Usage, WorkspaceKind, WorkspaceSpec,
+};
 use longhaul_journal::StreamId;
 use serde::{Deserialize, Serialize};
 
@@ -42,9 +44,9 @@ pub struct Start {
     /// Retry safety: the same key with the same request is the same session.
     pub idempotency_key: Option<String>,
     /// What it works on.
-    pub workspace: WorkspaceSpec,
-    /// Its bounds; the configured ones when absent.
-    pub limits: Option<Limits>,
+    pub workspace: WorkspaceWish,
+    /// Its bounds; each that is absent is as configured.
+    pub limits: Option<LimitsWish>,
     /// What its commands may reach: names with or without a port, and the presets `git`, `npm`, `crates`, `pypi`. Nothing
     /// unless told.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -64,6 +66,104 @@ pub struct Start {
     /// What happens when as many sessions work as may.
     #[serde(skip_serializing_if = "OnLimit::is_queue")]
     pub on_limit: OnLimit,
+    /// The task that it works on. Its key is then given by the task, and its goal too where none is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+}
+
+/// What a session is to work on.
+// What is stored is as tolerant as old records need, and a request is not: a misspelt field must not be ignored. All
+// fields are always sent, in the order of what is stored, because fingerprints of requests were made of that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkspaceWish {
+    /// An empty folder, a clone, or a folder of the user's own.
+    pub kind: WorkspaceKind,
+    /// The repository or folder it comes from; empty for an empty folder.
+    #[serde(default)]
+    pub source: String,
+    /// How its commands are walled in; as the runtime is configured when absent.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
+}
+
+impl WorkspaceWish {
+    /// The workspace that is wished for, with the walls that were agreed on.
+    pub(crate) fn walled(self, sandbox: Sandbox) -> WorkspaceSpec {
+        WorkspaceSpec {
+            kind: self.kind,
+            source: self.source,
+            sandbox: Some(sandbox),
+        }
+    }
+}
+
+/// Bounds that a session is to have, as [`Limits`] has them; what is absent is as configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "as in `Limits`")]
+pub struct LimitsWish {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brain_call_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_max_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turn_steps: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_confirm_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval_ms: Option<u64>,
+    #[serde(skip_serializing_if = "ResourcesWish::is_empty")]
+    pub resources: ResourcesWish,
+}
+
+impl LimitsWish {
+    /// `base` with what was asked for.
+    #[must_use]
+    pub fn over(self, base: Limits) -> Limits {
+        Limits {
+            brain_call_ms: self.brain_call_ms.unwrap_or(base.brain_call_ms),
+            command_ms: self.command_ms.unwrap_or(base.command_ms),
+            command_max_ms: self.command_max_ms.unwrap_or(base.command_max_ms),
+            turn_ms: self.turn_ms.unwrap_or(base.turn_ms),
+            turn_steps: self.turn_steps.unwrap_or(base.turn_steps),
+            run_ms: self.run_ms.unwrap_or(base.run_ms),
+            idle_ms: self.idle_ms.unwrap_or(base.idle_ms),
+            stop_confirm_ms: self.stop_confirm_ms.unwrap_or(base.stop_confirm_ms),
+            checkpoints: self.checkpoints.unwrap_or(base.checkpoints),
+            approval_ms: self.approval_ms.unwrap_or(base.approval_ms),
+            resources: self.resources.over(base.resources),
+        }
+    }
+}
+
+/// Asks for each of these bounds, whatever is configured.
+impl From<Limits> for LimitsWish {
+    fn from(limits: Limits) -> Self {
+        Self {
+            brain_call_ms: Some(limits.brain_call_ms),
+            command_ms: Some(limits.command_ms),
+            command_max_ms: Some(limits.command_max_ms),
+            turn_ms: Some(limits.turn_ms),
+            turn_steps: Some(limits.turn_steps),
+            run_ms: Some(limits.run_ms),
+            idle_ms: Some(limits.idle_ms),
+            stop_confirm_ms: Some(limits.stop_confirm_ms),
+            checkpoints: Some(limits.checkpoints),
+            approval_ms: Some(limits.approval_ms),
+            resources: limits.resources.into(),
+        }
+    }
 }
 
 /// What happens to a session that is started when as many work as may.
@@ -172,11 +272,11 @@ pub struct Accepted {
     pub state: String,
 }
 
-/// A session that can only be read, up to what is wrong with its log.
+/// A session that can only be read, up to what is wrong with its log; or the credit account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quarantined {
-    /// Its id.
+    /// Its id; `account` for the account.
     pub id: String,
     /// What is wrong.
     pub reason: String,
@@ -315,4 +415,42 @@ pub struct StepView {
     pub kind: String,
     /// The record that started it.
     pub seq: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bound in a request once took the place of everything that was configured.
+    #[test]
+    fn a_wish_for_one_bound_leaves_the_others_as_they_are_configured() {
+        let configured = Limits {
+            approval_ms: 7,
+            turn_steps: 9,
+            ..Limits::default()
+        };
+        let wish: LimitsWish =
+            serde_json::from_str(r#"{"turnSteps":3,"resources":{"pids":50}}"#).expect("it fits");
+        let mut expected = configured;
+        (expected.turn_steps, expected.resources.pids) = (3, 50);
+        assert_eq!(wish.over(configured), expected);
+        assert_eq!(LimitsWish::default().over(configured), configured);
+        assert_eq!(LimitsWish::from(expected).over(Limits::default()), expected);
+    }
+
+    /// The fingerprint of a request is made of what is sent, so that must not change with the version that sends it.
+    #[test]
+    fn a_wish_is_sent_with_what_it_names_and_nothing_else() {
+        let sent = |wish: LimitsWish| serde_json::to_string(&wish).expect("plain numbers");
+        assert_eq!(sent(LimitsWish::default()), "{}");
+        let wish = LimitsWish {
+            run_ms: Some(0),
+            ..LimitsWish::default()
+        };
+        assert_eq!(sent(wish), r#"{"runMs":0}"#);
+        assert_eq!(
+            serde_json::to_string(&WorkspaceWish::default()).expect("plain text"),
+            r#"{"kind":"empty","source":"","sandbox":null}"#
+        );
+    }
 }

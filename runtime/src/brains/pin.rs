@@ -111,6 +111,7 @@ mod tests {
         pin(name, MemoryJournal::new().blobs()).expect_err("cannot be pinned")
     }
 
+    /// B-START-3
     #[test]
     fn a_playbook_is_kept_as_it_was_when_the_session_began() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -59,7 +59,7 @@ async fn show(id: &str, place: &Place, ui: &Ui) -> Outcome {
 async fn decide(id: &str, decision: ApprovalDecision, evidence: String, place: &Place, ui: &Ui) -> Outcome {
     // Whoever serves looks at us as well; where nobody serves this is the only look there is.
     lineage::check_self()?;
-    let reach = place.to_wish().await?;
+    let reach = place.to_decide_on(id).await?;
     let accepted = reach.control().decide(id, Decide { decision, evidence }).await;
     let word = match decision {
         ApprovalDecision::Approve => "approval",

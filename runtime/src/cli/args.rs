@@ -8,8 +8,10 @@ use clap_complete::Shell;
 use longhaul_actors::session::{Sandbox, SendMode};
 use longhaul_journal::Level;
 
+use super::artifacts::Artifacts;
 use super::demo;
 use super::limits::{LimitingArgs, ResourceArgs};
+use super::tasks::{SuggestedWork, Tasks};
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::sandbox::{ProcMount, SandboxOptions};
@@ -101,6 +103,11 @@ An approval covers exactly the act that is shown, once: its arguments, folder, e
 in the scripts it runs. Where any of that changes, it is asked for again. Every decision needs grounds, which are kept. \
 A process that acts for an agent cannot decide (self_approval).";
 
+const AFTER_TASKS: &str = "\
+An ID is what `longhaul tasks ls` shows, an unambiguous beginning of it, or the task's key. `longhaul run --task ID --brain \
+KIND:NAME` lets an agent work on a task; the task then follows its run: it waits for an approval with it, is completed when the \
+run reaches its goal, and is open again when it does not.";
+
 const AFTER_ADOPT: &str = "\
 Adopt a session only where it is to live from now on: nobody can see from here whether another copy still runs. What was \
 under way when the copy was made counts as unknown and is not done again; its workspace is made anew.";
@@ -113,7 +120,10 @@ only read until it is adopted: longhaul --data DIR adopt ID";
 const AFTER_REPAIR: &str = "\
 History is not edited: `journal.gap` is appended behind everything that was ever numbered, and says what is lost. Whatever \
 may have been done in the gap counts as unknown and is not done again. The session is paused (damaged); `longhaul resume ID` \
-lets it go on once you have looked.";
+lets it go on once you have looked.
+
+`longhaul journal repair account` takes up the credit account: what was held before the gap is charged in full, and what was \
+granted or charged within it is as if it had never been. Repeat those top-ups, under their request ids.";
 
 const AFTER_POLICY: &str = "\
 Examples:
@@ -166,6 +176,13 @@ pub(super) enum Verb {
     /// Decide what agents may do that is not theirs to decide
     #[command(after_help = AFTER_APPROVALS)]
     Approvals(Approvals),
+    /// Show and fetch what sessions leave behind
+    Artifacts(Artifacts),
+    /// List what agents suggest to do next, and say what becomes of it
+    SuggestedWork(SuggestedWork),
+    /// List and change what is to be done
+    #[command(after_help = AFTER_TASKS)]
+    Tasks(Tasks),
     /// Write a session to one file, for another place
     Export(Export),
     /// Take in a session from a file; it is only read here until it is adopted
@@ -230,6 +247,9 @@ pub(super) struct Run {
     /// A name; the session with that name is attached to if there is one
     #[arg(long)]
     pub(super) key: Option<String>,
+    /// The task that it works on; its goal is that of the task unless one is given
+    #[arg(long, value_name = "ID", conflicts_with = "key")]
+    pub(super) task: Option<String>,
     /// Work on the current folder itself, not on a copy
     #[arg(long)]
     pub(super) in_place: bool,
@@ -722,7 +742,7 @@ pub(super) struct Inspect {
 
 #[derive(Debug, Args)]
 pub(super) struct Repair {
-    /// Which session
+    /// Which session, or `account`
     #[arg(required_unless_present = "acknowledge_lost")]
     pub(super) id: Option<String>,
     /// Take note of damaged bytes that belong to no session, so that they are not reported any more

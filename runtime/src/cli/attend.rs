@@ -178,6 +178,10 @@ impl<'a> Watch<'a> {
                 Err(problem) => return Err(problem.into()),
             };
             self.take(&page)?;
+            if page.events.is_empty() {
+                // A host of our own that can write nothing any more would keep us waiting for ever.
+                reach.control().writable().await?;
+            }
             if page.events.is_empty() && page.state == "queued" && !self.told_of_queue {
                 self.ui.note("note: it still waits for its turn; whoever serves is busy, or works for another session only");
                 self.told_of_queue = true;

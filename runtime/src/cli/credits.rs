@@ -218,6 +218,9 @@ fn line(entry: &LedgerEntry, balance_micro: i64) -> String {
     {
         detail.push(Credits::from_micro(amount).to_string());
     }
+    if let (Some(from), Some(to)) = (number("fromSeq"), number("toSeq")) {
+        detail.push(format!("records {from} to {to} are lost"));
+    }
     if !text("request").is_empty() {
         detail.push(format!("request {}", text("request")));
     }

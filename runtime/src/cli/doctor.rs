@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use longhaul_actors::session::{Isolation, Sandbox};
 use longhaul_hands::Refusal;
-use longhaul_journal::{Holder, VerifyReport, verify};
+use longhaul_journal::{Holder, OfflineError, VerifyReport, directory_format, verify};
 use rustix::fs::{Access, CWD, Mode, OFlags, ResolveFlags, access, openat2, statvfs};
 use rustix::process::{Flock, FlockType, PidfdFlags, fcntl_getlk, getpid, pidfd_open};
 use serde::Serialize;
@@ -16,8 +16,9 @@ use super::reach::Place;
 use super::render::{count, escaped, size};
 use super::ui::Ui;
 use super::{Outcome, joints};
-use crate::api::{Code, session_id};
+use crate::api::Code;
 use crate::sandbox::{self, SandboxOptions};
+use crate::service::shown_name;
 
 /// Less room than this is worth a warning: a few segments and the output of some commands.
 const LITTLE_ROOM: u64 = 512 << 20;
@@ -66,7 +67,7 @@ impl Finding {
 
 pub(super) async fn doctor(args: Doctor, place: &Place, ui: &Ui) -> Outcome {
     let data = place.data();
-    let mut findings = vec![directory(data), holder(data)];
+    let mut findings = vec![directory(data), format_of(data), holder(data)];
     findings.push(match joints::connect(data).await {
         Ok(Some(_)) => Finding::new("socket", Status::Ok, "somebody serves this directory"),
         Ok(None) => Finding::new(
@@ -150,6 +151,16 @@ fn directory(data: &Path) -> Finding {
     }
 }
 
+/// Whether this version may read the directory; a newer one's, or another program's, is not guessed at.
+fn format_of(data: &Path) -> Finding {
+    let check = "format";
+    match directory_format(data) {
+        Ok(Some(format)) => Finding::new(check, Status::Ok, format!("longhaul {format}")),
+        Ok(None) => Finding::new(check, Status::Note, "there is none yet"),
+        Err(error) => Finding::new(check, Status::Bad, error.to_string()),
+    }
+}
+
 /// Who has the directory, asked of the lock itself: the name written in it may be that of a process long gone.
 fn holder(data: &Path) -> Finding {
     let check = "owner";
@@ -179,8 +190,9 @@ fn journal(data: &Path) -> Finding {
             Finding::new(check, Status::Ok, format!("sound: {whole}"))
         }
         Ok(report) => Finding::new(check, Status::Damaged, damage(&report)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Finding::new(check, Status::Note, "there is none yet")
+        Err(OfflineError::NoJournal { .. }) => Finding::new(check, Status::Note, "there is none yet"),
+        Err(OfflineError::NewerFormat { .. } | OfflineError::Unrecognised { .. }) => {
+            Finding::new(check, Status::Note, "not looked at, because of its format")
         }
         Err(error) => Finding::new(check, Status::Bad, format!("it cannot be read: {error}")),
     }
@@ -190,7 +202,7 @@ fn damage(report: &VerifyReport) -> String {
     let ids: Vec<String> = report
         .damaged
         .iter()
-        .map(|damage| session_id(damage.stream))
+        .map(|damage| shown_name(damage.stream))
         .collect();
     let whose = if ids.is_empty() {
         "no stream can be blamed".into()
@@ -340,7 +352,13 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_yet_is_fine() {
         let nowhere = Path::new("/nonexistent/longhaul");
-        for finding in [directory(nowhere), holder(nowhere), journal(nowhere)] {
+        let findings = [
+            directory(nowhere),
+            format_of(nowhere),
+            holder(nowhere),
+            journal(nowhere),
+        ];
+        for finding in findings {
             assert!(matches!(finding.status, Status::Ok | Status::Note), "{finding:?}");
         }
     }

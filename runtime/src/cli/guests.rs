@@ -119,7 +119,7 @@ fn frames(place: &Place, stream: Option<StreamId>) -> Result<BTreeMap<StreamId, 
         }
         ControlFlow::Continue(())
     });
-    walked.map_err(|error| shelf::unreadable(place.data(), &error))?;
+    walked.map_err(|error| shelf::unreadable(place.data(), error))?;
     Ok(frames)
 }
 

@@ -19,6 +19,11 @@ pub(super) async fn connect(data: &Path) -> Result<Option<Arc<dyn Control>>, Pro
     Ok(client.map(|client| Arc::new(client) as Arc<dyn Control>))
 }
 
+/// Whether there is a journal in a data directory, or may be: what cannot be looked at is told by whoever opens it.
+pub(super) fn holds_a_journal(data: &Path) -> bool {
+    data.join("journal").try_exists().unwrap_or(true)
+}
+
 /// The bytes of a blob, read from the files of a data directory and checked against their name.
 pub(super) fn blob(data: &Path, sha256: &str) -> Result<Vec<u8>, Problem> {
     let none = || {

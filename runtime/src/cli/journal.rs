@@ -21,7 +21,7 @@ use super::tail::print;
 use super::ui::{Failure, Ui};
 use super::wishes;
 use crate::api::{Code, Problem, RecordView, rfc3339, session_id};
-use crate::service::OWNER;
+use crate::service::{OWNER, shown_name};
 
 pub(super) async fn journal(args: Journal, place: &Place, ui: &Ui) -> Outcome {
     match args.verb {
@@ -68,7 +68,7 @@ fn records(id: &str, from: u64, place: &Place, ui: &Ui) -> Outcome {
             ControlFlow::Break(())
         }
     });
-    walked.map_err(|error| shelf::unreadable(place.data(), &error))?;
+    walked.map_err(|error| shelf::unreadable(place.data(), error))?;
     shown?;
     // A gap shows between two frames; that the last one is lost is known only to who walks every chain.
     match shelf.log(stream)?.damage {
@@ -100,7 +100,7 @@ fn bare_records(journal: &Offline, stream: StreamId, from: u64, place: &Place, u
             ControlFlow::Break(())
         }
     });
-    walked.map_err(|error| shelf::unreadable(place.data(), &error))?;
+    walked.map_err(|error| shelf::unreadable(place.data(), error))?;
     shown?;
     if seen {
         return Ok(0);
@@ -154,7 +154,7 @@ fn streams(place: &Place, ui: &Ui) -> Outcome {
         }
         ControlFlow::Continue(())
     });
-    walked.map_err(|error| shelf::unreadable(place.data(), &error))?;
+    walked.map_err(|error| shelf::unreadable(place.data(), error))?;
     if !ui.is_json() {
         ui.line(&format!(
             "{:<34}  {:<10}  {:>6}  {:<24}  {:<32}  waits",
@@ -211,7 +211,7 @@ fn verified(args: &Verify, place: &Place, ui: &Ui) -> Outcome {
         .iter()
         .map(|pair| expected_head(pair, &shelf))
         .collect::<Result<Vec<_>, _>>()?;
-    let walk = |head| verify(place.data(), head).map_err(|error| shelf::unreadable(place.data(), &error));
+    let walk = |head| verify(place.data(), head).map_err(|error| shelf::unreadable(place.data(), error));
     // A walk proves one head; without any, one walk checks the frames.
     let heads: Vec<Option<Expected>> = if expected.is_empty() {
         vec![None]
@@ -235,7 +235,7 @@ fn verified(args: &Verify, place: &Place, ui: &Ui) -> Outcome {
 /// Takes note of damaged bytes that belong to nobody, after showing them.
 fn acknowledged(yes: bool, place: &Place, ui: &Ui) -> Outcome {
     there(place)?;
-    let report = verify(place.data(), None).map_err(|error| shelf::unreadable(place.data(), &error))?;
+    let report = verify(place.data(), None).map_err(|error| shelf::unreadable(place.data(), error))?;
     if !report.lost.is_empty() && !yes {
         for line in report.lost.iter().map(as_line) {
             ui.note(&line);
@@ -271,7 +271,7 @@ fn as_line(lost: &Lost) -> String {
 
 /// Checks the bodies as well; which are bad, and who needs them.
 fn bodies(place: &Place, ui: &Ui) -> Result<bool, Failure> {
-    let checked = verify_blobs(place.data()).map_err(|error| shelf::unreadable(place.data(), &error))?;
+    let checked = verify_blobs(place.data()).map_err(|error| shelf::unreadable(place.data(), error))?;
     let (blobs, bad) = checked;
     for BadBlob { id, streams } in &bad {
         let sessions: Vec<String> = streams.iter().map(|stream| session_id(*stream)).collect();
@@ -335,14 +335,14 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
         let bad = damage.readable_to.next();
         lines.push(format!(
             "{}  damaged at seq {bad}: {}",
-            session_id(damage.stream),
+            shown_name(damage.stream),
             damage.reason
         ));
     }
     for repaired in &report.repaired {
         lines.push(format!(
             "{}  goes on with seq {} after seq {}: repaired",
-            session_id(repaired.stream),
+            shown_name(repaired.stream),
             repaired.first_seq,
             repaired.resumes_after
         ));
@@ -385,12 +385,12 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
 }
 
 fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value {
-    let of_stream = |damage: &Damage| json!({ "id": session_id(damage.stream), "seq": damage.readable_to.next(), "reason": damage.reason });
+    let of_stream = |damage: &Damage| json!({ "id": shown_name(damage.stream), "seq": damage.readable_to.next(), "reason": damage.reason });
     let damaged: Vec<_> = report.damaged.iter().map(of_stream).collect();
     let repaired: Vec<_> = report
         .repaired
         .iter()
-        .map(|it| json!({ "id": session_id(it.stream), "after": it.resumes_after, "seq": it.first_seq }))
+        .map(|it| json!({ "id": shown_name(it.stream), "after": it.resumes_after, "seq": it.first_seq }))
         .collect();
     let heads: BTreeMap<String, _> = report
         .heads
@@ -413,7 +413,7 @@ fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value
 
 fn counted(place: &Place, ui: &Ui) -> Outcome {
     there(place)?;
-    let stats = stats(place.data()).map_err(|error| shelf::unreadable(place.data(), &error))?;
+    let stats = stats(place.data()).map_err(|error| shelf::unreadable(place.data(), error))?;
     if ui.is_json() {
         ui.object(&json!({
             "segments": stats.segments, "frames": stats.frames, "records": stats.records,
@@ -442,6 +442,7 @@ fn counted(place: &Place, ui: &Ui) -> Outcome {
 mod tests {
     use super::*;
 
+    /// B-LOG-6
     #[test]
     fn damage_is_told_by_its_first_bad_seq() {
         let stream = StreamId::named("session", "local", "nightly");

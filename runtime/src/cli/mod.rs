@@ -15,6 +15,7 @@ mod render;
 mod ui;
 
 mod approvals;
+mod artifacts;
 mod attend;
 mod completions;
 mod credits;
@@ -35,6 +36,7 @@ mod sessions;
 mod settings;
 mod shelf;
 mod tail;
+mod tasks;
 mod wishes;
 
 use std::process::ExitCode;
@@ -136,6 +138,9 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Fork(args) => wishes::fork(args, &place, ui).await,
         Verb::Checkpoint(args) => wishes::checkpoint(args, &place, ui).await,
         Verb::Approvals(approvals) => approvals::approvals(approvals.verb, &place, ui).await,
+        Verb::Artifacts(artifacts) => artifacts::artifacts(artifacts.verb, &place, ui).await,
+        Verb::SuggestedWork(suggested) => tasks::suggested_work(suggested.verb, &place, ui).await,
+        Verb::Tasks(tasks) => tasks::tasks(tasks.verb, &place, ui).await,
         Verb::Du(args) => room::du(&args, &place, ui),
         Verb::Rm(args) => room::rm(args, &place, ui).await,
         Verb::Gc(args) => room::gc(args, &place, ui).await,

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use longhaul_journal::{Portable, PortableError};
+use longhaul_journal::{OfflineError, Portable, PortableError};
 use serde_json::json;
 
 use super::Outcome;
@@ -26,7 +26,10 @@ pub(super) fn export(args: &Export, place: &Place, ui: &Ui) -> Outcome {
             .next("choose another name", format!("longhaul export {id} FILE"))
             .into());
     }
-    let portable = Portable::of(place.data(), stream).map_err(|error| not_portable(&error, &id))?;
+    let portable = Portable::of(place.data(), stream).map_err(|error| match error {
+        PortableError::Offline(error) => shelf::unreadable(place.data(), error),
+        error => not_portable(&error, &id),
+    })?;
     let bytes = portable.to_bytes();
     keep(&args.file, &bytes).map_err(|error| {
         let detail = format!("cannot write {}: {error}", args.file.display());
@@ -59,7 +62,10 @@ fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(&partial)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    fs::rename(&partial, path)
+    fs::rename(&partial, path)?;
+    // Its name is what it is found by.
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    File::open(above.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Takes a session in; it is inert until it is adopted (B-LOG-12).
@@ -94,17 +100,19 @@ pub(super) async fn import(args: &Import, place: &Place, ui: &Ui) -> Outcome {
 }
 
 pub(super) async fn adopt(args: Which, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach.control().adopt(&args.id).await;
     wishes::told(accepted, "adoption", reach, ui).await
 }
 
 /// Copies the journal and the bodies of the directory, which may be in use.
 pub(super) fn backup(args: &Backup, place: &Place, ui: &Ui) -> Outcome {
-    let report = longhaul_journal::backup(place.data(), &args.dir).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Problem::new(Code::InvalidRequest, error.to_string())
-            .next("choose another name", "longhaul backup DIR"),
-        _ => shelf::unreadable(place.data(), &error),
+    let report = longhaul_journal::backup(place.data(), &args.dir).map_err(|error| match error {
+        OfflineError::Io(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Problem::new(Code::InvalidRequest, error.to_string())
+                .next("choose another name", "longhaul backup DIR")
+        }
+        error => shelf::unreadable(place.data(), error),
     })?;
     if ui.is_json() {
         ui.object(&json!({
@@ -131,7 +139,7 @@ fn not_portable(error: &PortableError, id: &str) -> Problem {
         PortableError::Damaged { .. } => Code::StreamQuarantined,
         PortableError::Blob(_) => Code::JournalDamaged,
         PortableError::Newer(_) => Code::NewerFormat,
-        PortableError::Io(_) => Code::StorageUnavailable,
+        PortableError::Io(_) | PortableError::Offline(_) => Code::StorageUnavailable,
         _ => Code::InvalidRequest,
     };
     let problem = Problem::new(code, error.to_string());

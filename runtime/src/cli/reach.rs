@@ -1,6 +1,7 @@
 //! Finding the data directory, and somebody who answers for it.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use longhaul_journal::StreamId;
 
 use super::joints;
 use super::settings;
-use super::shelf::Shelf;
+use super::shelf::{self, Shelf};
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
@@ -42,6 +43,7 @@ impl Place {
                 format!("cannot use {}: {error}", data.display()),
             )
         })?;
+        check_directory(&data)?;
         Ok(Self {
             data,
             limiting: LimitOptions::default(),
@@ -111,6 +113,26 @@ impl Place {
         })
     }
 
+    /// The same for a wish about a session: where there is no journal there is no such session, and none is made to say so.
+    pub(super) async fn to_wish_about(&self, id: &str) -> Result<Reach, Problem> {
+        self.to_wish_unless(|| shelf::no_session(id)).await
+    }
+
+    /// The same for a word on a request for approval.
+    pub(super) async fn to_decide_on(&self, id: &str) -> Result<Reach, Problem> {
+        self.to_wish_unless(|| joints::no_such(id)).await
+    }
+
+    /// Somebody who can be asked what only a runtime knows; where there is no journal the answer is `missing`, and no
+    /// directory is made to say so.
+    pub(super) async fn to_wish_unless(&self, missing: impl FnOnce() -> Problem) -> Result<Reach, Problem> {
+        if joints::holds_a_journal(&self.data) {
+            self.to_wish().await
+        } else {
+            Err(missing())
+        }
+    }
+
     /// Somebody who works for one session: whoever serves, else a runtime of our own, which others can talk to.
     pub(super) async fn to_work(&self, stream: StreamId, ui: &Ui) -> Result<Reach, Problem> {
         if let Some(control) = joints::connect(&self.data).await? {
@@ -148,6 +170,11 @@ impl Place {
 
     /// A runtime of our own with these options, at the socket of the directory.
     pub(super) async fn open_with(&self, mut options: Options) -> Result<Runtime, Problem> {
+        // Whoever holds a directory has the keys of brains and what sessions wrote in its memory. `run`, `serve` and whoever
+        // else acts without a server come through here; who only talks to one has nothing to hide.
+        if let Err(error) = longhaul_hands::keep_to_oneself() {
+            tracing::warn!(%error, "other processes of this user may look into this one");
+        }
         let mode = options.mode;
         options.sandbox = self.sandbox.clone();
         options.limiting = self.limiting.clone();
@@ -159,6 +186,18 @@ impl Place {
             .flatten();
         Runtime::open(&self.data, options).await
     }
+}
+
+/// A directory that is there, or could be made.
+fn check_directory(data: &Path) -> Result<(), Problem> {
+    let wrong = match std::fs::metadata(data) {
+        Ok(found) if !found.is_dir() => "it is a file, not a directory",
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => "part of its path is a file",
+        // Whatever else is wrong is told by whoever opens it.
+        _ => return Ok(()),
+    };
+    let detail = format!("{} cannot be the data directory: {wrong}", data.display());
+    Err(Problem::new(Code::InvalidRequest, detail).next("name a directory", "longhaul --data DIR ..."))
 }
 
 /// `$XDG_DATA_HOME/longhaul`, else `~/.local/share/longhaul`. The standard says that a relative value is to be ignored.

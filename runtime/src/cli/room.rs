@@ -65,7 +65,7 @@ pub(super) fn du(args: &Du, place: &Place, ui: &Ui) -> Outcome {
 
 /// Removes the files of a session that has ended; with `--log` the session itself. Whoever serves does it.
 pub(super) async fn rm(args: Rm, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let removed = removed(&args, &reach, ui).await;
     reach.close().await;
     let Some(removed) = removed? else {
@@ -150,7 +150,7 @@ fn survey(data: &Path, only: Option<StreamId>) -> Result<BTreeMap<StreamId, Take
             ControlFlow::Continue(())
         })
     });
-    walked.map_err(|error| shelf::unreadable(data, &error))?;
+    walked.map_err(|error| shelf::unreadable(data, error))?;
     Ok(taken)
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use longhaul_actors::session::{Mode, Sandbox, WorkspaceKind, WorkspaceSpec};
+use longhaul_actors::session::{Mode, Sandbox, WorkspaceKind};
 use serde_json::json;
 
 use super::Outcome;
@@ -15,10 +15,16 @@ use super::reach::{Place, Reach};
 use super::serve::Stops;
 use super::settings;
 use super::ui::Ui;
-use crate::api::{Code, OnLimit, Problem, RunDuration, Start, Started, stream_id};
+use crate::api::{
+    Code, OnLimit, Problem, RunDuration, Start, Started, TaskView, WorkspaceWish, no_task, stream_id,
+};
 use crate::brains::process::find_program;
 
-pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
+pub(super) async fn run(mut args: Run, place: &Place, ui: &Ui) -> Outcome {
+    let task = match args.task.take() {
+        Some(id) => Some(task_of(&id, place).await?),
+        None => None,
+    };
     let level = args.shown.level();
     let here = std::env::current_dir().map_err(|error| {
         Problem::new(
@@ -27,7 +33,7 @@ pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
         )
     })?;
     // Everything that can be wrong with the wish is found before anything is made.
-    let request = request(args, &here, std::env::var_os("PATH").as_deref())?;
+    let request = request(args, task, &here, std::env::var_os("PATH").as_deref())?;
     let mut stops = Stops::new()?;
     let (reach, started) = match begin(&request, place, ui).await? {
         // The server was lost on the way: whoever answers now knows the key if the session had begun.
@@ -72,6 +78,14 @@ pub(super) async fn run(args: Run, place: &Place, ui: &Ui) -> Outcome {
     watch.until_it_rests(reach, &mut stops).await
 }
 
+/// The task that is to be worked on: it says what the goal is, and under which name its next run is found.
+async fn task_of(id: &str, place: &Place) -> Result<TaskView, Problem> {
+    let reach = place.to_wish_unless(|| no_task(id)).await?;
+    let task = reach.control().task(id).await;
+    reach.close().await;
+    task
+}
+
 async fn begin(
     request: &Start,
     place: &Place,
@@ -83,8 +97,14 @@ async fn begin(
 }
 
 /// The request that these words make.
-fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Problem> {
-    let goal = args.goal.filter(|goal| !goal.trim().is_empty()).ok_or_else(|| {
+fn request(args: Run, task: Option<TaskView>, here: &Path, path: Option<&OsStr>) -> Result<Start, Problem> {
+    let said = args.goal.filter(|goal| !goal.trim().is_empty());
+    let key = task.as_ref().map(TaskView::run_key).or(args.key);
+    let (task, goal) = match task {
+        Some(task) => (Some(task.id), said.or(Some(task.goal))),
+        None => (None, said),
+    };
+    let goal = goal.ok_or_else(|| {
         Problem::new(Code::MissingGoal, "say what the session is for").next(
             "give a goal",
             "longhaul run --brain playbook:FILE \"make the failing test pass\"",
@@ -103,8 +123,9 @@ fn request(args: Run, here: &Path, path: Option<&OsStr>) -> Result<Start, Proble
             Mode::Bounded
         },
         // A start that is sent twice makes one session, and its address is known beforehand.
-        idempotency_key: args.key.is_none().then(|| uuid::Uuid::now_v7().to_string()),
-        key: args.key,
+        idempotency_key: key.is_none().then(|| uuid::Uuid::now_v7().to_string()),
+        key,
+        task,
         workspace: workspace(args.in_place, args.walls.wish(), here),
         resources: args.resources.wish(),
         budget: args.budget,
@@ -172,7 +193,7 @@ fn process(line: &str, here: &Path, path: Option<&OsStr>) -> Result<String, Prob
 }
 
 /// Inside a git repository a clone of it, elsewhere an empty folder (B-START-4).
-fn workspace(in_place: bool, sandbox: Option<Sandbox>, here: &Path) -> WorkspaceSpec {
+fn workspace(in_place: bool, sandbox: Option<Sandbox>, here: &Path) -> WorkspaceWish {
     let (kind, source) = if in_place {
         (WorkspaceKind::InPlace, here.to_owned())
     } else if let Some(root) = repository(here) {
@@ -180,7 +201,7 @@ fn workspace(in_place: bool, sandbox: Option<Sandbox>, here: &Path) -> Workspace
     } else {
         (WorkspaceKind::Empty, PathBuf::new())
     };
-    WorkspaceSpec {
+    WorkspaceWish {
         kind,
         source: source.display().to_string(),
         sandbox,
@@ -208,7 +229,7 @@ mod tests {
         let Verb::Run(run) = cli.verb else {
             panic!("{:?}", cli.verb)
         };
-        request(*run, here, Some(here.join("bin").as_os_str()))
+        request(*run, None, here, Some(here.join("bin").as_os_str()))
     }
 
     /// A folder with a playbook `fix.toml` and a program `bin/agent`.

@@ -11,6 +11,7 @@ use super::reach::Place;
 use super::ui::{Failure, Ui};
 use crate::api::{Code, Problem};
 use crate::http::ControlSocket;
+use crate::service::poisoned;
 use crate::{Mode, Runtime};
 
 /// Stops within this time of the first one are the same wish.
@@ -34,13 +35,20 @@ pub(super) async fn serve(args: Serve, place: &Place, ui: &Ui) -> Outcome {
             return Err(problem.into());
         }
     };
-    let told = tell(&socket, place, ui);
-    if told.is_ok() {
-        stops.next().await;
-        ui.note("stopping; once more to stop at once");
+    let mut ended = tell(&socket, place, ui);
+    if ended.is_ok() {
+        tokio::select! {
+            () = stops.next() => ui.note("stopping; once more to stop at once"),
+            () = runtime.failed() => {
+                // Only opening the directory anew helps, and whoever starts us does that: he sees that we ended, and not that
+                // we refuse everything.
+                tracing::error!("a write or a sync of the journal failed; stopping, to be started again");
+                ended = Err(poisoned().into());
+            }
+        }
     }
     tokio::select! {
-        () = close(socket, runtime) => told.map(|()| 0),
+        () = close(socket, runtime) => ended.map(|()| 0),
         // What was acknowledged is on disk; the next one to open the directory treats the rest as a crash.
         () = stops.impatient() => std::process::exit(130),
     }

@@ -5,7 +5,6 @@
 //! has nothing else to do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +14,7 @@ use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::Entity;
 use longhaul_actors::session::{Session, State, approval_session};
-use longhaul_journal::{Damage, Entry, Frame, Offline, Seq, StreamId, inert_streams, verify};
+use longhaul_journal::{Damage, Entry, Frame, Offline, OfflineError, Seq, StreamId, inert_streams, verify};
 
 use super::fold::{Unfoldable, fold_frame};
 use super::joints::{self, meant, no_such};
@@ -174,14 +173,14 @@ impl Shelf {
             ControlFlow::Continue(())
         });
         // Whose bytes they were takes a second walk, over every chain; damage is rare.
-        let verified = walked.and_then(|()| {
+        let verified = walked.map_err(OfflineError::from).and_then(|()| {
             if sound {
                 Ok(None)
             } else {
                 verify(&self.data, None).map(Some)
             }
         });
-        let report = verified.map_err(|error| unreadable(&self.data, &error))?;
+        let report = verified.map_err(|error| unreadable(&self.data, error))?;
         let of_stream = |damage: Damage| {
             let (seq, reason) = (damage.readable_to.next(), damage.reason);
             (damage.stream, Unfoldable::Damaged { seq, reason })
@@ -317,18 +316,26 @@ impl Log {
 pub(super) fn open(data: &Path) -> Result<Option<Offline>, Problem> {
     match Offline::open(data) {
         Ok(journal) => Ok(Some(journal)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(data, &error)),
+        Err(OfflineError::NoJournal { .. }) => Ok(None),
+        Err(error) => Err(unreadable(data, error)),
     }
 }
 
-/// The problem of a journal that the system does not let us read.
-pub(super) fn unreadable(data: &Path, error: &io::Error) -> Problem {
-    Problem::new(
-        Code::StorageUnavailable,
-        format!("cannot read the journal in {}: {error}", data.display()),
-    )
-    .next("see what is there", "longhaul doctor")
+/// The problem of a journal that cannot be read, or must not be guessed at.
+pub(super) fn unreadable(data: &Path, error: impl Into<OfflineError>) -> Problem {
+    match error.into() {
+        error @ OfflineError::NewerFormat { .. } => Problem::newer_format(error.to_string()),
+        error @ OfflineError::Unrecognised { .. } => Problem::unrecognised(error.to_string()),
+        error => {
+            let detail = format!("cannot read the journal in {}: {error}", data.display());
+            Problem::new(Code::StorageUnavailable, detail).next("see what is there", "longhaul doctor")
+        }
+    }
+}
+
+/// There is no session of this name.
+pub(super) fn no_session(id: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no session {id}")).next("list the sessions", "longhaul ls")
 }
 
 /// Which of the `known` streams, sorted, is meant.
@@ -345,10 +352,10 @@ fn resolve(id: &str, known: &[StreamId]) -> Result<StreamId, Problem> {
         [stream] => Ok(stream),
         [] => {
             let named = joints::keyed(id);
-            known.binary_search(&named).map(|_| named).map_err(|_| {
-                Problem::new(Code::NotFound, format!("there is no session {id}"))
-                    .next("list the sessions", "longhaul ls")
-            })
+            known
+                .binary_search(&named)
+                .map(|_| named)
+                .map_err(|_| no_session(id))
         }
         _ => {
             let some: Vec<String> = meant.iter().take(5).map(|stream| session_id(*stream)).collect();

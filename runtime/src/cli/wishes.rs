@@ -9,6 +9,7 @@ use super::reach::{Place, Reach};
 use super::render::{cut, escaped, first_line};
 use super::ui::{Failure, Ui};
 use crate::api::{Accepted, Cancel, Code, Fork, Pause, Problem, Resume, Send, SessionView};
+use crate::service::ACCOUNT;
 
 pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
     let message = Send {
@@ -16,13 +17,13 @@ pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
         text: args.text,
         idempotency_key: Some(uuid::Uuid::now_v7().to_string()),
     };
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach.control().send(&args.id, message.clone()).await;
     match accepted {
         // The server was lost on the way: whoever answers now knows the key if the message had arrived.
         Err(problem) if reach.may_repeat(&problem) => {
             reach.close().await;
-            let reach = place.to_wish().await?;
+            let reach = place.to_wish_about(&args.id).await?;
             let accepted = reach.control().send(&args.id, message).await;
             told(accepted, "message", reach, ui).await
         }
@@ -40,11 +41,11 @@ pub(super) async fn fork(args: args::Fork, place: &Place, ui: &Ui) -> Outcome {
         key,
         say,
     };
-    let mut reach = place.to_wish().await?;
+    let mut reach = place.to_wish_about(&id).await?;
     let mut forked = reach.control().fork(&id, request.clone()).await;
     if matches!(&forked, Err(problem) if reach.may_repeat(problem)) {
         reach.close().await;
-        reach = place.to_wish().await?;
+        reach = place.to_wish_about(&id).await?;
         forked = reach.control().fork(&id, request).await;
     }
     let waits = reach.is_here();
@@ -66,19 +67,19 @@ pub(super) async fn fork(args: args::Fork, place: &Place, ui: &Ui) -> Outcome {
 }
 
 pub(super) async fn checkpoint(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach.control().checkpoint(&args.id).await;
     told(accepted, "checkpoint", reach, ui).await
 }
 
 pub(super) async fn pause(args: args::Pause, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach.control().pause(&args.id, Pause { now: args.now }).await;
     told(accepted, "pause", reach, ui).await
 }
 
 pub(super) async fn resume(args: args::Resume, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach
         .control()
         .resume(&args.id, Resume { budget: args.budget })
@@ -87,7 +88,7 @@ pub(super) async fn resume(args: args::Resume, place: &Place, ui: &Ui) -> Outcom
 }
 
 pub(super) async fn cancel(args: args::Cancel, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let agreed = if args.yes {
         Ok(true)
     } else {
@@ -114,15 +115,25 @@ pub(super) async fn cancel(args: args::Cancel, place: &Place, ui: &Ui) -> Outcom
 }
 
 pub(super) async fn archive(args: args::Which, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach.control().archive(&args.id).await;
     told(accepted, "archive", reach, ui).await
 }
 
 pub(super) async fn repair(id: &str, place: &Place, ui: &Ui) -> Outcome {
-    let reach = place.to_wish().await?;
+    let reach = place.to_wish_about(id).await?;
     let accepted = reach.control().repair(id).await;
-    told(accepted, "repair", reach, ui).await
+    let mended = accepted
+        .as_ref()
+        .is_ok_and(|accepted| accepted.id == ACCOUNT && !accepted.repeated);
+    let outcome = told(accepted, "repair", reach, ui).await?;
+    if mended {
+        ui.note(
+            "top-ups whose records were lost are to be repeated: longhaul credits top-up AMOUNT --request ID",
+        );
+        ui.note("sessions that it could not pay for meanwhile stay paused: longhaul resume ID");
+    }
+    Ok(outcome)
 }
 
 /// Says what became of a wish.
@@ -145,7 +156,7 @@ pub(super) async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach:
         );
         ui.line(&escaped(&line))?;
     }
-    if waits && !rests(&accepted.state) {
+    if waits && accepted.id != ACCOUNT && !rests(&accepted.state) {
         let id = &accepted.id;
         ui.note(&format!(
             "nobody serves this directory, so it waits: longhaul attach {id} or longhaul serve"

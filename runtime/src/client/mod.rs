@@ -27,10 +27,11 @@ use tokio::net::UnixStream;
 
 use self::exchange::{Answered, Lost, exchange};
 use crate::api::{
-    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect, Collected,
-    Decide, EventsPage, EventsQuery, Fork, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause,
-    Problem, Quarantined, Remove, Removed, Resume, Send as SendMessage, SessionView, Start, Started, TopUp,
-    ToppedUp,
+    Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, ArtifactView, ArtifactsPage,
+    ArtifactsQuery, Cancel, Code, Collect, Collected, CreateTask, Decide, EventsPage, EventsQuery, Fork,
+    Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
+    Resume, Send as SendMessage, SessionView, Start, Started, TaskChange, TaskChanged, TaskView, TasksPage,
+    TasksQuery, TopUp, ToppedUp,
 };
 use crate::control::{Answer, Control};
 use crate::http;
@@ -305,6 +306,60 @@ impl Control for SocketClient {
         .boxed()
     }
 
+    fn artifacts(&self, query: ArtifactsQuery) -> Answer<'_, ArtifactsPage> {
+        async move {
+            let parameters = [
+                ("session", &query.session),
+                ("kind", &query.kind),
+                ("cursor", &query.cursor),
+            ];
+            self.ask_for(&with_query("/v1/artifacts", &parameters), Duration::ZERO)
+                .await
+        }
+        .boxed()
+    }
+
+    fn artifact<'a>(&'a self, id: &'a str) -> Answer<'a, ArtifactView> {
+        async move {
+            let path = format!("/v1/artifacts/{}", escaped(id));
+            self.ask_for(&path, Duration::ZERO).await
+        }
+        .boxed()
+    }
+
+    fn tasks(&self, query: TasksQuery) -> Answer<'_, TasksPage> {
+        async move {
+            let all = query.all.then(|| "true".to_owned());
+            let parameters = [("state", &query.state), ("all", &all)];
+            self.ask_for(&with_query("/v1/tasks", &parameters), Duration::ZERO)
+                .await
+        }
+        .boxed()
+    }
+
+    fn task<'a>(&'a self, id: &'a str) -> Answer<'a, TaskView> {
+        async move { self.ask_for(&task(id, ""), Duration::ZERO).await }.boxed()
+    }
+
+    fn create_task(&self, request: CreateTask) -> Answer<'_, TaskChanged> {
+        async move { self.wish("/v1/tasks", &request).await }.boxed()
+    }
+
+    fn change_task<'a>(&'a self, id: &'a str, change: TaskChange) -> Answer<'a, TaskChanged> {
+        async move {
+            let suggestion = |verb: &str| format!("/v1/suggested-work/{}/{verb}", escaped(id));
+            match change {
+                TaskChange::Open(body) => self.wish(&suggestion("task"), &body).await,
+                TaskChange::Archive(body) => self.wish(&suggestion("archive"), &body).await,
+                TaskChange::Claim(body) => self.wish(&task(id, "/claim"), &body).await,
+                TaskChange::Release => self.wish(&task(id, "/release"), &Nothing {}).await,
+                TaskChange::Complete(body) => self.wish(&task(id, "/complete"), &body).await,
+                TaskChange::Cancel(body) => self.wish(&task(id, "/cancel"), &body).await,
+            }
+        }
+        .boxed()
+    }
+
     fn collect(&self, request: Collect) -> Answer<'_, Collected> {
         async move { self.wish_within("/v1/gc", body_of(&request), LONG).await }.boxed()
     }
@@ -350,6 +405,22 @@ fn session(id: &str, rest: &str) -> String {
 
 fn request(id: &str, rest: &str) -> String {
     format!("/v1/approvals/{}{rest}", escaped(id))
+}
+
+fn task(id: &str, rest: &str) -> String {
+    format!("/v1/tasks/{}{rest}", escaped(id))
+}
+
+/// A path with those parameters that are there.
+fn with_query(path: &str, parameters: &[(&str, &Option<String>)]) -> String {
+    let (mut path, mut mark) = (path.to_owned(), '?');
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            write!(path, "{mark}{name}={}", escaped(value)).expect("a string takes everything");
+            mark = '&';
+        }
+    }
+    path
 }
 
 /// Text as it stands in one segment of a path, or one value of a query.

@@ -100,22 +100,31 @@ async fn each_call_arrives_and_is_answered_as_in_process() {
     assert_eq!(client.blob(SHA256).await.unwrap(), BLOB);
 }
 
+/// But for the path that was asked, which nobody below the edge knows.
 #[tokio::test]
 async fn a_problem_arrives_as_it_was_raised() {
     let served = Served::with(&[]).await;
     let client = client(&served.directory).await;
     for code in Code::ALL {
         let problem = Problem::new(*code, "so it is").next("look", "longhaul ls");
+        let at = |path: String| {
+            let mut problem = problem.clone();
+            problem.fields.instance = (*code != Code::NotFound).then_some(path);
+            problem
+        };
         served.desk.refuse_next(problem.clone());
         assert_eq!(
             client
                 .resume(ID, crate::api::Resume::default())
                 .await
                 .unwrap_err(),
-            problem
+            at(format!("/v1/sessions/{ID}/resume"))
         );
         served.desk.refuse_next(problem.clone());
-        assert_eq!(client.show(ID).await.unwrap_err(), problem);
+        assert_eq!(
+            client.show(ID).await.unwrap_err(),
+            at(format!("/v1/sessions/{ID}"))
+        );
     }
 }
 

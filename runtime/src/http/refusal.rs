@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use actix_web::body::BoxBody;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{ALLOW, CONTENT_TYPE};
 use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpResponse, ResponseError};
 use serde::Serialize;
 
 use crate::api::{Code, Problem};
@@ -71,6 +73,37 @@ impl Refusal {
     pub(super) fn code(&self) -> Code {
         self.problem.code
     }
+
+    fn answer(&self) -> HttpResponse<BoxBody> {
+        let body = serde_json::to_string(self).expect("a problem is text, numbers and lists of them");
+        let mut answer = HttpResponse::build(self.status_code());
+        answer.insert_header((CONTENT_TYPE, "application/problem+json"));
+        if let Some(allow) = self.allow {
+            answer.insert_header((ALLOW, allow));
+        }
+        answer.body(body)
+    }
+
+    /// The same, as the answer to a request for this path.
+    fn at(&self, path: &str) -> Self {
+        let mut problem = self.problem.clone();
+        // Of what is not there nothing is said but that.
+        problem.fields.instance = (problem.code != Code::NotFound).then(|| path.to_owned());
+        Self { problem, ..*self }
+    }
+}
+
+/// Names the path in every problem, wherever it was found: only here are both at hand.
+pub(super) async fn name_the_path(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let answer = next.call(request).await?.map_into_boxed_body();
+    let refusal = answer.response().error().and_then(Error::as_error::<Refusal>);
+    let Some(named) = refusal.map(|refusal| refusal.at(answer.request().path()).answer()) else {
+        return Ok(answer);
+    };
+    Ok(answer.into_response(named))
 }
 
 impl From<Problem> for Refusal {
@@ -99,12 +132,6 @@ impl ResponseError for Refusal {
         if status.is_server_error() {
             tracing::warn!(code = self.code().name(), detail = %self.problem.detail, "a request failed");
         }
-        let body = serde_json::to_string(self).expect("a problem is text, numbers and lists of them");
-        let mut answer = HttpResponse::build(status);
-        answer.insert_header((CONTENT_TYPE, "application/problem+json"));
-        if let Some(allow) = self.allow {
-            answer.insert_header((ALLOW, allow));
-        }
-        answer.body(body)
+        self.answer()
     }
 }

@@ -10,8 +10,9 @@ use super::refusal::Refusal;
 use super::request::{Approve, Body, Deny, Nothing, header, query, whole};
 use super::stream;
 use crate::api::{
-    ApprovalsQuery, Cancel, Code, Collect, Decide, EventsQuery, Fork, LedgerQuery, ListQuery, Pause, Problem,
-    Remove, Resume, Send, Start, Started, TopUp,
+    ApprovalsQuery, ArtifactsQuery, Cancel, ClaimTask, Code, Collect, CompleteTask, CreateTask, Decide,
+    EventsQuery, Fork, LedgerQuery, ListQuery, OpenTask, Pause, Problem, Remove, Resume, Send, Start,
+    Started, TaskChange, TasksQuery, TopUp, WhyTask,
 };
 
 type Answer = Result<HttpResponse, Refusal>;
@@ -47,6 +48,22 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/approvals/{id}", "GET").route(web::get().to(approval)))
         .service(at("/v1/approvals/{id}/approve", "POST").route(web::post().to(approve)))
         .service(at("/v1/approvals/{id}/deny", "POST").route(web::post().to(deny)))
+        .service(at("/v1/artifacts", "GET").route(web::get().to(artifacts)))
+        .service(at("/v1/artifacts/{id}", "GET").route(web::get().to(artifact)))
+        .service(at("/v1/artifacts/{id}/content", "GET").route(web::get().to(artifact_content)))
+        .service(at("/v1/suggested-work", "GET").route(web::get().to(suggested_work)))
+        .service(at("/v1/suggested-work/{id}/task", "POST").route(web::post().to(open_task)))
+        .service(at("/v1/suggested-work/{id}/archive", "POST").route(web::post().to(archive_task)))
+        .service(
+            at("/v1/tasks", "GET, POST")
+                .route(web::get().to(tasks))
+                .route(web::post().to(create_task)),
+        )
+        .service(at("/v1/tasks/{id}", "GET").route(web::get().to(task)))
+        .service(at("/v1/tasks/{id}/claim", "POST").route(web::post().to(claim_task)))
+        .service(at("/v1/tasks/{id}/release", "POST").route(web::post().to(release_task)))
+        .service(at("/v1/tasks/{id}/complete", "POST").route(web::post().to(complete_task)))
+        .service(at("/v1/tasks/{id}/cancel", "POST").route(web::post().to(cancel_task)))
         .service(at("/v1/sessions/{id}/remove", "POST").route(web::post().to(remove)))
         .service(at("/v1/import", "POST").route(web::post().to(import)))
         .service(at("/v1/gc", "POST").route(web::post().to(collect)))
@@ -70,11 +87,13 @@ async fn healthy() -> impl Responder {
     web::Json(serde_json::json!({ "ok": true }))
 }
 
-/// The process takes requests, and its journal can be read.
+/// The process takes requests, and its journal can be read and written.
 async fn ready(edge: web::Data<Edge>) -> Answer {
     if edge.is_closing() {
         return Err(Problem::new(Code::NotServing, "the server is being stopped").into());
     }
+    edge.ask(|control| async move { control.writable().await })
+        .await?;
     let one = ListQuery {
         limit: Some(1),
         ..ListQuery::default()
@@ -318,6 +337,107 @@ async fn decide(
     Ok(HttpResponse::Ok().json(accepted))
 }
 
+async fn artifacts(edge: web::Data<Edge>, request: HttpRequest) -> Answer {
+    let wanted: ArtifactsQuery = query(&request)?;
+    let page = edge
+        .ask(|control| async move { control.artifacts(wanted).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+async fn artifact(edge: web::Data<Edge>, id: web::Path<String>) -> Answer {
+    let view = edge
+        .ask(|control| async move { control.artifact(&id).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(view))
+}
+
+async fn artifact_content(edge: web::Data<Edge>, id: web::Path<String>) -> Answer {
+    let (sha256, bytes) = edge
+        .ask(|control| async move {
+            let artifact = control.artifact(&id).await?;
+            let bytes = control.blob(&artifact.sha256).await?;
+            Ok((artifact.sha256, bytes))
+        })
+        .await?;
+    Ok(body(&sha256, bytes))
+}
+
+async fn suggested_work(edge: web::Data<Edge>) -> Answer {
+    let page = edge
+        .ask(|control| async move { control.tasks(TasksQuery::suggested()).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+async fn tasks(edge: web::Data<Edge>, request: HttpRequest) -> Answer {
+    let wanted: TasksQuery = query(&request)?;
+    let page = edge
+        .ask(|control| async move { control.tasks(wanted).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+async fn task(edge: web::Data<Edge>, id: web::Path<String>) -> Answer {
+    let view = edge.ask(|control| async move { control.task(&id).await }).await?;
+    Ok(HttpResponse::Ok().json(view))
+}
+
+async fn create_task(
+    edge: web::Data<Edge>,
+    request: HttpRequest,
+    Body(mut wish): Body<CreateTask>,
+) -> Answer {
+    if let Some(key) = header(&request, "idempotency-key")? {
+        wish.key.get_or_insert_with(|| key.to_owned());
+    }
+    let created = edge
+        .wish(|control| async move { control.create_task(wish).await })
+        .await?;
+    let mut answer = if created.repeated {
+        HttpResponse::Ok()
+    } else {
+        HttpResponse::Created()
+    };
+    answer.insert_header((LOCATION, format!("/v1/tasks/{}", created.task.id)));
+    Ok(answer.json(created))
+}
+
+async fn open_task(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<OpenTask>) -> Answer {
+    change_task(edge, id, TaskChange::Open(wish)).await
+}
+
+async fn archive_task(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<WhyTask>) -> Answer {
+    change_task(edge, id, TaskChange::Archive(wish)).await
+}
+
+async fn claim_task(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<ClaimTask>) -> Answer {
+    change_task(edge, id, TaskChange::Claim(wish)).await
+}
+
+async fn release_task(edge: web::Data<Edge>, id: web::Path<String>, _: Body<Nothing>) -> Answer {
+    change_task(edge, id, TaskChange::Release).await
+}
+
+async fn complete_task(
+    edge: web::Data<Edge>,
+    id: web::Path<String>,
+    Body(wish): Body<CompleteTask>,
+) -> Answer {
+    change_task(edge, id, TaskChange::Complete(wish)).await
+}
+
+async fn cancel_task(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<WhyTask>) -> Answer {
+    change_task(edge, id, TaskChange::Cancel(wish)).await
+}
+
+async fn change_task(edge: web::Data<Edge>, id: web::Path<String>, change: TaskChange) -> Answer {
+    let changed = edge
+        .wish(|control| async move { control.change_task(&id, change).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(changed))
+}
+
 async fn remove(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Remove>) -> Answer {
     let removed = edge
         .wish(|control| async move { control.remove(&id, wish).await })
@@ -352,15 +472,18 @@ async fn blob(edge: web::Data<Edge>, sha256: web::Path<String>) -> Answer {
             "{sha256:?} is no sha256; it has 64 digits 0-9 a-f"
         )));
     }
-    let tag = format!("\"{sha256}\"");
+    let name = sha256.clone();
     let bytes = edge
-        .ask(|control| async move { control.blob(&sha256).await })
+        .ask(|control| async move { control.blob(&name).await })
         .await?;
-    // What is named by its hash never changes.
-    let answer = HttpResponse::Ok()
-        .insert_header((ETAG, tag))
+    Ok(body(&sha256, bytes))
+}
+
+/// The bytes of a body. What is named by its hash never changes.
+fn body(sha256: &str, bytes: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((ETAG, format!("\"{sha256}\"")))
         .insert_header((CACHE_CONTROL, "private, max-age=31536000, immutable"))
         .content_type("application/octet-stream")
-        .body(bytes);
-    Ok(answer)
+        .body(bytes)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::{io, mem};
 
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, rt, web};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -13,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use super::address::{self, Bound, Shelter};
 use super::edge::{Edge, Settings};
 use super::peer::Peer;
+use super::refusal::name_the_path;
 use super::routes::routes;
 use crate::api::{Code, Problem};
 use crate::control::Control;
@@ -129,18 +131,23 @@ async fn serve(
     ready: oneshot::Sender<io::Result<()>>,
 ) {
     let edge = web::Data::new(edge);
-    let server = HttpServer::new(move || App::new().app_data(edge.clone()).configure(routes))
-        // Held on to from here, so that whoever decides later is known to be this process and no later one of its number.
-        .on_connect(|connection, data| {
-            data.insert(Peer::of(connection));
-        })
-        // The handlers only hand calls over: one thread serves them all.
-        .workers(1)
-        .disable_signals()
-        // Whoever hangs up is gone: otherwise an idle stream would live on until its next ping.
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(LAST_REQUESTS_SECONDS)
-        .listen_uds(listener);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(edge.clone())
+            .wrap(from_fn(name_the_path))
+            .configure(routes)
+    })
+    // Held on to from here, so that whoever decides later is known to be this process and no later one of its number.
+    .on_connect(|connection, data| {
+        data.insert(Peer::of(connection));
+    })
+    // The handlers only hand calls over: one thread serves them all.
+    .workers(1)
+    .disable_signals()
+    // Whoever hangs up is gone: otherwise an idle stream would live on until its next ping.
+    .h1_allow_half_closed(false)
+    .shutdown_timeout(LAST_REQUESTS_SECONDS)
+    .listen_uds(listener);
     let server = match server {
         Ok(server) => server.run(),
         Err(error) => {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use longhaul_actors::ports::{Act, Clock, Hands, Report};
 use longhaul_actors::session::{Around, Command, Session, State, ToolCall, ToolOutcome, WorkspaceKind};
 use longhaul_actors::{Registry, SendError};
+use longhaul_hands::remove_tree;
 use longhaul_journal::{Journal, StreamId};
 use serde::{Deserialize, Serialize};
 
@@ -225,31 +226,6 @@ fn remove(folder: &SessionFolder, workspace_too: bool) -> io::Result<()> {
         }
     }
     fs::File::open(folder.root())?.sync_all()
-}
-
-/// Removes a folder that may have folders in it which nobody may enter.
-fn remove_tree(root: &std::path::Path) -> io::Result<()> {
-    match fs::remove_dir_all(root) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            enter(root)?;
-            fs::remove_dir_all(root)
-        }
-        removed => removed,
-    }
-}
-
-/// Lets us into every folder below; links are not followed.
-fn enter(folder: &std::path::Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            enter(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

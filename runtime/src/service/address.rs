@@ -1,5 +1,6 @@
 //! Which session is meant: the address of a request, and the stream of what a person typed.
 
+use longhaul_actors::account::{Account, DEFAULT_ACCOUNT};
 use longhaul_journal::{Head, Journal, REMOVED, StreamId};
 
 use super::OWNER;
@@ -17,6 +18,24 @@ pub(crate) fn address(request: &Start) -> StreamId {
 
 pub(crate) fn keyed(key: &str) -> StreamId {
     StreamId::named("session", OWNER, &format!("key:{key}"))
+}
+
+/// What the account of the directory is called where a session would be named. A session with this key is meant by its id.
+pub(crate) const ACCOUNT: &str = "account";
+
+/// Whether the account is meant.
+pub(super) fn is_account(name: &str) -> bool {
+    let digits = name.strip_prefix("s_").unwrap_or(name);
+    name == ACCOUNT || digits.parse() == Ok(Account::stream(OWNER, DEFAULT_ACCOUNT))
+}
+
+/// A stream as people are told of it: the account by name, whatever else longhaul writes by the id of a session.
+pub(crate) fn shown_name(stream: StreamId) -> String {
+    if stream == Account::stream(OWNER, DEFAULT_ACCOUNT) {
+        ACCOUNT.into()
+    } else {
+        session_id(stream)
+    }
 }
 
 /// The stream of a session by its id, the beginning of one, or its key. Blocks on the disk.
@@ -38,20 +57,34 @@ pub(super) fn resolve(journal: &dyn Journal, id: &str) -> Result<StreamId, Probl
     if exists(named)? {
         return Ok(named);
     }
-    let Some(first) = id.strip_prefix("s_").and_then(first_with_prefix) else {
-        return Err(unknown());
+    match id.strip_prefix("s_") {
+        Some(digits) => one_of_kind(journal, "session", digits, id, "longhaul ls")?.ok_or_else(unknown),
+        None => Err(unknown()),
+    }
+}
+
+/// The one stream of a kind whose id begins with these digits, as `id` was typed; `None` when there is none. Blocks on the
+/// disk.
+pub(super) fn one_of_kind(
+    journal: &dyn Journal,
+    kind: &str,
+    digits: &str,
+    id: &str,
+    listing: &str,
+) -> Result<Option<StreamId>, Problem> {
+    let Some(first) = first_with_prefix(digits) else {
+        return Ok(None);
     };
-    let digits = &id[2..];
-    let mut found = journal.list("session", first, 2).map_err(read_problem)?;
+    let mut found = journal.list(kind, first, 2).map_err(read_problem)?;
     found.retain(|head| head.stream.to_string().starts_with(digits));
     match found.as_slice() {
-        [] => Err(unknown()),
-        [only] => Ok(only.stream),
+        [] => Ok(None),
+        [only] => Ok(Some(only.stream)),
         _ => Err(Problem::new(
             Code::InvalidRequest,
-            format!("several sessions begin with {id}; give more of the id"),
+            format!("several {kind}s begin with {id}; give more of the id"),
         )
-        .next("list them", "longhaul ls")),
+        .next("list them", listing)),
     }
 }
 

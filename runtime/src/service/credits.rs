@@ -205,14 +205,18 @@ impl Service {
 }
 
 fn entry(record: &Record) -> Result<LedgerEntry, Problem> {
-    let damaged = |error: String| Problem::new(Code::JournalDamaged, error);
-    let event = Account::decode(record).map_err(|error| damaged(error.to_string()))?;
+    let unreadable = |error: String| Problem::new(Code::JournalDamaged, error);
+    let event = Account::decode(record).map_err(|error| unreadable(error.to_string()))?;
     let payload: serde_json::Value =
-        serde_json::from_slice(&record.event.payload).map_err(|error| damaged(error.to_string()))?;
+        serde_json::from_slice(&record.event.payload).map_err(|error| unreadable(error.to_string()))?;
     let micro = |credits: Credits| i64::try_from(credits.micro()).unwrap_or(i64::MAX);
     let change_micro = match event.body {
         account::Body::Granted(granted) => micro(granted.amount_micro),
         account::Body::Settled(settled) => -micro(settled.amount_micro),
+        account::Body::JournalGap(gap) => {
+            let closed = gap.closed.iter().map(|closed| closed.amount_micro);
+            -micro(closed.fold(Credits::ZERO, Credits::plus))
+        }
         _ => 0,
     };
     Ok(LedgerEntry {
@@ -241,12 +245,22 @@ fn invalid(error: account::AmountError) -> Problem {
 }
 
 fn unanswered(error: QueryError) -> Problem {
-    let code = match error {
-        QueryError::Quarantined(_) => Code::StreamQuarantined,
-        QueryError::NotHosted => Code::NotServing,
-        _ => Code::StorageUnavailable,
-    };
-    Problem::new(code, format!("the credit account: {error}"))
+    let detail = format!("the credit account: {error}");
+    match error {
+        QueryError::Quarantined(_) => damaged(detail),
+        QueryError::NotHosted => Problem::new(Code::NotServing, detail),
+        _ => Problem::new(Code::StorageUnavailable, detail),
+    }
+}
+
+/// Nobody knows what the account has, until somebody takes it up again.
+fn damaged(detail: String) -> Problem {
+    Problem::new(Code::StreamQuarantined, detail)
+        .next("see what is damaged", "longhaul journal verify")
+        .next(
+            "take it up again behind the damage",
+            "longhaul journal repair account",
+        )
 }
 
 fn refused(error: SendError<account::Refusal>) -> Problem {
@@ -255,9 +269,18 @@ fn refused(error: SendError<account::Refusal>) -> Problem {
         SendError::Refused(account::Refusal::IdempotencyConflict { .. }) => Code::IdempotencyConflict,
         SendError::Refused(_) => Code::InvalidRequest,
         SendError::OutcomeUnknown { .. } => Code::OutcomeUnknown,
-        SendError::Quarantined(_) => Code::StreamQuarantined,
+        SendError::Quarantined(_) => return damaged(format!("the credit account: {error}")),
         SendError::NotHosted => Code::NotServing,
         _ => Code::StorageUnavailable,
     };
-    Problem::new(code, error.to_string())
+    let problem = Problem::new(code, error.to_string());
+    match code {
+        Code::IdempotencyConflict => problem
+            .next("see what was granted", "longhaul credits ledger")
+            .next(
+                "ask for more by another request",
+                "longhaul credits top-up AMOUNT",
+            ),
+        _ => problem,
+    }
 }

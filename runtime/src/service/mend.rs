@@ -1,28 +1,86 @@
-//! Repair and adoption: the two wishes that no actor can take, because the session has none until they are granted.
+//! Repair and adoption: the two wishes that no actor can take, because the stream has none until they are granted.
 
 use std::collections::BTreeMap;
 
-use longhaul_actors::session::{Actor, Command, Event, Session, State, over_gap};
-use longhaul_actors::{Decision, Entity, Folded, Moment, Placed, RecoverError, fold, fold_to};
+use longhaul_actors::account::{self, Account, DEFAULT_ACCOUNT};
+use longhaul_actors::session::{self, Actor, Command, Session};
+use longhaul_actors::{Decision, Entity, Folded, Moment, Placed, Quarantine, RecoverError, fold, fold_to};
 use longhaul_journal::{Draft, Gap, Journal, Seq, StreamId, SubmitError};
 
+use super::address::{ACCOUNT, is_account, shown_name};
 use super::problems::{read_problem, recover_problem};
 use super::{OWNER, Service};
 use crate::api::{Accepted, Code, Problem, Quarantined, session_id};
 
+/// A kind of stream that goes on behind a gap.
+trait Mend: Entity {
+    /// Whether enough stands to go on with.
+    fn has_begun(state: &Self::State) -> bool;
+
+    /// What is written over the gap; the first of it gets the seq after `highest`.
+    fn over_gap(state: &Self::State, highest: Seq, reason: String, moment: Moment) -> Vec<Self::Event>;
+}
+
+impl Mend for Session {
+    fn has_begun(state: &session::State) -> bool {
+        state.origin.is_some()
+    }
+
+    fn over_gap(state: &session::State, highest: Seq, reason: String, moment: Moment) -> Vec<session::Event> {
+        session::over_gap(state, highest, reason, Actor::human(OWNER), moment)
+    }
+}
+
+impl Mend for Account {
+    fn has_begun(state: &account::State) -> bool {
+        state.name.is_some()
+    }
+
+    fn over_gap(state: &account::State, highest: Seq, reason: String, _: Moment) -> Vec<account::Event> {
+        account::over_gap(state, highest, reason, Actor::human(OWNER))
+    }
+}
+
 impl Service {
-    /// Continues a quarantined session behind what it lost (B-LOG-10).
+    /// Continues a quarantined session, or the account, behind what it lost (B-LOG-10).
     pub(super) async fn mend(&self, id: &str) -> Result<Accepted, Problem> {
+        if is_account(id) {
+            return self.mend_account().await;
+        }
         let stream = self.resolve(id).await?;
         let now_ms = self.clock.now_ms();
         let mended = self
-            .blocking(move |journal| repair(journal, stream, now_ms))
+            .blocking(move |journal| repair::<Session>(journal, stream, now_ms))
             .await?;
         // What was folded before may reach further than what stands now.
         self.folds.forget(stream);
         // A stream that failed over and over is given another chance even though nothing of it is lost.
         let lifted = self.sessions.lift_quarantine(stream);
         self.accepted(stream, mended, !lifted).await
+    }
+
+    async fn mend_account(&self) -> Result<Accepted, Problem> {
+        let stream = Account::stream(OWNER, DEFAULT_ACCOUNT);
+        let now_ms = self.clock.now_ms();
+        let (mended, head) = self
+            .blocking(move |journal| {
+                let head = journal.head(stream).map_err(read_problem)?;
+                let is_damaged = journal.damaged().iter().any(|damage| damage.stream == stream);
+                if head.is_none() && !is_damaged {
+                    let detail = "there is no account yet; the first session opens it";
+                    return Err(Problem::new(Code::NotFound, detail));
+                }
+                let mended = repair::<Account>(journal, stream, now_ms)?;
+                Ok((mended, head.map_or(Seq::ZERO, |head| head.seq)))
+            })
+            .await?;
+        let lifted = self.accounts.lift_quarantine(stream);
+        Ok(Accepted {
+            id: ACCOUNT.into(),
+            seq: mended.unwrap_or(head).0,
+            repeated: mended.is_none() && !lifted,
+            state: "usable".into(),
+        })
     }
 
     /// Takes on a session that was imported or restored (B-LOG-12).
@@ -57,14 +115,16 @@ impl Service {
         })
     }
 
-    /// Every session that is known to be quarantined, by the journal or by its actor.
+    /// Every session that is known to be quarantined, by the journal or by its actor; and the account, if it is.
     pub(super) fn all_quarantined(&self) -> Vec<Quarantined> {
         let by_journal = self.journal.damaged().into_iter();
         let mut found: BTreeMap<StreamId, String> = by_journal
-            .filter(|damage| damage.kind == Session::KIND)
+            .filter(|damage| [Session::KIND, Account::KIND].contains(&damage.kind.as_str()))
             .map(|damage| (damage.stream, damage.reason))
             .collect();
-        for quarantine in self.sessions.quarantined() {
+        let mut by_actor = self.sessions.quarantined();
+        by_actor.extend(self.accounts.quarantined());
+        for quarantine in by_actor {
             if !self.journal.is_inert(quarantine.stream) {
                 found
                     .entry(quarantine.stream)
@@ -72,7 +132,7 @@ impl Service {
             }
         }
         let shown = found.into_iter().map(|(stream, reason)| Quarantined {
-            id: session_id(stream),
+            id: shown_name(stream),
             reason,
         });
         shown.collect()
@@ -89,40 +149,41 @@ pub(super) fn inert(stream: StreamId) -> Problem {
     )
 }
 
-/// Writes what is written over a gap; returns the seq of `journal.gap`, or nothing when the session is sound.
-fn repair(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Result<Option<Seq>, Problem> {
-    let quarantine = match fold::<Session>(journal, stream) {
+/// Writes what is written over a gap; returns the seq of `journal.gap`, or nothing when the stream is sound.
+fn repair<E: Mend>(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Result<Option<Seq>, Problem> {
+    let quarantine = match fold::<E>(journal, stream) {
         Ok(_) => return Ok(None),
         Err(RecoverError::Quarantined(quarantine)) => quarantine,
         Err(error) => return Err(recover_problem(error)),
     };
-    let stands = fold_to::<Session>(journal, stream, quarantine.readable_to).map_err(recover_problem)?;
-    if stands.state.origin.is_none() {
-        let id = session_id(stream);
-        let detail = format!(
-            "the beginning of {id} is lost ({}), so there is nothing to take up",
-            quarantine.reason
-        );
-        return Err(Problem::new(Code::StreamQuarantined, detail)
-            .next("read what is left", format!("longhaul journal inspect {id}")));
+    let stands = fold_to::<E>(journal, stream, quarantine.readable_to).map_err(recover_problem)?;
+    if !E::has_begun(&stands.state) {
+        return Err(nothing_stands(&quarantine));
     }
     let highest = journal.highest_seen(stream).map_err(read_problem)?;
     let moment = at(journal, stream, now_ms)?;
-    let events = over_gap(
-        &stands.state,
-        highest,
-        quarantine.reason,
-        Actor::human(OWNER),
-        moment,
-    );
+    let events = E::over_gap(&stands.state, highest, quarantine.reason, moment);
     let gap = Gap {
         resumes_after: stands.head,
         hash: stands.hash,
     };
-    let draft = draft(journal, stream, &stands.state, highest, &events, moment);
+    let draft = draft::<E>(journal, stream, &stands.state, highest, &events, moment);
     let written = journal.submit_over_gap(draft, gap).wait();
     written.map_err(not_submitted)?;
     Ok(Some(highest.next()))
+}
+
+fn nothing_stands(quarantine: &Quarantine) -> Problem {
+    let (stream, why) = (quarantine.stream, &quarantine.reason);
+    let name = shown_name(stream);
+    let detail = format!("the beginning of {name} is lost ({why}), so there is nothing to take up");
+    let problem = Problem::new(Code::StreamQuarantined, detail);
+    if name == ACCOUNT {
+        return problem
+            .next("read what is left", format!("longhaul journal inspect {stream}"))
+            .next("go on without an account", "LONGHAUL_CREDITS=off longhaul serve");
+    }
+    problem.next("read what is left", format!("longhaul journal inspect {name}"))
 }
 
 /// Writes that an inert session belongs to this directory; returns the seq, or nothing when it did already.
@@ -135,7 +196,7 @@ fn adopt(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Result<Option<
     let by = Actor::human(OWNER);
     let Decision { events, .. } = Session::decide(&state, Command::Adopt { by }, moment)
         .map_err(|refusal| Problem::new(Code::InvalidRequest, refusal.to_string()))?;
-    let draft = draft(journal, stream, &state, head, &events, moment);
+    let draft = draft::<Session>(journal, stream, &state, head, &events, moment);
     journal.adopt(draft).map_err(not_submitted)?;
     Ok(Some(head.next()))
 }
@@ -148,18 +209,18 @@ pub(super) fn at(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Result
 }
 
 /// The frame of these events, the first of which gets the seq after `expected`.
-pub(super) fn draft(
+pub(super) fn draft<E: Entity>(
     journal: &dyn Journal,
     stream: StreamId,
-    before: &State,
+    before: &E::State,
     expected: Seq,
-    events: &[Event],
+    events: &[E::Event],
     moment: Moment,
 ) -> Draft {
     let (mut state, mut seq) = (before.clone(), expected);
     for event in events {
         seq = seq.next();
-        Session::apply(
+        E::apply(
             &mut state,
             Placed {
                 seq,
@@ -170,12 +231,12 @@ pub(super) fn draft(
     }
     Draft {
         stream,
-        kind: Session::KIND.into(),
+        kind: E::KIND.into(),
         epoch: journal.claim(stream),
         expected,
         time_ms: moment.now_ms,
-        standing: Session::standing(&state),
-        records: events.iter().map(Session::encode).collect(),
+        standing: E::standing(&state),
+        records: events.iter().map(E::encode).collect(),
     }
 }
 

@@ -5,12 +5,14 @@
 
 mod address;
 mod approvals;
+mod artifacts;
 mod credits;
 mod fork;
 mod mend;
 mod problems;
 mod records;
 mod room;
+mod tasks;
 mod view;
 
 use std::path::PathBuf;
@@ -21,18 +23,18 @@ use futures_util::FutureExt;
 use futures_util::future::ready;
 use longhaul_actors::account::{Account, AccountDesk};
 use longhaul_actors::ports::{Clock, Hands};
-use longhaul_actors::session::{
-    Actor, Command, Limits, Mode, PauseReason, Reply, Session, State, WorkspaceSpec,
-};
+use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
+use longhaul_actors::task::TaskDesk;
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_hands::egress::AllowList;
 use longhaul_journal::{BlobError, BlobId, Journal, LocalJournal, REMOVED, Seq, StreamId};
 
 use crate::api::{
-    self, Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, Cancel, Code, Collect,
-    Collected, Decide, EventsPage, EventsQuery, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery,
-    OnLimit, Pause, Problem, Quarantined, Remove, Removed, Resume, RunDuration, Send as SendMessage,
-    SessionView, Start, Started, TopUp, ToppedUp, session_id, stream_id,
+    self, Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, ArtifactView, ArtifactsPage,
+    ArtifactsQuery, Cancel, Code, Collect, Collected, CreateTask, Decide, EventsPage, EventsQuery, Imported,
+    LedgerPage, LedgerQuery, ListPage, ListQuery, OnLimit, Pause, Problem, Quarantined, Remove, Removed,
+    Resume, RunDuration, Send as SendMessage, SessionView, Start, Started, TaskChange, TaskChanged, TaskView,
+    TasksPage, TasksQuery, TopUp, ToppedUp, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
@@ -47,7 +49,11 @@ pub(crate) use self::address::address;
 pub(crate) use self::address::keyed;
 use self::address::resolve;
 #[cfg(feature = "cli")]
+pub(crate) use self::address::{ACCOUNT, shown_name};
+#[cfg(feature = "cli")]
 pub(crate) use self::approvals::{meant, no_such};
+#[cfg(feature = "cli")]
+pub(crate) use self::problems::poisoned;
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
 pub(crate) use self::room::bytes_below;
@@ -74,6 +80,8 @@ pub(crate) struct Service {
     /// Opens the account, where there is none.
     pub(crate) desk: AccountDesk,
     pub(crate) credits: CreditOptions,
+    /// What agents suggest and humans write down.
+    pub(crate) tasks: TaskDesk,
     /// Places among the active sessions, in a process that serves them all.
     pub(crate) places: Option<Places>,
     pub(crate) data: PathBuf,
@@ -137,6 +145,13 @@ impl Service {
     }
 
     async fn begin(&self, request: Start) -> Result<Started, Problem> {
+        match request.task.clone() {
+            Some(task) => self.begin_for_task(request, &task).await,
+            None => self.begin_session(request).await,
+        }
+    }
+
+    async fn begin_session(&self, request: Start) -> Result<Started, Problem> {
         let stream = address(&request);
         let exists = self
             .blocking(move |journal| match journal.head(stream).map_err(read_problem)? {
@@ -204,10 +219,7 @@ impl Service {
             goal: request.goal,
             mode,
             brain,
-            workspace: WorkspaceSpec {
-                sandbox: Some(sandbox),
-                ..request.workspace
-            },
+            workspace: request.workspace.walled(sandbox),
             limits,
             network,
             metadata: request.metadata,
@@ -236,14 +248,15 @@ impl Service {
 
     /// How the session ends, and its bounds: a duration makes it a bounded run of that much active time (B-RUN-1).
     fn bounds(&self, request: &Start) -> Result<(Mode, Limits), Problem> {
-        let mut limits = request.limits.unwrap_or(self.limits);
+        let wish = request.limits.unwrap_or_default();
+        let mut limits = wish.over(self.limits);
         limits.resources = request.resources.over(limits.resources);
         limits.checkpoints |= self.checkpoints;
         let Some(word) = &request.duration else {
             return Ok((request.mode, limits));
         };
         let duration = RunDuration::parse(word)?;
-        if request.limits.is_some_and(|own| own.run_ms > 0) {
+        if wish.run_ms.is_some_and(|own| own > 0) {
             let detail = "the time of the run is given twice, by duration and by limits.runMs; leave one out";
             return Err(Problem::new(Code::InvalidRequest, detail));
         }
@@ -442,6 +455,30 @@ impl Control for Service {
         self.decided(id, request).boxed()
     }
 
+    fn artifacts(&self, query: ArtifactsQuery) -> Answer<'_, ArtifactsPage> {
+        self.artifacts_page(query).boxed()
+    }
+
+    fn artifact<'a>(&'a self, id: &'a str) -> Answer<'a, ArtifactView> {
+        self.artifact_of(id).boxed()
+    }
+
+    fn tasks(&self, query: TasksQuery) -> Answer<'_, TasksPage> {
+        self.tasks_page(query).boxed()
+    }
+
+    fn task<'a>(&'a self, id: &'a str) -> Answer<'a, TaskView> {
+        self.task_of(id).boxed()
+    }
+
+    fn create_task(&self, request: CreateTask) -> Answer<'_, TaskChanged> {
+        self.write_down(request).boxed()
+    }
+
+    fn change_task<'a>(&'a self, id: &'a str, change: TaskChange) -> Answer<'a, TaskChanged> {
+        self.change(id, change).boxed()
+    }
+
     fn remove<'a>(&'a self, id: &'a str, request: Remove) -> Answer<'a, Removed> {
         self.let_go(id, request).boxed()
     }
@@ -452,6 +489,16 @@ impl Control for Service {
 
     fn import(&self, portable: Vec<u8>) -> Answer<'_, Imported> {
         self.take_in(portable).boxed()
+    }
+
+    fn writable(&self) -> Answer<'_, ()> {
+        let poisoned = *self.local.poisoned().borrow();
+        ready(if poisoned {
+            Err(problems::poisoned())
+        } else {
+            Ok(())
+        })
+        .boxed()
     }
 
     fn quarantined(&self) -> Answer<'_, Vec<Quarantined>> {

@@ -6,6 +6,12 @@ use longhaul_journal::ReadError;
 
 use crate::api::{Code, Problem};
 
+/// A sync has failed once: what may and may not be on disk is found out by opening the directory anew.
+pub(crate) fn poisoned() -> Problem {
+    let detail = "a write or a sync of the journal failed, so nothing is acknowledged until the directory is opened again";
+    Problem::new(Code::StorageUnavailable, detail).next("see to the disk, then serve again", "longhaul serve")
+}
+
 pub(super) fn read_problem(error: ReadError) -> Problem {
     match error {
         ReadError::Damaged { .. } => Problem::new(Code::StreamQuarantined, error.to_string())
@@ -49,7 +55,26 @@ pub(super) fn refusal_problem(refusal: &Refusal) -> Problem {
         Refusal::StillLive(_) => Code::SessionLive,
         Refusal::NotPending(_) => Code::ApprovalDecided,
         Refusal::NotHuman => Code::SelfApproval,
+        Refusal::TooLarge(_) => Code::PayloadTooLarge,
         _ => Code::InvalidRequest,
     };
-    Problem::new(code, refusal.to_string())
+    let problem = Problem::new(code, refusal.to_string());
+    match refusal {
+        Refusal::Terminal(_) => problem
+            .next("see how it ended", "longhaul show ID")
+            .next("start another one", "longhaul run --brain playbook:FILE \"GOAL\""),
+        Refusal::Archived => problem
+            .next("read it", "longhaul tail ID")
+            .next("start another one", "longhaul run --brain playbook:FILE \"GOAL\""),
+        Refusal::StillLive(_) => problem.next("end it first", "longhaul cancel ID"),
+        Refusal::IdempotencyConflict => conflict(problem),
+        _ => problem,
+    }
+}
+
+/// Adds what to do about a key that was used for another request.
+pub(super) fn conflict(problem: Problem) -> Problem {
+    problem
+        .next("see what the key was used for", "longhaul ls")
+        .next("name a new wish by another key", "longhaul run --key KEY ...")
 }

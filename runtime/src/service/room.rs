@@ -4,7 +4,7 @@
 //! before the frame that says it is gone, bodies only when no record that counts names them, segments by a rename.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs;
+use std::fmt::Display;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -12,9 +12,10 @@ use std::time::{Duration, SystemTime};
 
 use longhaul_actors::session::{Actor, Session};
 use longhaul_actors::{Entity, RecoverError};
+use longhaul_hands::{Step, Walk, remove_tree};
 use longhaul_journal::{
-    BlobId, Compaction, Entry, Frame, ImportError, Journal, Level, Limit, LocalJournal, NewRecord, Offline,
-    Portable, PortableError, Position, REMOVED, StreamId, SubmitError, blobs_named_in,
+    Compaction, Entry, Frame, ImportError, Journal, Level, Limit, LocalJournal, NewRecord, Offline, Portable,
+    PortableError, Position, REMOVED, StreamId, SubmitError, blobs_named_in,
 };
 
 use super::problems::{read_problem, recover_problem};
@@ -48,10 +49,7 @@ impl Service {
             .blocking(move |journal| {
                 let folder = SessionFolder::new(&data, stream);
                 let freed = bytes_below(folder.root()).map_err(|error| at(&data, &error))?;
-                match fs::remove_dir_all(folder.root()) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&data, &error)),
-                    _ => {}
-                }
+                remove_tree(folder.root()).map_err(|error| at(&data, &error))?;
                 if request.log {
                     journal.remove(stream, now_ms, said()).map_err(not_removed)?;
                 }
@@ -156,15 +154,16 @@ fn collect(data: &Path, journal: &LocalJournal, request: Collect) -> Result<Coll
         after = last.position;
         page.iter().for_each(|frame| mark(frame));
     }
-    let swept = sweep(&data.join("blobs"), &named, old_before).map_err(|error| at(data, &error))?;
+    let swept = journal.sweep_blobs(&named, old_before);
+    let swept = swept.map_err(|error| at(data, &error))?;
     let thinned = journal
         .compact(Compaction {
             at_least_percent: request.at_least_percent,
         })
         .map_err(|error| at(data, &error))?;
     Ok(Collected {
-        blobs: swept.0,
-        freed: swept.1 + thinned.freed,
+        blobs: swept.blobs,
+        freed: swept.bytes + thinned.freed,
         segments: thinned.rewritten,
         log: thinned.freed,
         left: thinned.left,
@@ -183,49 +182,25 @@ fn removed_streams(journal: &dyn Journal) -> Result<HashSet<StreamId>, Problem> 
     }
 }
 
-/// Removes what is neither named nor young: how many, and how many bytes.
-fn sweep(blobs: &Path, named: &BTreeSet<BlobId>, old_before: SystemTime) -> io::Result<(u64, u64)> {
-    let names: BTreeSet<String> = named.iter().map(BlobId::to_string).collect();
-    let (mut removed, mut bytes) = (0, 0);
-    for folder in entries(blobs)? {
-        if !folder.file_type()?.is_dir() {
-            continue;
-        }
-        for blob in entries(&folder.path())? {
-            let name = [folder.file_name(), blob.file_name()].map(|part| part.to_string_lossy().into_owned());
-            let meta = blob.metadata()?;
-            if !names.contains(&name.concat()) && meta.modified()? < old_before {
-                fs::remove_file(blob.path())?;
-                (removed, bytes) = (removed + 1, bytes + meta.len());
-            }
-        }
-    }
-    Ok((removed, bytes))
-}
-
-/// Bytes of all files below a folder; links are not followed.
+/// Bytes of all files below a folder that can be reached; links are not followed.
 pub(crate) fn bytes_below(folder: &Path) -> io::Result<u64> {
+    let mut walk = match Walk::of(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        walk => walk?,
+    };
     let mut bytes = 0;
-    for entry in entries(folder)? {
-        let meta = entry.metadata()?;
-        bytes += if meta.is_dir() {
-            bytes_below(&entry.path())?
-        } else {
-            meta.len()
-        };
-    }
-    Ok(bytes)
-}
-
-fn entries(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => entries.collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+    loop {
+        match walk.step() {
+            Ok(None) => return Ok(bytes),
+            // What somebody closed or moved away takes room that nobody can tell; the rest is counted.
+            Ok(Some(Step::Met(met))) if met.is_folder() => drop(walk.enter(&met)),
+            Ok(Some(Step::Met(met))) => bytes += met.bytes(),
+            Ok(Some(Step::Left(_))) | Err(_) => {}
+        }
     }
 }
 
-fn at(data: &Path, error: &io::Error) -> Problem {
+fn at(data: &Path, error: &impl Display) -> Problem {
     let detail = format!("cannot look through {}: {error}", data.display());
     Problem::new(Code::StorageUnavailable, detail).next("see what is there", "longhaul doctor")
 }

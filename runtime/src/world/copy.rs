@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::lchown;
 
+use longhaul_hands::remove_tree;
+
 use super::SessionFolder;
 use super::checkpoints::{Checkpoints, restore};
 use super::owner::give;
@@ -28,7 +30,7 @@ pub(crate) fn copy_workspace(source: &SessionFolder, at: u64, fork: &SessionFold
     fs::create_dir_all(fork.private().join("tmp"))?;
     fs::create_dir_all(fork.steps())?;
     let to = fork.workspace();
-    workspace::discard(&to)?;
+    remove_tree(&to)?;
     // As root each isolated session is a user of its own; what was the source's is the fork's.
     let (before, after) = match of_source.sandbox {
         Walled::Isolated { host_uid: Some(uid) } => (Some(uid), user_of(&fork.name())),

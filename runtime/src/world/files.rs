@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Kept, SetupError};
 use longhaul_journal::{Seq, StreamId};
 
-use super::checkpoints::{Checkpoints, Manifest, TakeError, take};
+use super::checkpoints::{Bounds, Checkpoints, Manifest, TakeError, take};
 use super::workspace::{Prepared, failed};
 use super::{LocalHands, SessionFolder};
 
@@ -39,12 +39,12 @@ impl LocalHands {
         &self,
         session: StreamId,
         at: Seq,
-        requested: bool,
+        bounds: Bounds,
     ) -> BoxFuture<'static, Result<Kept, SetupError>> {
         let (folder, looks) = (self.folder(session), self.looks.clone());
         async move {
             let keeping =
-                tokio::task::spawn_blocking(move || looks.alone(session, || keep(&folder, at, requested)));
+                tokio::task::spawn_blocking(move || looks.alone(session, || keep(&folder, at, bounds)));
             let kept = keeping.await;
             kept.unwrap_or_else(|stopped| Err(failed("checkpoint_failed", stopped)))
         }
@@ -52,7 +52,7 @@ impl LocalHands {
     }
 }
 
-fn keep(folder: &SessionFolder, at: Seq, requested: bool) -> Result<Kept, SetupError> {
+fn keep(folder: &SessionFolder, at: Seq, bounds: Bounds) -> Result<Kept, SetupError> {
     let prepared = Prepared::load(folder)?;
     let prepared = prepared.ok_or_else(|| failed("workspace_missing", "the workspace is not there"))?;
     if prepared.workspace != folder.workspace() {
@@ -62,9 +62,9 @@ fn keep(folder: &SessionFolder, at: Seq, requested: bool) -> Result<Kept, SetupE
         ));
     }
     let checkpoints = Checkpoints::at(folder.checkpoints());
-    let manifest = take(&checkpoints, &prepared.workspace, at.0, requested).map_err(|error| match error {
+    let manifest = take(&checkpoints, &prepared.workspace, at.0, bounds).map_err(|error| match error {
         TakeError::TooLarge(_) => failed("workspace_too_large", error),
-        TakeError::Io { .. } => failed("checkpoint_failed", error),
+        TakeError::Io(_) => failed("checkpoint_failed", error),
     })?;
     Ok(kept(&manifest))
 }

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use longhaul_actors::ports::{Act, Hands, Kept, Report, SetupError};
 use longhaul_actors::session::{
     Artifact, CommandLine, Edit, Exec, Execution, FileRead, FileWrite, Isolation, List, Output, Read,
-    Sandbox, ServiceEnd, Tool, ToolOutcome, Used, Verdict, WorkspaceSpec, Write,
+    Resources, Sandbox, ServiceEnd, Tool, ToolOutcome, Used, Verdict, WorkspaceSpec, Write,
 };
 use longhaul_hands as shim;
 use longhaul_journal::{Blobs, Journal, Seq, StreamId};
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::checkpoints::Bounds;
 use super::files::Looks;
 use super::gate::{Gates, Pass};
 use super::output::{Captured, keep};
@@ -140,8 +141,15 @@ impl Hands for LocalHands {
         session: StreamId,
         at: Seq,
         requested: bool,
+        resources: Resources,
     ) -> BoxFuture<'static, Result<Kept, SetupError>> {
-        self.keep_files(session, at, requested)
+        let bounds = Bounds {
+            requested,
+            bytes: resources.disk_bytes,
+            entries: resources.disk_files,
+            reserve: self.limiting.disk_reserve(),
+        };
+        self.keep_files(session, at, bounds)
     }
 
     fn cancel(&self, session: StreamId, step: u64) -> BoxFuture<'static, ()> {
@@ -368,7 +376,7 @@ impl LocalHands {
                 })
             }
             Tool::Artifact(Artifact { kind, path }) => {
-                let contents = files.read(Path::new(&path), ARTIFACT_LIMIT)?;
+                let contents = files.read_at_rest(Path::new(&path), ARTIFACT_LIMIT)?;
                 self.artifact(kind, path, &contents.bytes, active_ms())
             }
             Tool::Exec(_) | Tool::Patch(_) | Tool::Service(_) => {
@@ -395,6 +403,7 @@ impl LocalHands {
             sha256: blob.id.to_string(),
             bytes: blob.bytes,
             active_ms,
+            task: None,
         })
     }
 

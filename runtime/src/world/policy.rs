@@ -36,7 +36,16 @@ pub(crate) fn load(data: &Path, named: Option<&Path>) -> Result<Policy, Problem>
     let shown = file.display();
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => EMPTY.to_owned(),
+        // What is wrong with the directory itself is told by whoever opens the journal in it.
+        Err(error)
+            if named.is_none()
+                && matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+        {
+            EMPTY.to_owned()
+        }
         Err(error) => {
             let detail = format!("the policy {shown} cannot be read: {error}");
             return Err(Problem::new(Code::InvalidRequest, detail)
@@ -283,5 +292,11 @@ mod tests {
         assert!(load(folder.path(), None).is_ok());
         let missing = load(folder.path(), Some(&folder.path().join("mine.toml")));
         assert_eq!(missing.expect_err("there is none").code, Code::InvalidRequest);
+    }
+
+    #[test]
+    fn a_directory_that_is_a_file_is_no_trouble_with_the_policy() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        assert!(load(file.path(), None).is_ok());
     }
 }

@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use longhaul_actors::ports::SetupError;
 use longhaul_actors::session::{Sandbox, WorkspaceKind, WorkspaceSpec};
+use longhaul_hands::remove_tree;
 use serde::{Deserialize, Serialize};
 
 use super::durable;
@@ -87,12 +88,12 @@ pub(crate) fn prepare(
             (workspace, None)
         }
         WorkspaceKind::Empty => {
-            discard(&workspace).map_err(io)?;
+            remove_tree(&workspace).map_err(io)?;
             fs::create_dir_all(&workspace).map_err(io)?;
             (workspace, None)
         }
         WorkspaceKind::Clone => {
-            discard(&workspace).map_err(io)?;
+            remove_tree(&workspace).map_err(io)?;
             let base_tree = clone(Path::new(&spec.source), &workspace)?;
             (workspace, Some(base_tree))
         }
@@ -143,13 +144,6 @@ fn isolated(folder: &SessionFolder, workspace: &Path, in_place: bool) -> Result<
         give(&folder.private(), uid).map_err(owned)?;
     }
     Ok(Walled::Isolated { host_uid })
-}
-
-pub(super) fn discard(half_made: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(half_made) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 /// Writes the note that the workspace is whole, after the workspace itself is on disk.

@@ -133,6 +133,66 @@ fn a_repaired_session_goes_on_behind_the_gap_and_runs_nothing_again() {
     assert!(checked.lines().all(|line| line.contains("  ok  ")), "{checked}");
 }
 
+/// B-LOG-10: nobody knows what a damaged account has, so nothing that costs begins before it was taken up again. What was
+/// granted in the gap is gone, and is granted again under its name.
+#[test]
+fn a_damaged_account_refuses_what_costs_until_it_is_repaired() {
+    let desk = asked();
+    desk.says("credits top-up 2 --request extra").ok(0);
+    desk.says("run --brain playbook:hi.toml --key he greet").ok(0);
+    flip(&desk, "credits.granted");
+
+    let doctor = desk.says("doctor");
+    assert!(
+        doctor
+            .stdout
+            .contains("damaged, see `longhaul journal verify`: account\n"),
+        "{doctor:?}"
+    );
+    let verified = desk.says("journal verify");
+    assert!(
+        verified.stdout.contains("account  damaged at seq "),
+        "{verified:?}"
+    );
+    let refused = desk.says("run --brain playbook:hi.toml --key ho greet");
+    assert_eq!(refused.code, Some(8), "{refused:?}");
+    assert!(
+        refused.stderr.contains("longhaul journal repair account"),
+        "{refused:?}"
+    );
+    let mut server = desk.starts(&["serve"]);
+    server.until("control.sock");
+    let refused = desk.says("credits top-up 1");
+    assert_eq!(refused.code, Some(8), "{refused:?}");
+
+    let repaired = desk.says("journal repair account");
+    assert!(
+        repaired.stdout.starts_with("repair written down as "),
+        "{repaired:?}"
+    );
+    assert!(
+        repaired.stdout.trim_end().ends_with("of account usable"),
+        "{repaired:?}"
+    );
+    assert!(repaired.stderr.contains("credits top-up"), "{repaired:?}");
+    let again = desk.says("journal repair account");
+    assert!(again.stdout.starts_with("repair already so"), "{again:?}");
+    desk.says("run --brain playbook:hi.toml --key ho greet").ok(0);
+    let granted = desk.says("credits top-up 2 --request extra").ok(0);
+    assert!(granted.contains("granted as request extra"), "{granted}");
+    server.signal(Signal::TERM);
+    server.ends();
+
+    let ledger = desk.says("credits ledger").ok(0);
+    assert!(
+        ledger.contains("journal.gap") && ledger.contains("are lost"),
+        "{ledger}"
+    );
+    let verified = desk.says("journal verify").ok(0);
+    assert!(verified.contains("account  goes on with seq "), "{verified}");
+    assert_eq!(marks(&desk), "ran\n", "nothing runs again");
+}
+
 /// B-LOG-10, B-LOG-8: a record that this version does not know stops the session at the record before it. A newer version
 /// reads it; whoever cannot wait has the session go on behind it, where nothing is done a second time.
 #[test]

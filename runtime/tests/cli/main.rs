@@ -21,4 +21,5 @@ mod reading;
 mod room;
 mod running;
 mod serving;
+mod tasks;
 mod wrong;

@@ -1,8 +1,11 @@
 //! Somebody serves, and everybody else talks to them.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::desk::{Desk, GREETING, QUESTION, Started};
 
@@ -66,8 +69,69 @@ fn a_directory_has_one_server() {
     let second = desk.says("serve");
     assert_eq!(second.code, Some(4), "{second:?}");
     assert!(second.stderr.contains("control.sock"), "{second:?}");
-    assert!(second.stderr.contains("hint: "), "{second:?}");
+    let hint = "hint: talk to who has it: longhaul ls --data 'HERE/data'\n";
+    assert!(second.stderr.ends_with(hint), "{second:?}");
+    let told = desk.says("serve --json");
+    let problem: serde_json::Value = serde_json::from_str(&told.stdout).expect("one object");
+    assert_eq!(
+        (problem["code"].as_str(), told.code, told.stderr.as_str()),
+        (Some("data_dir_in_use"), Some(4), ""),
+        "{told:?}"
+    );
+    let next = &problem["nextActions"][0]["command"];
+    assert_eq!(next, "longhaul ls --data 'HERE/data'", "{told:?}");
     drop(server);
+}
+
+/// What the rules refuse is told over the socket with its own code, the path that was asked, and what to do.
+#[test]
+fn a_wish_that_the_rules_refuse_says_what_to_do() {
+    let desk = Desk::new().with("ask.toml", QUESTION);
+    let _server = served(&desk);
+    desk.says("run --brain playbook:ask.toml --key wall paint").ok(7);
+    let refused = |words: &[&str], code: i32| -> serde_json::Value {
+        serde_json::from_str(&desk.says_words(words).ok(code)).expect("one object")
+    };
+    let commands = |problem: &serde_json::Value| -> Vec<String> {
+        let actions = problem["nextActions"].as_array().expect("a list");
+        let of = |action: &serde_json::Value| action["command"].as_str().expect("text").to_owned();
+        actions.iter().map(of).collect()
+    };
+
+    let long = "x".repeat(40_000);
+    let large = refused(&["--json", "send", "wall", &long], 2);
+    assert_eq!(
+        (&large["code"], &large["status"]),
+        (&json!("payload_too_large"), &json!(413))
+    );
+    assert_eq!(large["instance"], "/v1/sessions/wall/messages");
+
+    desk.says("send wall blue").ok(0);
+    desk.says("tail wall --follow").ok(0);
+    let ended = refused(&["--json", "send", "wall", "green"], 4);
+    assert_eq!(ended["code"], "session_terminal");
+    assert_eq!(
+        commands(&ended),
+        ["longhaul show ID", "longhaul run --brain playbook:FILE \"GOAL\""]
+    );
+    desk.says("archive wall").ok(0);
+    let archived = refused(&["--json", "send", "wall", "green"], 4);
+    assert_eq!(archived["code"], "session_archived");
+    assert_eq!(commands(&archived)[0], "longhaul tail ID");
+    let other = refused(
+        &[
+            "--json",
+            "run",
+            "--brain",
+            "playbook:ask.toml",
+            "--key",
+            "wall",
+            "whitewash",
+        ],
+        4,
+    );
+    assert_eq!(other["code"], "idempotency_conflict");
+    assert_eq!(commands(&other), ["longhaul ls", "longhaul run --key KEY ..."]);
 }
 
 #[test]
@@ -172,5 +236,53 @@ fn a_run_that_has_the_directory_for_itself_can_be_talked_to_and_others_are_told(
     assert!(run.until("user.message").ends_with("hurry"));
     fs::write(&go, "").expect("written");
     let (code, _, stderr) = run.ends();
+    assert_eq!(code, Some(0), "{stderr}");
+}
+
+/// B-CRASH-4: after a failed sync a server stayed, refused every wish for ever and called itself ready, so that whoever
+/// restarts what has ended had nothing to restart.
+#[test]
+#[ignore = "needs strace"]
+fn a_server_whose_disk_fails_a_sync_ends_and_the_next_one_goes_on() {
+    let desk = Desk::new().with("ask.toml", QUESTION);
+    let server = served(&desk);
+    desk.says("run --brain playbook:ask.toml --key wall paint").ok(7);
+    let mut strace = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "-e", "trace=fdatasync"])
+        .args([
+            "-e",
+            "inject=fdatasync:error=EIO",
+            "-p",
+            &server.pid().to_string(),
+        ])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("strace is there");
+    let mut said = BufReader::new(strace.stderr.take().expect("piped")).lines();
+    assert!(
+        said.any(|line| line.is_ok_and(|line| line.contains("attached"))),
+        "strace may look at a process of ours"
+    );
+    // Refused, or unknown, or written down by the sender itself as soon as the server is gone.
+    desk.says("send wall blue");
+    let (code, _, stderr) = server.ends();
+    assert_eq!(code, Some(5), "{stderr}");
+    assert!(
+        stderr.contains("ERROR") && stderr.contains("error: a write or a sync of the journal failed"),
+        "{stderr}"
+    );
+    strace.wait().expect("it ends with whom it looks at");
+
+    // So it may be on disk or not: another one is taken, or hears that the session has ended with the first.
+    let server = served(&desk);
+    let again = desk.says("send wall blue");
+    assert!(matches!(again.code, Some(0 | 4)), "{again:?}");
+    let tailed = desk.says("tail wall --follow");
+    assert!(
+        tailed.stdout.contains("session.completed     success: painted"),
+        "{tailed:?}"
+    );
+    server.signal(Signal::TERM);
+    let (code, _, stderr) = server.ends();
     assert_eq!(code, Some(0), "{stderr}");
 }

@@ -1,6 +1,9 @@
 //! What is wrong with a command line is said, with the next step and the documented exit code, and nothing is made.
 
-use crate::desk::Desk;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::desk::{Desk, GREETING};
 
 #[track_caller]
 fn check(words: &[&str], lines: &[&str]) {
@@ -106,8 +109,22 @@ fn a_session_that_does_not_exist_is_not_found() {
         "patch s_",
         "replay s_zz",
         "attach s_7f3a",
+        "pause s_7f3a",
+        "resume nightly",
+        "cancel --yes nightly",
+        "archive nightly",
+        "checkpoint nightly",
+        "fork s_7f3a",
+        "adopt s_7f3a",
+        "rm --yes nightly",
+        "journal repair s_7f3a",
+        "send --mode queue nightly",
     ] {
-        let said = desk.says(verb);
+        // A message has its words behind the id.
+        let said = match verb.strip_prefix("send ") {
+            Some(_) => desk.says(&format!("{verb} hello")),
+            None => desk.says(verb),
+        };
         let id = verb.split(' ').next_back().expect("two words");
         let error = format!("! error: there is no session {id}");
         assert_eq!(
@@ -116,7 +133,23 @@ fn a_session_that_does_not_exist_is_not_found() {
             "{said:?}"
         );
     }
-    assert!(!desk.data().exists(), "reading made something");
+    assert!(!desk.data().exists(), "asking made something");
+}
+
+#[test]
+fn a_decision_on_a_request_that_does_not_exist_makes_no_directory() {
+    let desk = Desk::new();
+    let said = desk.says("approvals deny ap_7f3a --reason no");
+    assert_eq!(
+        said.lines(),
+        [
+            "! error: there is no request for approval ap_7f3a",
+            "! hint: list what waits for a decision: longhaul approvals ls",
+            "exit 1",
+        ],
+        "{said:?}"
+    );
+    assert!(!desk.data().exists(), "asking made something");
 }
 
 #[test]
@@ -145,14 +178,174 @@ fn without_a_home_the_data_directory_must_be_named() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+/// This was once said to be an error in the policy, or a server that does not answer.
 #[test]
-fn a_directory_that_cannot_be_made_is_told() {
+fn a_file_is_no_data_directory() {
     let desk = Desk::new()
         .with("file", "")
         .with("hi.toml", crate::desk::GREETING);
-    let said = desk.says("run --brain playbook:hi.toml --data file/data goal");
+    for verb in [
+        "run --brain playbook:hi.toml goal",
+        "serve",
+        "ls",
+        "pause nightly",
+    ] {
+        for (data, wrong) in [
+            ("file", "it is a file, not a directory"),
+            ("file/data", "part of its path is a file"),
+        ] {
+            let said = desk.says(&format!("--data {data} {verb}"));
+            let error = format!("! error: HERE/{data} cannot be the data directory: {wrong}");
+            assert_eq!(
+                said.lines(),
+                [
+                    &error,
+                    "! hint: name a directory: longhaul --data DIR ...",
+                    "exit 2"
+                ],
+                "{said:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_told() {
+    let desk = Desk::new().with("hi.toml", crate::desk::GREETING);
+    let said = desk.says("run --brain playbook:hi.toml --data /proc/longhaul goal");
     assert_eq!(said.code, Some(5), "{said:?}");
     assert!(said.stderr.starts_with("error: "), "{said:?}");
+}
+
+/// B-LOG-8: whoever opens for writing, whoever reads the files, and whoever only asks how things are.
+#[test]
+fn what_a_newer_version_wrote_is_refused_by_every_verb_and_left_alone() {
+    let desk = Desk::new().with("hi.toml", GREETING);
+    desk.says("run --brain playbook:hi.toml --key nightly goal").ok(0);
+    fs::write(desk.data().join("format"), "longhaul 9\n").expect("written");
+    for verb in [
+        "serve",
+        "run --brain playbook:hi.toml goal",
+        "send nightly on",
+        "ls",
+        "show nightly",
+        "tail nightly",
+        "approvals ls",
+        "replay nightly",
+        "export nightly nightly.lh",
+        "backup copy",
+        "du",
+        "journal inspect",
+        "journal verify",
+        "journal stats",
+        "journal repair --acknowledge-lost",
+    ] {
+        let said = desk.says(verb);
+        assert_eq!(
+            said.lines(),
+            [
+                "! error: HERE/data has format 9, this version reads up to 2; use the newer version",
+                "! hint: see which version this is; a newer one reads it: longhaul --version",
+                "! hint: use another directory: longhaul --data DIR ls",
+                "exit 1"
+            ],
+            "{said:?}"
+        );
+    }
+    let doctor = desk.says("doctor");
+    for line in [
+        "BAD   format      HERE/data has format 9, this version reads up to 2; use the newer version",
+        "note  journal     not looked at, because of its format",
+    ] {
+        assert!(doctor.stdout.contains(line), "{doctor:?}");
+    }
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    let said = desk.says("ls --json");
+    let problem: serde_json::Value = serde_json::from_str(&said.stdout).expect("one object");
+    assert_eq!(problem["code"], "newer_format", "{said:?}");
+    assert_eq!(
+        problem["nextActions"].as_array().map(Vec::len),
+        Some(2),
+        "{said:?}"
+    );
+    fs::write(desk.data().join("format"), "longhaul 1\n").expect("written");
+    desk.says("journal verify").ok(0);
+}
+
+#[test]
+fn a_format_that_is_not_longhauls_is_told_and_not_taken_for_an_empty_directory() {
+    let desk = Desk::new().with("hi.toml", GREETING);
+    fs::create_dir(desk.data()).expect("made");
+    fs::write(desk.data().join("format"), "<svg>").expect("written");
+    for verb in [
+        "serve",
+        "run --brain playbook:hi.toml goal",
+        "ls",
+        "tail nightly",
+        "journal verify",
+    ] {
+        let said = desk.says(verb);
+        assert_eq!(
+            said.lines(),
+            [
+                "! error: HERE/data holds a `format` file that is not longhaul's; choose another directory, or restore \
+                 that file",
+                "! hint: use another directory: longhaul --data DIR ls",
+                "exit 5"
+            ],
+            "{said:?}"
+        );
+    }
+    assert_eq!(desk.says("doctor").code, Some(1));
+}
+
+/// A folder in the place of the socket stands for whatever keeps one from being made there; permissions keep no root.
+#[test]
+fn where_no_socket_can_be_made_nobody_serves_and_a_run_goes_on_alone() {
+    let desk = Desk::new().with("hi.toml", GREETING);
+    fs::create_dir_all(desk.data().join("control.sock/full")).expect("made");
+    let served = desk.says("serve");
+    assert_eq!(served.code, Some(5), "{served:?}");
+    assert!(
+        served
+            .stderr
+            .contains("error: the control socket of HERE/data cannot be made"),
+        "{served:?}"
+    );
+    assert!(served.stderr.contains("hint: "), "{served:?}");
+    let ran = desk.says("run --brain playbook:hi.toml goal");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.stderr
+            .contains("note: no other command can reach this session"),
+        "{ran:?}"
+    );
+    assert!(ran.stdout.contains("success: greeted"), "{ran:?}");
+}
+
+/// Root may write there all the same.
+#[test]
+fn a_directory_that_cannot_be_written_is_told() {
+    let desk = Desk::new().with("hi.toml", GREETING);
+    desk.says("run --brain playbook:hi.toml --key nightly goal").ok(0);
+    let allow = |mode| fs::set_permissions(desk.data(), fs::Permissions::from_mode(mode)).expect("set");
+    allow(0o555);
+    if !rustix::process::geteuid().is_root() {
+        for verb in ["serve", "run --brain playbook:hi.toml goal", "send nightly on"] {
+            let said = desk.says(verb);
+            assert_eq!(said.code, Some(5), "{said:?}");
+            assert!(
+                said.stderr.contains("error: HERE/data cannot be written"),
+                "{said:?}"
+            );
+            assert!(said.stderr.contains("hint: use another directory"), "{said:?}");
+        }
+        assert_eq!(desk.says("doctor").code, Some(1));
+    }
+    // Who only reads needs no more.
+    let tailed = desk.says("tail nightly").ok(0);
+    assert!(tailed.contains("success: greeted"), "{tailed}");
+    allow(0o755);
 }
 
 #[test]

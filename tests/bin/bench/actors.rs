@@ -1,7 +1,6 @@
 //! What actors add to a durable append: one stream's decisions, and whole steps of sessions.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use longhaul_actors::{
@@ -133,38 +132,38 @@ pub(crate) fn steps_charged(plan: &Plan) -> Result<(), Failure> {
 fn measure_steps(plan: &Plan, charged: bool) -> Result<(), Failure> {
     let sessions = plan.count.unwrap_or(64);
     let run = || block_on(stepping(plan, sessions, charged));
-    let (rate, appends) = in_turns(plan, 64, run, |rate| *rate)?;
+    let (median, appends) = in_turns(plan, 64, run, |measured| measured.rate)?;
     // Each step is two frames: that it begins, and what became of it.
     let yard = appends.rate / 2.0;
     Row::new(plan)
-        .with("concurrency", sessions)
-        .number("rate_per_s", rate, 0)
+        .measured(usize::try_from(sessions)?, &median)
         .number("yardstick_per_s", yard, 0)
-        .number("ratio", rate / yard, 2)
+        .number("ratio", median.rate / yard, 2)
         .with("yardstick", "half of append at 64")
         .print(plan);
     Ok(())
 }
 
-async fn stepping(plan: &Plan, sessions: u64, charged: bool) -> Result<f64, Failure> {
+async fn stepping(plan: &Plan, sessions: u64, charged: bool) -> Result<Measured, Failure> {
     let folder = plan.folder().join("steps");
     let mind = Mind::Busy {
         calls: 16,
         until_step: u64::MAX,
     };
-    let world = Virtual::new(mind);
+    let world = Virtual::timed(mind);
     let host = Host::open_with(&folder, &world, Options::default(), charged)?;
     for number in 0..sessions {
         host.start(number).await?;
     }
     world.until_asked(sessions).await;
-    let (begun, before) = (Instant::now(), world.steps.load(Ordering::Relaxed));
+    // What came before was the way up.
+    world.laps();
+    let begun = Instant::now();
     tokio::time::sleep(plan.time).await;
-    let steps = world.steps.load(Ordering::Relaxed) - before;
-    let rate = steps as f64 / begun.elapsed().as_secs_f64();
+    let measured = Measured::new(world.laps(), begun.elapsed());
     host.close().await?;
     std::fs::remove_dir_all(&folder)?;
-    Ok(rate)
+    Ok(measured)
 }
 
 /// Runs on threads like those of the product.

@@ -12,6 +12,11 @@ use crate::plan::{Failure, Plan};
 use crate::row::Row;
 use crate::yardstick::Yardstick;
 
+/// Appends that wait while the yardstick is judged itself, and how many it must take in a second. Below that the machine was
+/// at something else, or the disk is another one: no ratio to such a yardstick says anything.
+const JUDGED_AT: usize = 64;
+const YARDSTICK_PER_S: f64 = 300_000.0;
+
 /// Appends over a thousand streams, with few and with many waiting.
 pub(crate) fn few_streams(plan: &Plan) -> Result<(), Failure> {
     let mut yardstick = Yardstick::new(plan.folder())?;
@@ -70,12 +75,16 @@ fn in_turns(
 }
 
 fn pair(plan: &Plan, waiting: usize, yard: &Measured, ours: &Measured) -> Row {
-    Row::new(plan)
+    let row = Row::new(plan)
         .measured(waiting, ours)
         .number("yardstick_per_s", yard.rate, 0)
         .number("ratio", ours.rate / yard.rate, 2)
         .number("yardstick_p50_us", yard.p50_us, 0)
-        .number("p50_ratio", ours.p50_us / yard.p50_us, 2)
+        .number("p50_ratio", ours.p50_us / yard.p50_us, 2);
+    if waiting == JUDGED_AT && yard.rate < YARDSTICK_PER_S {
+        return row.with("yardstick_broken", true);
+    }
+    row
 }
 
 /// A journal, and writers that take turns.

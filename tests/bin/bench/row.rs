@@ -5,6 +5,18 @@ use serde_json::{Map, Value};
 use crate::load::Measured;
 use crate::plan::Plan;
 
+/// What every object has, so that whoever reads many benches need not know which of them measures what; `null` where a bench
+/// does not.
+const ALWAYS: [&str; 7] = [
+    "bench",
+    "concurrency",
+    "rate_per_s",
+    "p50_us",
+    "p99_us",
+    "yardstick_per_s",
+    "ratio",
+];
+
 /// The fields of one line, in the order in which they were found out.
 #[derive(Debug)]
 pub(crate) struct Row(Vec<(&'static str, Value)>);
@@ -37,8 +49,13 @@ impl Row {
             .number("p99_us", measured.p99_us, 0)
     }
 
-    pub(crate) fn print(self, plan: &Plan) {
+    pub(crate) fn print(mut self, plan: &Plan) {
         if plan.json {
+            for name in ALWAYS {
+                if self.0.iter().all(|(known, _)| *known != name) {
+                    self.0.push((name, Value::Null));
+                }
+            }
             // serde_json's map sorts by name; so the line is put together here.
             let fields: Vec<String> = self
                 .0

@@ -62,7 +62,7 @@ pub(crate) fn work_again(folder: &Path, sessions: u64) -> Result<(), Failure> {
 
 /// Sleepers: made, killed, found again, steered.
 pub(crate) fn sleepers(plan: &Plan) -> Result<(), Failure> {
-    let sessions = plan.count.unwrap_or(20_000);
+    let sessions = plan.count.unwrap_or(1_000_000);
     let folder = plan.folder().join("sleepers");
     let made = killed_when_ready("sleep", &folder, sessions)?;
     let bytes = disk_bytes(&folder)?;

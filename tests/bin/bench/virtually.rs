@@ -1,24 +1,24 @@
 //! Real sessions in a world that takes no time: a brain and hands that answer at once, or never.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
 use longhaul_actors::account::{
-    self, Account, AccountDesk, AccountWorld, Ask, Bound, Credits, DEFAULT_ACCOUNT, LastStep, Links, Open,
+    self, Account, AccountDesk, AccountWorld, Ask, Bound, Credits, DEFAULT_ACCOUNT, LastStep, Linked, Open,
     Reply, Used,
 };
 use longhaul_actors::ports::{
-    Act, AllowAll, Brain, BrainCall, BrainFailure, Credit, EndlessSlots, Hands, SetupError,
+    Act, AllowAll, Brain, BrainCall, BrainFailure, Credit, EndlessSlots, Hands, NoTasks, SetupError,
 };
 use longhaul_actors::session::{
     Actor, Answer, AnswerEnd, BrainSpec, Command, Isolation, Limits, Mode, Session, SessionWorld, Start,
     Terms, ToolCall, ToolOutcome, WorkspaceSpec,
 };
-use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
+use longhaul_actors::{Link, Options, Ports, Registry, System, SystemClock, SystemOptions};
 use longhaul_journal::{Journal, LocalJournal, OpenReport, Seq, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::sync::watch;
@@ -40,19 +40,52 @@ pub(crate) enum Mind {
 #[derive(Debug)]
 pub(crate) struct Virtual {
     mind: Mind,
-    /// Steps that were performed; thoughts count too.
-    pub(crate) steps: AtomicU64,
+    /// How long steps take, where that is wanted: a million sleepers would make it large.
+    laps: Option<Mutex<Laps>>,
     /// How often it was asked.
     pub(crate) asked: watch::Sender<u64>,
+}
+
+/// Steps by session, from where one begins to where the next one does: its own frame and that of its outcome lie between.
+#[derive(Debug, Default)]
+struct Laps {
+    began: HashMap<StreamId, Instant>,
+    took: Vec<Duration>,
 }
 
 impl Virtual {
     pub(crate) fn new(mind: Mind) -> Arc<Self> {
         Arc::new(Self {
             mind,
-            steps: AtomicU64::new(0),
+            laps: None,
             asked: watch::Sender::new(0),
         })
+    }
+
+    /// As `new`, with a watch at hand.
+    pub(crate) fn timed(mind: Mind) -> Arc<Self> {
+        Arc::new(Self {
+            mind,
+            laps: Some(Mutex::default()),
+            asked: watch::Sender::new(0),
+        })
+    }
+
+    /// How long each step took that ended since this was asked last; thoughts count too.
+    pub(crate) fn laps(&self) -> Vec<Duration> {
+        let laps = self.laps.as_ref();
+        laps.map_or_else(Vec::new, |laps| {
+            std::mem::take(&mut laps.lock().expect("nobody panics with the watch").took)
+        })
+    }
+
+    /// A step of a session begins.
+    fn begins(&self, session: StreamId) {
+        let Some(laps) = &self.laps else { return };
+        let (now, mut laps) = (Instant::now(), laps.lock().expect("nobody panics with the watch"));
+        if let Some(before) = laps.began.insert(session, now) {
+            laps.took.push(now - before);
+        }
     }
 
     /// Resolves once it was asked so often.
@@ -65,7 +98,7 @@ impl Virtual {
 
 impl Brain for Virtual {
     fn next(&self, call: BrainCall) -> BoxFuture<'static, Result<Answer, BrainFailure>> {
-        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.begins(call.session);
         self.asked.send_modify(|asked| *asked += 1);
         match self.mind {
             Mind::Absorbed => pending().boxed(),
@@ -108,7 +141,7 @@ impl Hands for Virtual {
     }
 
     fn perform(&self, act: Act) -> BoxFuture<'static, ToolOutcome> {
-        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.begins(act.session);
         ready(ToolOutcome::Done {
             output: format!("step {}", act.step),
             active_ms: 0,
@@ -132,7 +165,7 @@ pub(crate) struct Host {
     pub(crate) sessions: Registry<Session>,
     system: System,
     accounts: Registry<Account>,
-    links: Links,
+    links: Link<Linked>,
     desk: AccountDesk,
     charged: bool,
 }
@@ -185,11 +218,15 @@ impl Host {
                 gate: Arc::new(AllowAll),
                 credit: Arc::new(desk.clone()),
                 slots: Arc::new(EndlessSlots),
+                suggestions: Arc::new(NoTasks),
                 clock,
             }),
         };
         let sessions = Registry::open(&system, ports, options);
-        links.tie(accounts.clone(), sessions.clone());
+        links.tie(Linked {
+            accounts: accounts.clone(),
+            sessions: sessions.clone(),
+        });
         Ok(Self {
             journal,
             found,

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul_actors::account::{
-    self, Account, AccountDesk, AccountWorld, Credits, DEFAULT_ACCOUNT, Open, PriceTable,
+    self, Account, AccountDesk, AccountWorld, Credits, DEFAULT_ACCOUNT, Linked, Open, PriceTable,
 };
 use longhaul_actors::ports::{Clock, EndlessSlots};
 use longhaul_actors::session::{Actor, Session, SessionWorld, State};
-use longhaul_actors::{Options, Ports, Registry, System, SystemClock, SystemOptions};
+use longhaul_actors::task::{Task, TaskDesk, TaskWorld};
+use longhaul_actors::{Entity, Link, Options, Ports, Registry, System, SystemClock, SystemOptions};
 use longhaul_journal::{
     Frame, Journal, Limit, LocalJournal, OpenReport, Options as JournalOptions, Seq, StreamId,
 };
@@ -33,6 +34,8 @@ pub struct Life {
     pub frames: Vec<Arc<Frame>>,
     /// The records of the account that its steps were charged to.
     pub account: Vec<Arc<Frame>>,
+    /// Every task, with its records.
+    pub tasks: Vec<(StreamId, Vec<Arc<Frame>>)>,
     /// The state of the live actor after the last record.
     pub state: State,
     /// The outside world afterwards.
@@ -125,6 +128,27 @@ async fn run(directory: &Path, world: World) -> Life {
         open: account_of_the_matrix(),
         clock: Arc::clone(&clock),
     };
+    let tasks_world = TaskWorld {
+        journal: Arc::clone(&journal),
+        snapshots: Arc::new(SnapshotStore::disabled()),
+        clock: Arc::clone(&clock),
+        sessions: Link::default(),
+    };
+    let tasks = Registry::<Task>::open(
+        &system,
+        Ports {
+            journal: Arc::clone(&journal),
+            clock: Arc::clone(&clock),
+            world: Arc::new(tasks_world.clone()),
+        },
+        Options::default(),
+    );
+    let tasks_desk = TaskDesk {
+        tasks: tasks.clone(),
+        journal: Arc::clone(&journal),
+        owner: "local".into(),
+        clock: Arc::clone(&clock),
+    };
     let sessions = Registry::<Session>::open(
         &system,
         Ports {
@@ -137,12 +161,17 @@ async fn run(directory: &Path, world: World) -> Life {
                 gate: Arc::new(MatrixGate),
                 credit: Arc::new(desk),
                 slots: Arc::new(EndlessSlots),
+                suggestions: Arc::new(tasks_desk),
                 clock,
             }),
         },
         Options::default(),
     );
-    accounts_world.links.tie(accounts.clone(), sessions.clone());
+    accounts_world.links.tie(Linked {
+        accounts: accounts.clone(),
+        sessions: sessions.clone(),
+    });
+    tasks_world.sessions.tie(sessions.clone());
     let mut moved = journal.watch(session());
     loop {
         moved.mark_unchanged();
@@ -177,16 +206,24 @@ async fn run(directory: &Path, world: World) -> Life {
         .await
         .expect("the actor answers");
     sessions.close().await;
+    tasks.close().await;
     accounts.close().await;
     accounts_world.links.untie();
+    tasks_world.sessions.untie();
     system.close().await;
     let frames_of_account = frames(&*journal, account());
+    let heads = journal.list(Task::KIND, None, 100).expect("the journal is sound");
+    let frames_of_tasks = heads
+        .iter()
+        .map(|head| (head.stream, frames(&*journal, head.stream)))
+        .collect();
     let frames = frames(&*journal, session());
     journal.close();
     Life {
         opened,
         frames,
         account: frames_of_account,
+        tasks: frames_of_tasks,
         state,
         world: outside.world(),
     }

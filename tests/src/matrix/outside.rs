@@ -143,6 +143,7 @@ impl World {
                     sha256: blob.id.to_string(),
                     bytes: blob.bytes,
                     active_ms: 1,
+                    task: None,
                 }
             }
             other => panic!("the script has no {other:?}"),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use longhaul_actors::session::{ActorKind, Body, Session, State, Tool, Verdict, Work};
+use longhaul_actors::task::{self, Task};
 use longhaul_actors::{Entity, Placed};
 use longhaul_journal::Frame;
 
@@ -34,7 +35,7 @@ pub enum Reached {
 pub struct Point {
     /// So many frames of the session are on disk.
     pub frames: usize,
-    /// The last frame on disk: of the session, or of its account.
+    /// The last frame on disk: of the session, of its account, or of a task it suggested.
     pub last: Option<Arc<Frame>>,
     /// What was under way.
     pub reached: Reached,
@@ -51,8 +52,8 @@ pub struct Point {
 }
 
 impl Point {
-    /// Whether the last frame on disk is one of the account.
-    pub fn is_after_account(&self) -> bool {
+    /// Whether the last frame on disk is not one of the session.
+    pub fn is_beside(&self) -> bool {
         self.last.as_ref().is_some_and(|frame| frame.stream != session())
     }
 }
@@ -64,13 +65,17 @@ pub fn points(reference: &Life) -> Vec<Point> {
         ..Walk::default()
     };
     let mut points = walk.points(reference, 0);
-    let mut frames: Vec<&Arc<Frame>> = reference.frames.iter().chain(&reference.account).collect();
+    let tasks = reference.tasks.iter().flat_map(|(_, frames)| frames);
+    let mut frames: Vec<&Arc<Frame>> = reference.frames.iter().collect();
+    frames.extend(reference.account.iter().chain(tasks));
     frames.sort_by_key(|frame| frame.position);
     let mut seen = 0;
     for frame in frames {
         if frame.stream == session() {
             walk.see(frame, reference);
             seen += 1;
+        } else if frame.kind == Task::KIND {
+            walk.see_task(frame);
         }
         walk.last = Some(Arc::clone(frame));
         points.extend(walk.points(reference, seen));
@@ -114,6 +119,16 @@ impl Walk {
                 self.settle(step, reference);
             }
             self.log.0.push(event);
+        }
+    }
+
+    /// A suggestion names its body before the session does.
+    fn see_task(&mut self, frame: &Frame) {
+        for record in &frame.records {
+            let event = Task::decode(record).expect("this version wrote it");
+            if let task::Body::Suggested(suggested) = event.body {
+                self.blobs.push(suggested.source.sha256);
+            }
         }
     }
 

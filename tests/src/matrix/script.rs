@@ -30,7 +30,8 @@ pub struct Script(Vec<Vec<Wish>>);
 const ROUNDS: usize = 6;
 
 impl Script {
-    /// The script of the matrix: every kind of act, every mode of message, rests, a question, an artifact, the end.
+    /// The script of the matrix: every kind of act, every mode of message, rests, a question, an artifact, a
+    /// suggestion, the end.
     pub fn of_the_matrix() -> Self {
         let mut groups = Vec::new();
         for round in 0..ROUNDS {
@@ -60,6 +61,10 @@ impl Script {
             vec![
                 write("report.md", "all is well\n"),
                 act("artifact", json!({"kind": "report", "path": "report.md"})),
+            ],
+            vec![
+                write("idea.md", "# cache the index\n\nit is slow\n"),
+                act("artifact", json!({"kind": "task_suggestion", "path": "idea.md"})),
             ],
             vec![Wish::End(AnswerEnd::Finish {
                 summary: "done".into(),

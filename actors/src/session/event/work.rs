@@ -1,11 +1,12 @@
 //! Facts of work: the acts of the hands, what they made, the sandbox around them and the runtime below.
 
-use longhaul_journal::Seq;
+use longhaul_journal::{Seq, StreamId};
 use serde::{Deserialize, Serialize};
 
 use crate::account::Credits;
 use crate::session::resources::LimitsReport;
 use crate::session::tool::{Execution, FileRead, FileWrite};
+use crate::shown;
 
 /// What recovery may do with an act that may have begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +143,9 @@ pub struct ArtifactCreated {
     pub sha256: String,
     /// Its size.
     pub bytes: u64,
+    /// The task that it is, if it is a suggestion.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "shown::maybe_task")]
+    pub task: Option<StreamId>,
 }
 
 /// `sandbox.starting`

@@ -26,6 +26,7 @@ pub use evidence::{Denied, Traffic, traffic};
 pub use resolve::Fixture;
 
 use crate::dir;
+use crate::patience::Patience;
 use crate::sys::{self, Fork};
 use evidence::Evidence;
 
@@ -48,7 +49,7 @@ pub(crate) struct Proxy(OwnedFd);
 
 impl Proxy {
     /// Starts the proxy of the command in `dir` on a listener of its sandbox; returns once it serves.
-    pub(crate) fn start(listener: OwnedFd, dir: &Path) -> io::Result<Self> {
+    pub(crate) fn start(listener: OwnedFd, dir: &Path, patience: &Patience<'_>) -> io::Result<Self> {
         let exe = c"/proc/self/exe".to_owned();
         let dir = CString::new(dir.as_os_str().as_bytes()).map_err(io::Error::other)?;
         let argv = [c"longhaul".to_owned(), CString::new(VERB)?, dir];
@@ -67,21 +68,26 @@ impl Proxy {
         let proxy = Self(process::pidfd_open(pid, process::PidfdFlags::empty())?);
         let mut word = [0; 1];
         loop {
-            match rustix::io::read(&told, &mut word) {
+            let served = patience
+                .wait_for(told.as_fd())
+                .and_then(|()| rustix::io::read(&told, &mut word));
+            let error = match served {
                 Ok(1) => return Ok(proxy),
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(_) | Err(_) => {
-                    proxy.end();
-                    return Err(io::Error::other("the proxy did not come up"));
-                }
-            }
+                Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) => io::Error::other("the proxy did not come up"),
+                Err(error) => error.into(),
+            };
+            proxy.end();
+            return Err(error);
         }
     }
 
     /// Ends it at once. What it wrote down is in the file.
     pub(crate) fn end(self) {
         let _ = process::pidfd_send_signal(&self.0, Signal::KILL);
-        let _ = process::waitid(WaitId::PidFd(self.0.as_fd()), WaitIdOptions::EXITED);
+        let _ = Patience::of_the_dead().wait_for(self.0.as_fd());
+        let gone = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let _ = process::waitid(WaitId::PidFd(self.0.as_fd()), gone);
     }
 }
 

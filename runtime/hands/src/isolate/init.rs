@@ -29,6 +29,7 @@ use super::{drop, file_rules, namespaces, root, seccomp};
 use crate::files::Workspace;
 use crate::launcher::Program;
 use crate::limits::Rlimits;
+use crate::patience::Patience;
 use crate::sys::{self, Fork};
 use crate::walls::{INSIDE_WORKSPACE, Network, Walls};
 
@@ -132,7 +133,7 @@ fn build(walls: &Walls, job: &Job<'_>, link: BorrowedFd<'_>) -> Result<(), Fault
         Network::Proxy => {
             hand_out_listener(walls, link).map_err(Fault::of(Step::Listener))?;
             // The command begins when somebody serves it.
-            await_word(link, GO).map_err(Fault::of(Step::Handshake))
+            await_word(link, GO, None).map_err(Fault::of(Step::Handshake))
         }
     }
 }
@@ -148,7 +149,7 @@ fn dumpable(behavior: DumpableBehavior) -> Result<(), Fault> {
 /// Says that it is ready, and waits for the answer; ends when there is nobody to answer.
 fn talk(link: BorrowedFd<'_>, answer: u8) -> Result<(), Fault> {
     say(link, READY)
-        .and_then(|()| await_word(link, answer))
+        .and_then(|()| await_word(link, answer, None))
         .map_err(Fault::of(Step::Handshake))
 }
 
@@ -156,9 +157,15 @@ pub(crate) fn say(link: BorrowedFd<'_>, word: u8) -> Result<(), rustix::io::Errn
     rustix::net::send(link, &[word], SendFlags::NOSIGNAL).map(|_| ())
 }
 
-pub(crate) fn await_word(link: BorrowedFd<'_>, expected: u8) -> Result<(), rustix::io::Errno> {
+/// Init waits for as long as the shim lives, and so with no patience of its own.
+pub(crate) fn await_word(
+    link: BorrowedFd<'_>,
+    expected: u8,
+    patience: Option<&Patience<'_>>,
+) -> Result<(), rustix::io::Errno> {
     let mut word = [0];
     loop {
+        patience.map_or(Ok(()), |patience| patience.wait_for(link))?;
         match rustix::net::recv(link, &mut word[..], RecvFlags::empty()) {
             Ok((_, 1)) if word[0] == expected => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
@@ -185,7 +192,8 @@ fn hand_out_listener(walls: &Walls, link: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Takes the listener that [`hand_out_listener`] sent.
-pub(crate) fn take_listener(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn take_listener(link: BorrowedFd<'_>, patience: &Patience<'_>) -> io::Result<OwnedFd> {
+    patience.wait_for(link)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut word = [0];

@@ -30,13 +30,11 @@ mod root;
 mod seccomp;
 mod uid;
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{self, Pid, WaitId, WaitIdOptions};
+use rustix::process::{self, Pid};
 
 pub(crate) use beside::{Door, Doorkeeper};
 pub(crate) use fault::{Fault, Step};
@@ -45,6 +43,7 @@ pub(crate) use report::main_if_probe;
 pub use report::{IsolationReport, Layer, Refusal, probe};
 pub use uid::session_uid;
 
+use crate::patience::{Patience, put_an_end_to};
 use crate::sys::Fork;
 use crate::walls::Walls;
 
@@ -65,10 +64,11 @@ pub(crate) struct Isolated {
 /// gets the listener inside, with [`Network::Proxy`](crate::Network::Proxy), before the job executes.
 ///
 /// # Errors
-/// The step that failed: nothing of the job has executed.
+/// The step that failed: nothing of the job has executed. `TIMEDOUT` or `CANCELED` when the `patience` was over.
 pub(crate) fn start(
     walls: &Walls,
     job: Job<'_>,
+    patience: &Patience<'_>,
     adopt: &mut dyn FnMut(Pid) -> Result<(), Fault>,
     serve: &mut dyn FnMut(OwnedFd) -> Result<(), Fault>,
 ) -> Result<Isolated, Fault> {
@@ -97,15 +97,15 @@ pub(crate) fn start(
             .expect("clone gives a positive pid"),
     };
     std::mem::drop((theirs, failure_end, job));
-    let led = lead(walls, pid, ours.as_fd(), adopt, serve);
-    if led.is_err() {
-        let _ = process::kill_process(pid, process::Signal::KILL);
-    }
-    // What init says about itself comes before what the shim noticed of it.
-    let told = match (read_fault(failure), &led) {
-        (Some(fault), _) => Err(fault),
-        (None, Err(fault)) => Err(*fault),
-        (None, Ok(_)) => Ok(()),
+    let led = lead(walls, pid, ours.as_fd(), patience, adopt, serve);
+    let told = match &led {
+        Ok(_) => read_fault(&failure, patience),
+        Err(fault) => {
+            let _ = process::kill_process(pid, process::Signal::KILL);
+            // What init says about itself comes before what the shim noticed of it.
+            let told = read_fault(&failure, &Patience::of_the_dead());
+            Err(told.err().filter(|_| patience.over().is_none()).unwrap_or(*fault))
+        }
     };
     match (told, led) {
         (Ok(()), Ok(door)) => Ok(Isolated {
@@ -114,8 +114,7 @@ pub(crate) fn start(
             door,
         }),
         (Err(fault), _) | (Ok(()), Err(fault)) => {
-            let _ = process::kill_process(pid, process::Signal::KILL);
-            let _ = process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+            put_an_end_to(pid);
             Err(fault)
         }
     }
@@ -126,10 +125,11 @@ fn lead(
     walls: &Walls,
     init: Pid,
     link: rustix::fd::BorrowedFd<'_>,
+    patience: &Patience<'_>,
     adopt: &mut dyn FnMut(Pid) -> Result<(), Fault>,
     serve: &mut dyn FnMut(OwnedFd) -> Result<(), Fault>,
 ) -> Result<Door, Fault> {
-    init::await_word(link, init::READY).map_err(Fault::of(Step::Handshake))?;
+    init::await_word(link, init::READY, Some(patience)).map_err(Fault::of(Step::Handshake))?;
     adopt(init)?;
     if walls.beside.is_none() {
         namespaces::map_ids(init, walls)?;
@@ -137,21 +137,20 @@ fn lead(
     // Later nobody may look at init any more.
     let door = Door::of(init).map_err(Fault::of(Step::Namespaces))?;
     init::say(link, init::MAPPED).map_err(Fault::of(Step::Handshake))?;
-    init::await_word(link, init::READY).map_err(Fault::of(Step::Handshake))?;
+    init::await_word(link, init::READY, Some(patience)).map_err(Fault::of(Step::Handshake))?;
     init::say(link, init::GO).map_err(Fault::of(Step::Handshake))?;
     match walls.network {
         crate::Network::None => {}
         crate::Network::Proxy => {
-            serve(init::take_listener(link).map_err(Fault::of(Step::Listener))?)?;
+            serve(init::take_listener(link, patience).map_err(Fault::of(Step::Listener))?)?;
             init::say(link, init::GO).map_err(Fault::of(Step::Handshake))?;
         }
     }
     Ok(door)
 }
 
-/// Reads until the command executes, or the first fault is told. Nothing at all means that it executes.
-fn read_fault(pipe: OwnedFd) -> Option<Fault> {
-    let mut message = Vec::new();
-    let _: io::Result<usize> = File::from(pipe).read_to_end(&mut message);
-    Fault::decode(&message)
+/// Reads until the command executes. Nothing at all means that it does.
+fn read_fault(pipe: &OwnedFd, patience: &Patience<'_>) -> Result<(), Fault> {
+    let message = patience.read_all(pipe).map_err(Fault::of(Step::Handshake))?;
+    Fault::decode(&message).map_or(Ok(()), Err)
 }

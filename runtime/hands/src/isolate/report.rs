@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::fault::{Fault, Step};
 use super::init::Job;
 use crate::limits::Rlimits;
+use crate::patience::Patience;
 use crate::walls::{Network, ProcMount, Walls};
 use crate::{sabotage, sys};
 
@@ -154,7 +155,8 @@ fn try_it(walls: &Walls) -> io::Result<Answer> {
         rlimits: Rlimits::default(),
         program: None,
     };
-    let built = super::start(walls, job, &mut |_| Ok(()), &mut |_| Ok(()));
+    let patience = Patience::of_a_set_up();
+    let built = super::start(walls, job, &patience, &mut |_| Ok(()), &mut |_| Ok(()));
     Ok(match built {
         Ok(sandbox) => {
             let _ = process::waitid(WaitId::Pid(sandbox.init), WaitIdOptions::EXITED);

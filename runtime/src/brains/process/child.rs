@@ -5,11 +5,14 @@
 //! a child does the same behind the caller's back; dropping it outside a runtime, or stopping the runtime meanwhile,
 //! kills the group at once.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longhaul_journal::Seq;
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
@@ -248,10 +251,36 @@ async fn drain(mut stderr: ChildStderr, tail: Tail, mark: String) {
 }
 
 /// Writes lines to a child. A child that no longer reads is no error here: its output tells what became of it.
-pub(super) async fn write(stdin: Option<&mut ChildStdin>, text: &str) {
-    if let Some(stdin) = stdin {
-        let _ = stdin.write_all(text.as_bytes()).await;
-        let _ = stdin.flush().await;
+pub(super) async fn write(stdin: Option<&mut ChildStdin>, text: &str, written: &AtomicU64) {
+    let Some(stdin) = stdin else { return };
+    let mut left = text.as_bytes();
+    while !left.is_empty() {
+        match stdin.write(left).await {
+            Ok(0) | Err(_) => return,
+            Ok(taken) => {
+                written.fetch_add(taken as u64, Ordering::Relaxed);
+                left = &left[taken..];
+            }
+        }
+    }
+    let _ = stdin.flush().await;
+}
+
+/// The way into a child's stdin, to see whether it reads.
+///
+/// It is a second descriptor of the pipe, so that it can be looked at while somebody writes; it is dropped before the
+/// child is ended, which is told so by the end of its input.
+pub(super) struct Inlet(OwnedFd);
+
+impl Inlet {
+    /// That of this stdin; none where the system gives no second descriptor.
+    pub(super) fn of(stdin: &ChildStdin) -> Option<Self> {
+        stdin.as_fd().try_clone_to_owned().ok().map(Self)
+    }
+
+    /// Whether something was written, and all of it still lies in the pipe.
+    pub(super) fn is_untouched(&self, written: u64) -> bool {
+        written > 0 && ioctl_fionread(&self.0).is_ok_and(|unread| unread >= written)
     }
 }
 

@@ -16,18 +16,21 @@ mod wire;
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, try_join};
+use futures_util::future::{BoxFuture, Either, pending, select, try_join};
 use longhaul_actors::ports::{Brain, BrainCall, BrainFailure, Seen, Window, WindowError};
 use longhaul_actors::session::{Answer, Body};
 use longhaul_journal::{Seq, StreamId};
+use tokio::time::sleep;
 
 use self::alive::Count;
-use self::child::{Child, Ended, Launch};
+use self::child::{Child, Ended, Inlet, Launch};
 use self::lines::Line;
 use self::wire::Said;
 
@@ -46,6 +49,8 @@ pub struct ProcessOptions {
     pub instance: String,
     /// Environment beyond `PATH`, `HOME` and `LANG`.
     pub env: Vec<(String, String)>,
+    /// How long a new child may take to begin: to read what it is told, or to say something.
+    pub start: Duration,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
     /// Bytes a line of a child may have.
@@ -59,6 +64,7 @@ impl Default for ProcessOptions {
         Self {
             instance: String::new(),
             env: Vec::new(),
+            start: Duration::from_secs(30),
             grace: Duration::from_secs(5),
             max_line_bytes: 1 << 20,
             max_lines: 10_000,
@@ -162,20 +168,33 @@ impl Inner {
     async fn converse(&self, child: &mut Child, call: &BrainCall) -> Result<Answer, Broken> {
         let told = child.told;
         let (mut stdin, mut ear) = child.ends();
+        let (written, has_spoken) = (AtomicU64::new(0), AtomicBool::new(false));
+        let inlet = stdin.as_deref().filter(|_| told == Seq::ZERO).and_then(Inlet::of);
+        let never_begins = async {
+            let Some(inlet) = inlet else {
+                return pending().await;
+            };
+            sleep(self.options.start).await;
+            if has_spoken.load(Ordering::Relaxed) || !inlet.is_untouched(written.load(Ordering::Relaxed)) {
+                return pending().await;
+            }
+            Broken::Unbegun(self.options.start)
+        };
         let tell = async {
             let mut cursor = told;
             loop {
                 let page = page(&call.window, cursor).await.map_err(Broken::Window)?;
                 if cursor == Seq::ZERO {
-                    child::write(stdin.as_deref_mut(), &wire::hello(call.session, goal(&page))).await;
+                    let hello = wire::hello(call.session, goal(&page));
+                    child::write(stdin.as_deref_mut(), &hello, &written).await;
                 }
                 cursor = page.last().map_or(call.window.to(), |last| last.seq);
                 if cursor >= call.window.to() {
                     let question = wire::next(call.step, call.attempt, call.window.to(), &page);
-                    child::write(stdin, &question).await;
+                    child::write(stdin, &question, &written).await;
                     return Ok(());
                 }
-                child::write(stdin.as_deref_mut(), &wire::records(&page)).await;
+                child::write(stdin.as_deref_mut(), &wire::records(&page), &written).await;
             }
         };
         let listen = async {
@@ -188,6 +207,7 @@ impl Inner {
                     }
                     Line::End => return Err(Broken::Ended),
                 };
+                has_spoken.store(true, Ordering::Relaxed);
                 match wire::understand(&line).map_err(Broken::Rubbish)? {
                     Said::Answer { step, answer } if step == call.step => return Ok(*answer),
                     Said::Unpaid { step, detail } if step == call.step => return Err(Broken::Unpaid(detail)),
@@ -208,8 +228,11 @@ impl Inner {
             )))
         };
         // Both, unless one fails: a child that is gone need not be told the rest.
-        let (answer, ()) = try_join(listen, tell).await?;
-        Ok(answer)
+        let talk = pin!(try_join(listen, tell));
+        match select(talk, pin!(never_begins)).await {
+            Either::Left((talked, _)) => talked.map(|(answer, ())| answer),
+            Either::Right((broken, _)) => Err(broken),
+        }
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<StreamId, Arc<Session>>> {
@@ -231,6 +254,8 @@ impl Session {
 enum Broken {
     /// The child closed its output.
     Ended,
+    /// It neither read nor said anything for so long after its start.
+    Unbegun(Duration),
     /// It said what nobody understands.
     Rubbish(String),
     /// Whoever thinks for it wants to be paid.
@@ -247,6 +272,14 @@ impl Broken {
                 child.settle().await;
                 let Ended { status, stderr } = child.end().await;
                 BrainFailure::Died(format!("{}{}", ending(status), complaint(&stderr)))
+            }
+            Self::Unbegun(limit) => {
+                let Ended { stderr, .. } = child.end().await;
+                let limit = limit.as_millis();
+                BrainFailure::Died(format!(
+                    "it did not begin to read within {limit} ms{}",
+                    complaint(&stderr)
+                ))
             }
             Self::Rubbish(what) => {
                 let Ended { stderr, .. } = child.end().await;

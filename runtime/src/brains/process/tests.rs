@@ -108,6 +108,7 @@ fn brain() -> ProcessBrain {
     let options = ProcessOptions {
         instance: "tests".into(),
         env: vec![("GREETING".into(), "hello".into())],
+        start: Duration::from_secs(600),
         grace: Duration::from_millis(500),
         max_line_bytes: 4096,
         max_lines: 2500,
@@ -221,6 +222,45 @@ async fn a_child_killed_from_outside_says_by_which_signal() {
     let (brain, mut stage) = (brain(), program.stage());
     let died = stage.ask(&brain).await.expect_err("it is killed").to_string();
     assert!(died.contains("signal: 9"), "{died}");
+}
+
+/// B-STUCK-1: a program that sleeps before it reads its first line is not one that thinks.
+#[tokio::test]
+async fn a_child_that_never_begins_to_read_is_ended_and_replaced() {
+    let program =
+        Program::new("[ -e $here/there ] || { : >$here/there; sleep 1000; }; asked; say awake; asked");
+    let mut options = brain().inner.options.clone();
+    options.start = Duration::from_millis(300);
+    let (brain, mut stage) = (ProcessBrain::new(options), program.stage());
+    let died = stage.ask(&brain).await.expect_err("it never reads");
+    assert_eq!(
+        died,
+        BrainFailure::Died("it did not begin to read within 300 ms".into())
+    );
+    assert!(none_left(&stage));
+    // The next one may be slow to start on a busy machine, and is then replaced once more.
+    let mut answer = stage.ask(&brain).await;
+    while matches!(&answer, Err(BrainFailure::Died(why)) if why.contains("did not begin")) {
+        answer = stage.ask(&brain).await;
+    }
+    assert_eq!(said(answer), "say awake");
+    brain.release(stage.session).await;
+}
+
+/// B-STUCK-1: it has read, or it has said something, and so has begun; how long it thinks is another bound.
+#[tokio::test]
+async fn a_child_that_has_begun_may_think_for_longer_than_a_start_may_take() {
+    let thinks = |body| async move {
+        let program = Program::new(body);
+        let mut options = brain().inner.options.clone();
+        options.start = Duration::from_secs(2);
+        let (brain, mut stage) = (ProcessBrain::new(options), program.stage());
+        assert_eq!(said(stage.ask(&brain).await), "say thought", "{body}");
+        brain.release(stage.session).await;
+    };
+    let reads = "asked; sleep 3; say thought; asked";
+    let speaks = "echo '{\"type\":\"log\",\"text\":\"loading\"}'; sleep 3; asked; say thought; asked";
+    tokio::join!(thinks(reads), thinks(speaks));
 }
 
 /// B-STUCK-1

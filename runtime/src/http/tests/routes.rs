@@ -221,6 +221,18 @@ async fn health_is_the_process_and_readiness_is_the_journal() {
     assert_eq!(served.get("/readyz").await.json(), json!({"ok": true}));
 }
 
+/// After a failed sync everything can be read still, and a server that calls itself ready is never restarted.
+#[tokio::test]
+async fn who_can_write_nothing_any_more_is_not_ready() {
+    let served = Served::with(&LOG).await;
+    served
+        .desk
+        .poison(Problem::new(Code::StorageUnavailable, "a sync failed"));
+    let ready = served.get("/readyz").await;
+    assert_eq!(ready.problem(503, Code::StorageUnavailable), "a sync failed");
+    assert_eq!(served.get("/healthz").await.json(), json!({"ok": true}));
+}
+
 /// B-LOG-10: one damaged session is named, and holds up nobody else.
 #[tokio::test]
 async fn readiness_names_quarantined_sessions() {
@@ -231,15 +243,18 @@ async fn readiness_names_quarantined_sessions() {
     assert_eq!(ready["quarantined"][0]["reason"], "a byte went bad");
 }
 
-/// B section 13: one envelope, and the router's problem arrives unchanged, whichever code it has.
+/// B section 13: one envelope, and the router's problem arrives unchanged, whichever code it has, but for the path that
+/// was asked. That is told of nothing that is not there.
 #[tokio::test]
 async fn every_problem_of_the_router_arrives_whole() {
     let served = Served::with(&LOG).await;
     for code in Code::ALL {
-        let problem = Problem::new(*code, "so it is").next("look", "longhaul ls");
+        let mut problem = Problem::new(*code, "so it is").next("look", "longhaul ls");
         served.desk.refuse_next(problem.clone());
-        let reply = served.post(&format!("/v1/sessions/{ID}/cancel"), "").await;
+        let path = format!("/v1/sessions/{ID}/cancel");
+        let reply = served.post(&path, "").await;
         assert_eq!(reply.problem(code.status(), *code), "so it is");
+        problem.fields.instance = (*code != Code::NotFound).then_some(path);
         assert_eq!(reply.json(), json!(problem));
     }
 }
@@ -266,6 +281,21 @@ async fn a_body_that_cannot_be_read_is_refused_by_the_name_of_the_field() {
         ),
         (
             "/v1/sessions",
+            r#"{"limits": {"run_ms": 1}}"#,
+            "at limits.run_ms: unknown field `run_ms`",
+        ),
+        (
+            "/v1/sessions",
+            r#"{"limits": {"resources": {"memory": 1}}}"#,
+            "unknown field `memory`",
+        ),
+        (
+            "/v1/sessions",
+            r#"{"workspace": {"kind": "clone", "sorce": "/home"}}"#,
+            "unknown field `sorce`",
+        ),
+        (
+            "/v1/sessions",
             r#"{"mode": "until-done"}"#,
             "at mode: unknown variant `until-done`",
         ),
@@ -281,8 +311,10 @@ async fn a_body_that_cannot_be_read_is_refused_by_the_name_of_the_field() {
         ("/v1/sessions/x/archive", "[]", "must be a JSON object"),
         ("/v1/sessions", r#"["goal"]"#, "must be a JSON object"),
     ] {
-        let detail = served.post(path, body).await.problem(400, Code::InvalidRequest);
+        let reply = served.post(path, body).await;
+        let detail = reply.problem(400, Code::InvalidRequest);
         assert!(detail.contains(named), "{body} is told: {detail}");
+        assert_eq!(reply.json()["instance"], path);
     }
     assert!(served.desk.wishes().is_empty());
 }
@@ -331,8 +363,10 @@ async fn unknown_paths_and_wrong_methods_are_problems_too() {
         "/v1/sessions/x/explode",
         "/v2/sessions",
     ] {
-        let detail = served.get(path).await.problem(404, Code::NotFound);
+        let reply = served.get(path).await;
+        let detail = reply.problem(404, Code::NotFound);
         assert!(detail.contains(path), "{detail}");
+        assert_eq!(reply.json().get("instance"), None);
     }
     for (method, path, allow) in [
         ("DELETE", "/v1/sessions", "GET, POST"),
@@ -343,6 +377,7 @@ async fn unknown_paths_and_wrong_methods_are_problems_too() {
         let reply = served.call(method, path, &[], "").await;
         reply.problem(405, Code::InvalidRequest);
         assert_eq!(reply.header("allow"), allow);
+        assert_eq!(reply.json()["instance"], path);
     }
 }
 

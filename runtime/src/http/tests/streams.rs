@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
 use longhaul_journal::Level;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use super::support::{ID, Served};
@@ -161,7 +162,7 @@ async fn appends_in_the_window_between_reading_and_waiting_are_neither_missed_no
     }
 }
 
-/// B-STREAM-1: a connection that breaks anywhere, at every level, costs nothing and repeats nothing.
+/// B-STREAM-1, B-LOG-3: a connection that breaks anywhere, at every level, costs nothing and repeats nothing.
 #[tokio::test]
 async fn a_stream_cut_at_random_bytes_and_resumed_is_the_log() {
     let seed =
@@ -348,23 +349,66 @@ async fn a_reader_that_hangs_up_leaves_nothing_behind() {
         .await;
 }
 
-/// B-STREAM-4: a reader that does not read holds a chunk, not the log, and holds up nobody.
+/// B-STREAM-4: among many that read, one that does not holds a chunk and what the sockets take, not the log, and holds up
+/// nobody.
 #[tokio::test]
 async fn a_reader_that_does_not_read_holds_up_nobody() {
+    const LOG: u64 = 20_000;
+    let many = match std::env::var_os("LONGHAUL_TEST_DEEP") {
+        Some(_) => 1_000,
+        None => 100,
+    };
+    may_open(4 * many);
     let served = Served::with(&mixed(20_000)).await;
     let stalled = served.stream("", None).await;
-    let mut reader = Reader::of(served.stream("after=19990", None).await);
-    for _ in 0..11 {
-        reader.next().await.unwrap();
+    let mut readers = Vec::new();
+    for _ in 0..many {
+        readers.push(Reader::of(served.stream("after=19990", None).await));
     }
-    served.desk.append(Level::User);
-    assert!(matches!(reader.next().await, Some(Frame::Record(20_001, _))));
+    for reader in &mut readers {
+        for _ in 0..11 {
+            reader.next().await.unwrap();
+        }
+    }
+    for more in 1..=3 {
+        served.desk.append(Level::User);
+        for reader in &mut readers {
+            let next = reader.next().await;
+            assert!(
+                matches!(next, Some(Frame::Record(seq, _)) if seq == LOG + more),
+                "{next:?}"
+            );
+        }
+    }
+    // What the server has taken from the log for it lies in its own memory or in that of the kernel.
+    let taken = usize::try_from(served.desk.furthest_below(LOG - 10)).unwrap();
+    let log = served.desk.shown(Level::Internal);
+    let size = |records: &[Value]| {
+        records
+            .iter()
+            .map(|record| record.to_string().len())
+            .sum::<usize>()
+    };
+    let (held, whole) = (size(&log[..taken]), size(&log));
+    assert!(
+        held < 1 << 20 && held < whole / 2,
+        "{held} of {whole} bytes are held for it"
+    );
     // And once it reads, it gets everything.
     served.desk.end();
     assert_eq!(
         records(&Reader::of(stalled).rest().await),
         served.desk.shown(Level::Internal)
     );
+}
+
+/// Lets this process have so many files open, if the machine does.
+fn may_open(files: u64) {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < files) {
+        limit.current = limit.maximum.map_or(Some(files), |most| Some(most.min(files)));
+        setrlimit(Resource::Nofile, limit).unwrap();
+    }
 }
 
 /// Streams end before the server does, and say how far they came.

@@ -51,6 +51,8 @@ pub(crate) struct Desk {
 struct World {
     log: Vec<RecordView>,
     ended: bool,
+    /// What `events` was asked to begin after, each time.
+    asked: Vec<u64>,
     /// Appended by `events` itself, one per call, after its page was cut and before it is handed out.
     window: VecDeque<Level>,
     /// What was wished, in words.
@@ -59,6 +61,8 @@ struct World {
     refusal: Option<Problem>,
     /// Whether its session is quarantined.
     quarantined: bool,
+    /// Why nothing can be written any more.
+    poison: Option<Problem>,
 }
 
 impl Desk {
@@ -100,6 +104,13 @@ impl Desk {
         self.world().window.is_empty()
     }
 
+    /// The furthest that records were asked for after, among calls that began below this seq.
+    pub(crate) fn furthest_below(&self, seq: u64) -> u64 {
+        let world = self.world();
+        let below = world.asked.iter().filter(|after| **after < seq);
+        below.copied().max().unwrap_or_default()
+    }
+
     /// Refuses the next call.
     pub(crate) fn refuse_next(&self, problem: Problem) {
         self.world().refusal = Some(problem);
@@ -108,6 +119,11 @@ impl Desk {
     /// From here on its session is quarantined.
     pub(crate) fn lose_a_record(&self) {
         self.world().quarantined = true;
+    }
+
+    /// From here on nothing can be written.
+    pub(crate) fn poison(&self, problem: Problem) {
+        self.world().poison = Some(problem);
     }
 
     /// The wishes so far.
@@ -251,6 +267,7 @@ impl Control for Desk {
         async move {
             self.admit(id)?;
             let head = self.view().head;
+            self.world().asked.push(query.after);
             if query.after > head {
                 return Err(Problem::new(
                     Code::InvalidRequest,
@@ -343,6 +360,11 @@ impl Control for Desk {
             Ok(self.wished("adopt".to_owned()))
         }
         .boxed()
+    }
+
+    fn writable(&self) -> Answer<'_, ()> {
+        let poison = self.world().poison.clone();
+        async move { poison.map_or(Ok(()), Err) }.boxed()
     }
 
     fn quarantined(&self) -> Answer<'_, Vec<crate::api::Quarantined>> {

@@ -7,7 +7,7 @@ use longhaul_actors::ManualClock;
 use longhaul_actors::session::Mode;
 
 use super::*;
-use crate::api::{EventsQuery, SessionView, Start};
+use crate::api::{EventsQuery, Remove, SessionView, Start};
 use crate::sandbox::SandboxOptions;
 use crate::{Options, Runtime};
 
@@ -199,6 +199,54 @@ async fn a_crash_in_the_middle_of_a_release_is_finished_the_next_time() {
         assert_eq!(releases.round().await, 0);
         bench.runtime.close().await;
     }
+}
+
+/// So deep that no path leads there, with a file of four bytes at the end.
+fn deep(root: &Path) {
+    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut folder = std::os::fd::OwnedFd::from(fs::File::open(root).expect("there"));
+    for _ in 0..5_000 {
+        mkdirat(&folder, "d", Mode::RWXU).expect("made");
+        folder = openat(&folder, "d", flags, Mode::empty()).expect("there");
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+    let file = openat(&folder, "file", flags, Mode::RWXU).expect("made");
+    rustix::io::write(&file, b"deep").expect("written");
+}
+
+/// B-LOG-11: 2,500 folders inside one another once ended the server in `rm`, in `du` and here, by the stack each of them took.
+#[tokio::test]
+async fn folders_nested_without_end_are_counted_looked_through_and_removed() {
+    let bench = Bench::ended(AN_ARTIFACT).await;
+    let folder = bench.releases.folder(bench.session);
+    let before = crate::service::bytes_below(folder.root()).expect("counted");
+    deep(&folder.private());
+    deep(&folder.workspace());
+    assert_eq!(
+        crate::service::bytes_below(folder.root()).expect("counted"),
+        before + 8
+    );
+    let state = bench
+        .releases
+        .folds
+        .at_head(&*bench.releases.journal, bench.session);
+    let mut state = state.expect("it folds");
+    state.phase_since_ms = u64::MAX;
+    let why = why_it_stays(&folder, &*bench.releases.journal, bench.session, &state).expect("looked through");
+    let why = why.expect("the file at the end is kept nowhere else");
+    assert!(why.ends_with("... is in no artifact") && why.len() < 300, "{why}");
+    bench.clock.advance(8 * DAY_MS);
+    assert_eq!(bench.releases.round().await, 1);
+    assert!(!folder.private().exists() && folder.workspace().exists());
+    let removed = bench
+        .runtime
+        .control()
+        .remove(&bench.id, Remove { log: false })
+        .await;
+    assert!(removed.expect("removed").freed >= 4);
+    assert!(!folder.root().exists());
+    bench.runtime.close().await;
 }
 
 #[tokio::test]

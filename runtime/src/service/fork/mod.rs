@@ -17,7 +17,7 @@ use longhaul_journal::{Draft, Frame, Journal, Limit, NewRecord, Seq, StreamId};
 
 use self::plan::History;
 use super::mend::{at, draft, inert, not_submitted};
-use super::problems::{read_problem, recover_problem, refusal_problem, send_problem};
+use super::problems::{conflict, read_problem, recover_problem, refusal_problem, send_problem};
 use super::{OWNER, Service, keyed};
 use crate::api::{self, Code, Problem, Started, session_id};
 use crate::world::{Checkpoints, SessionFolder, copy_workspace};
@@ -143,7 +143,7 @@ impl Service {
         if !is_copied || !is_ours {
             let detail =
                 "this key was used for something else; use another key, or send the same request again";
-            return Err(Problem::new(Code::IdempotencyConflict, detail));
+            return Err(conflict(Problem::new(Code::IdempotencyConflict, detail)));
         }
         if self.journal.is_inert(target) {
             return Err(inert(target));
@@ -175,7 +175,8 @@ impl Service {
         if source.now.phase.is_terminal() {
             // Nothing will ever change them.
             let at = source.now.head;
-            let kept = self.hands.checkpoint(stream, at, true).await;
+            let resources = source.now.limits().resources;
+            let kept = self.hands.checkpoint(stream, at, true, resources).await;
             return kept
                 .map(|_| at.0)
                 .map_err(|error| not_kept(stream, &error.to_string()));
@@ -376,7 +377,7 @@ fn write(
         .map_or(Seq::ZERO, |head| head.seq);
     if there > Seq::ZERO && !is_beginning(journal, target, source)? {
         let detail = "this key was used for another fork, which is not finished; use another key";
-        return Err(Problem::new(Code::IdempotencyConflict, detail));
+        return Err(conflict(Problem::new(Code::IdempotencyConflict, detail)));
     }
     let epoch = journal.claim(target);
     let mut drafts = Vec::new();
@@ -409,7 +410,7 @@ fn write(
     journal.copy_in(target, drafts).map_err(not_submitted)?;
     let moment = at(journal, target, now_ms)?;
     let events = fork(&source.state, wish, moment).map_err(|refusal| refusal_problem(&refusal))?;
-    let draft = draft(journal, target, &source.state, source.at, &events, moment);
+    let draft = draft::<Session>(journal, target, &source.state, source.at, &events, moment);
     journal.adopt(draft).map_err(not_submitted)?;
     Ok(())
 }

@@ -18,14 +18,14 @@ use std::path::{Path, PathBuf};
 
 pub(super) use manifest::Manifest;
 pub(super) use restore::restore;
-pub(super) use take::{TakeError, take};
+pub(super) use take::{Bounds, TakeError, take};
 
 /// Beyond so many entries a checkpoint is made on request only.
 const ENTRIES_LIMIT: u64 = 50_000;
 /// Beyond so many bytes a checkpoint is made on request only.
 const BYTES_LIMIT: u64 = 512 << 20;
-/// How deep folders may nest.
-const DEPTH_LIMIT: usize = 256;
+/// Bytes of the longest path below a workspace. Files are made again by their paths, and no path has over 4096 bytes.
+const PATH_LIMIT: usize = 3_000;
 
 /// The checkpoints of one session.
 #[derive(Clone, Debug)]

@@ -7,6 +7,13 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+const REQUESTED: Bounds = Bounds {
+    requested: true,
+    bytes: 0,
+    entries: 0,
+    reserve: 0,
+};
+
 struct Bench {
     folder: tempfile::TempDir,
     checkpoints: Checkpoints,
@@ -31,7 +38,11 @@ impl Bench {
     }
 
     fn take(&self, at: u64) -> Manifest {
-        take(&self.checkpoints, &self.workspace(), at, false).expect("it can be kept")
+        self.take_within(at, Bounds::default()).expect("it can be kept")
+    }
+
+    fn take_within(&self, at: u64, bounds: Bounds) -> Result<Manifest, TakeError> {
+        take(&self.checkpoints, &self.workspace(), at, bounds)
     }
 
     fn restored(&self, at: u64) -> BTreeMap<PathBuf, String> {
@@ -162,7 +173,7 @@ fn old_ones_that_nobody_asked_for_go_and_with_them_what_only_they_held() {
     let bench = Bench::new();
     bench.write("kept", "kept");
     bench.write("a", "of the first");
-    take(&bench.checkpoints, &bench.workspace(), 1, true).expect("it can be kept");
+    bench.take_within(1, REQUESTED).expect("it can be kept");
     for at in 2..=40 {
         bench.write("a", &format!("of {at}"));
         bench.take(at);
@@ -214,4 +225,106 @@ fn a_list_that_leads_outside_is_refused() {
         .expect("written");
         assert!(bench.checkpoints.load(1).is_err(), "{outside:?}");
     }
+}
+
+/// Root reads everything, and so this says most where it is a plain user that looks.
+#[test]
+fn what_its_owner_closed_is_kept_and_stays_closed() {
+    let bench = Bench::new();
+    bench.write("closed/inner/file", "secret");
+    bench.write("closed/listed/file", "listed");
+    bench.write("after", "it");
+    let modes = [
+        ("closed/inner/file", 0o000),
+        ("closed/inner", 0o000),
+        ("closed/listed", 0o400),
+        ("closed", 0o100),
+    ];
+    for (path, mode) in modes {
+        fs::set_permissions(bench.workspace().join(path), fs::Permissions::from_mode(mode)).expect("set");
+    }
+    let manifest = bench.take(1);
+    let kept = |path: &str| {
+        manifest
+            .entries
+            .iter()
+            .find(|entry| entry.path == path)
+            .map(|entry| entry.mode)
+    };
+    for (path, mode) in modes {
+        assert_eq!(kept(path), Some(mode), "{path}");
+    }
+    let closed = fs::symlink_metadata(bench.workspace().join("closed")).expect("there");
+    assert_eq!(closed.mode() & 0o7777, 0o100, "it is as it was");
+    let to = bench.folder.path().join("to");
+    restore(&bench.checkpoints, &manifest, &to, |_, _| None).expect("it can be restored");
+    let again = Checkpoints::at(bench.folder.path().join("again"));
+    let restored = take(&again, &to, 1, Bounds::default()).expect("it can be kept");
+    assert_eq!(restored.digest(), manifest.digest());
+    for tree in [bench.workspace(), to] {
+        longhaul_hands::remove_tree(&tree).expect("removed");
+    }
+}
+
+/// 256 folders inside one another were too many once; 5,000 are, and it is said which.
+#[test]
+fn folders_that_nest_deep_are_kept_up_to_what_a_path_can_name() {
+    let bench = Bench::new();
+    let deep = |levels: usize| {
+        let mut folder = std::os::fd::OwnedFd::from(fs::File::open(bench.workspace()).expect("there"));
+        for _ in 0..levels {
+            match rustix::fs::mkdirat(&folder, "d", rustix::fs::Mode::RWXU) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => panic!("{error}"),
+            }
+            let flags =
+                rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+            folder = rustix::fs::openat(&folder, "d", flags, rustix::fs::Mode::empty()).expect("there");
+        }
+    };
+    deep(1_400);
+    assert_eq!(bench.take(1).size().0, 1_400);
+    assert_eq!(bench.restored(1).len(), 1_400);
+    deep(5_000);
+    let error = bench.take_within(2, REQUESTED).expect_err("no path is so long");
+    let said = error.to_string();
+    assert!(
+        matches!(error, TakeError::TooLarge(_)) && said.contains("d/d/d/d") && said.len() < 500,
+        "{said}"
+    );
+    for tree in ["workspace", "restored-1"] {
+        longhaul_hands::remove_tree(&bench.folder.path().join(tree)).expect("removed");
+    }
+}
+
+/// A sparse file costs nothing to plant, and a checkpoint that was asked for copied it to its last zero.
+#[test]
+fn a_checkpoint_that_was_asked_for_takes_no_more_than_the_session_may_have() {
+    let bench = Bench::new();
+    bench.write("a", "12345");
+    let huge = fs::File::create(bench.workspace().join("sparse")).expect("made");
+    huge.set_len(1 << 43).expect("sparse");
+    let bounds = |bytes, entries, reserve| Bounds {
+        bytes,
+        entries,
+        reserve,
+        ..REQUESTED
+    };
+    let refused = |at, bounds| match bench.take_within(at, bounds) {
+        Err(TakeError::TooLarge(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let why = refused(1, bounds(10 << 30, 0, 0));
+    assert!(why.contains("10240 MiB"), "{why}");
+    let why = refused(2, bounds(0, 0, 0));
+    assert!(
+        why.contains("sparse") && why.contains("free on the disk"),
+        "{why}"
+    );
+    huge.set_len(5).expect("cut");
+    assert!(refused(3, bounds(9, 0, 0)).contains("more than the session may have"));
+    assert!(refused(4, bounds(0, 1, 0)).contains("more than the session may have"));
+    bench.take_within(5, bounds(10, 2, 1 << 20)).expect("just enough");
+    let left = fs::read_dir(bench.checkpoints.folder().join("objects")).expect("readable");
+    assert!(left.flatten().all(|entry| entry.file_name() != "copying"));
 }

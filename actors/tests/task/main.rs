@@ -1,0 +1,4 @@
+//! The rules of a task, told as sentences.
+
+mod golden;
+mod rules;
