@@ -273,6 +273,12 @@ const LIST: &[Entry] = &[
         "egress",
         "a_name_that_leads_to_this_machine_is_refused",
     ),
+    (
+        "record-before-the-work",
+        "tests",
+        "power",
+        "a_power_loss_at_any_moment_of_a_command_loses_no_result_and_runs_nothing_twice",
+    ),
 ];
 
 /// Of those, what shows by waiting for ever: for work that nobody finds any more, or in a call that is let through and never
@@ -288,6 +294,9 @@ const NEEDS_GROUPS: [&str; 3] = ["leave-the-group-behind", "overlook-the-oom", "
 
 /// And what can only be seen by root, whose sessions are users of their own.
 const NEEDS_ROOT: [&str; 1] = ["share-one-user"];
+
+/// And what can only be seen in the calls that a program makes.
+const NEEDS_STRACE: [&str; 1] = ["record-before-the-work"];
 
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -306,6 +315,10 @@ fn main() -> ExitCode {
         }
         if NEEDS_ROOT.contains(breach) && !rustix::process::geteuid().is_root() {
             println!("{breach:<26} left out: only root gives each session a user");
+            continue;
+        }
+        if NEEDS_STRACE.contains(breach) && Command::new("strace").arg("-V").output().is_err() {
+            println!("{breach:<26} left out: there is no strace");
             continue;
         }
         let run = |breach, patience| run(root, &built, package, target, test, breach, patience);
@@ -348,7 +361,14 @@ fn build(root: &Path) -> Option<BTreeMap<(String, String), PathBuf>> {
         .args(["--target-dir", "target/sabotage"])
         .args(["--features", "longhaul-journal/sabotage,longhaul-hands/sabotage"])
         .args(["-p", "longhaul-journal", "-p", "longhaul-snapshots"])
-        .args(["-p", "longhaul-actors", "-p", "longhaul-hands"]);
+        .args([
+            "-p",
+            "longhaul-actors",
+            "-p",
+            "longhaul-hands",
+            "-p",
+            "longhaul-tests",
+        ]);
     let mut targets: Vec<&str> = LIST.iter().map(|(_, _, target, _)| *target).collect();
     targets.sort_unstable();
     targets.dedup();
@@ -399,7 +419,7 @@ fn run(
     let mut command = Command::new(executable);
     command
         .current_dir(root.join(package))
-        .args(["--exact", test])
+        .args(["--exact", test, "--include-ignored"])
         .env_remove("LONGHAUL_SABOTAGE")
         // Whether a test can notice is asked here, not whether chance lets it.
         .env("LONGHAUL_TEST_SEED", "1")
