@@ -147,7 +147,8 @@ const TOOLS: [Offer; 8] = [
         args: &[
             (
                 "kind",
-                "report, research_note, content_draft, patch or task_suggestion",
+                "report, research_note, content_draft, patch or task_suggestion: text with its title in the first line, or a JSON \
+                 object with title and, if you like, body, goal, priority and risk (low, medium, high)",
             ),
             ("path", "inside the workspace"),
         ],
