@@ -517,12 +517,6 @@ mod tests {
                 "patch changes.patch, 10 B, sha256 abc",
             ),
             (
-                "artifact.created",
-                json!({ "step": 7, "kind": "task_suggestion", "name": "idea.md", "sha256": "abc", "bytes": 10,
-                        "task": "t_0190aa00000070008000000000000002" }),
-                "task_suggestion idea.md, 10 B, t_0190aa00000070008000000000000002",
-            ),
-            (
                 "service.started",
                 json!({ "step": 7, "name": "web" }),
                 "web, step 7",
@@ -647,6 +641,16 @@ mod tests {
         let ready = json!({ "isolation": { "mode": "isolated", "limits": { "by": "rlimit" } } });
         let said = known(&record("sandbox.ready", ready));
         assert!(said.expect("it is known").ends_with("limits rlimit"));
+    }
+
+    #[test]
+    fn a_suggestion_is_shown_by_the_task_that_it_is() {
+        let made = json!({ "step": 7, "kind": "task_suggestion", "name": "idea.md", "sha256": "abc", "bytes": 10,
+                           "task": "t_0190aa00000070008000000000000002" });
+        assert_eq!(
+            detail(&record("artifact.created", made)),
+            "task_suggestion idea.md, 10 B, t_0190aa00000070008000000000000002"
+        );
     }
 
     #[test]
