@@ -6,26 +6,22 @@
 //! knows what is on disk (the kernel may have dropped the pages and call them clean), so nothing is ever
 //! acknowledged again until the journal is opened anew.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
-
-use crate::catalogue::Span;
-use crate::damage::SetAside;
 use crate::files;
 use crate::frame;
-use crate::id::{ChainHash, Epoch, Position, Seq, StreamId};
+use crate::id::{ChainHash, Position};
 use crate::journal::{Durable, SubmitError};
+use crate::local::batch::Batch;
+use crate::local::inbox::{Abandoned, Answer, Awaited, Inbox};
 use crate::local::index::Index;
 use crate::local::room::{Filler, Room};
-use crate::record::Head;
 use crate::rules::Intent;
 use crate::sabotage;
 use crate::segment::{PlaceError, offset_of};
-use crate::spread::ByStream;
 use crate::watches::Watches;
 
 /// Bytes after which a batch is closed; a sync of this size takes about as long as two empty ones.
@@ -35,9 +31,6 @@ const BATCH_BYTES: usize = 1 << 20;
 const UNINDEXED: u64 = 1 << 30;
 const INDEXING: Duration = Duration::from_secs(1);
 
-/// Heads remembered from one batch to the next, so that a busy stream is not looked up again in the index.
-const TIPS: usize = 1 << 17;
-
 /// How long nothing may arrive before a batch is closed though fewer came than are expected, and how long that may go
 /// on altogether. A sync takes 150 us and more; callers that are awake come 1 us after each other.
 const QUIET: Duration = Duration::from_micros(10);
@@ -45,144 +38,6 @@ const PATIENCE: Duration = Duration::from_micros(100);
 
 /// Room that is not worth staying for, when a whole segment is ready.
 const LITTLE_ROOM: u64 = 64 << 10;
-
-type Answer = oneshot::Sender<Result<Durable, SubmitError>>;
-
-/// What callers and the committer share.
-#[derive(Debug)]
-pub(crate) struct Inbox {
-    boot: u32,
-    state: Mutex<Waiting>,
-    arrived: Condvar,
-    claims: Mutex<Claims>,
-    /// Whether nothing is acknowledged any more until the journal is opened anew.
-    poisoned: watch::Sender<bool>,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    items: VecDeque<(Intent, Answer)>,
-    /// Whether the committer sleeps until something arrives: waking it costs a system call, which nobody makes for nothing.
-    sleeps: bool,
-    /// Set once no more work is taken.
-    refuses: Option<SubmitError>,
-    closing: bool,
-}
-
-#[derive(Debug, Default)]
-struct Claims {
-    count: u32,
-    by_stream: ByStream<Epoch>,
-}
-
-impl Inbox {
-    pub(crate) fn new(boot: u32) -> Self {
-        Self {
-            boot,
-            state: Mutex::default(),
-            arrived: Condvar::new(),
-            claims: Mutex::default(),
-            poisoned: watch::Sender::new(false),
-        }
-    }
-
-    pub(crate) fn poisoned(&self) -> watch::Receiver<bool> {
-        self.poisoned.subscribe()
-    }
-
-    pub(crate) fn boot(&self) -> u32 {
-        self.boot
-    }
-
-    pub(crate) fn claim(&self, stream: StreamId) -> Epoch {
-        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.count += 1;
-        let known = claims.by_stream.get(&stream).copied().unwrap_or_default();
-        let epoch = Epoch::new(self.boot, claims.count).max(Epoch(known.0 + 1));
-        claims.by_stream.insert(stream, epoch);
-        epoch
-    }
-
-    /// Later claims of a stream come after this epoch: it was written elsewhere, in more boots than this journal had.
-    pub(crate) fn claims_follow(&self, stream: StreamId, epoch: Epoch) {
-        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = claims.by_stream.entry(stream).or_default();
-        *known = epoch.max(*known);
-    }
-
-    pub(crate) fn push(&self, intent: Intent, answer: Answer) {
-        let mut state = self.state();
-        if let Some(refusal) = &state.refuses {
-            // A dropped receipt does not want to know.
-            let _ = answer.send(Err(refusal.clone()));
-            return;
-        }
-        state.items.push_back((intent, answer));
-        let sleeps = std::mem::take(&mut state.sleeps);
-        drop(state);
-        if sleeps {
-            self.arrived.notify_one();
-        }
-    }
-
-    /// Takes no more work; what was taken is still answered.
-    pub(crate) fn close(&self) {
-        let mut state = self.state();
-        state.refuses.get_or_insert(SubmitError::Closed);
-        state.closing = true;
-        self.arrived.notify_one();
-    }
-
-    /// Takes no more work, because nobody knows what is on disk.
-    fn refuse(&self, reason: &str) {
-        self.state().refuses = Some(SubmitError::Poisoned {
-            reason: reason.to_owned(),
-        });
-        self.poisoned.send_replace(true);
-    }
-
-    /// Answers what was not written and never will be, and what came in behind it.
-    fn turn_away(&self, waiting: VecDeque<(Intent, Answer)>, reason: &str) {
-        let late = std::mem::take(&mut self.state().items);
-        for (_, answer) in waiting.into_iter().chain(late) {
-            let _ = answer.send(Err(SubmitError::Poisoned {
-                reason: reason.to_owned(),
-            }));
-        }
-    }
-
-    /// Oldest epoch that may write to a stream. Without a claim, any of this boot: older writers are dead.
-    fn fence(&self, stream: StreamId) -> Epoch {
-        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims
-            .by_stream
-            .get(&stream)
-            .copied()
-            .unwrap_or(Epoch::new(self.boot, 0))
-    }
-
-    fn state(&self) -> MutexGuard<'_, Waiting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Held by the committer while it works: if it panics, nobody waits for it for ever.
-///
-/// Whatever it had taken is dropped with it, which says that the outcome is unknown. What still waits in the inbox was not
-/// written, and is refused like whatever comes later.
-struct Abandoned(Arc<Inbox>);
-
-impl Drop for Abandoned {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
-        }
-        let reason = "the thread that writes the journal panicked";
-        tracing::error!("{reason}; it must be opened again");
-        self.0.refuse(reason);
-        self.0.turn_away(VecDeque::new(), reason);
-    }
-}
 
 /// The writing end of a journal; owned by its thread.
 #[derive(Debug)]
@@ -204,19 +59,6 @@ pub(crate) struct Committer {
     pub(crate) expected: usize,
     pub(crate) segment_bytes: u64,
     pub(crate) marker_after: Duration,
-}
-
-/// A batch on its way to the disk.
-#[derive(Debug, Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    /// Every item in the order of submission, refused or not, so that answers keep that order.
-    answers: Vec<(StreamId, Answer, Result<Durable, SubmitError>)>,
-    frames: Vec<(Head, Span)>,
-    gaps: Vec<(StreamId, SetAside)>,
-    moved: Vec<(StreamId, Seq)>,
-    /// Where streams stand after this batch, or stood after one before it.
-    tips: ByStream<Head>,
 }
 
 /// Waits for the callers that were answered last, as long as they keep coming.
@@ -272,34 +114,15 @@ impl Committer {
 
     /// Waits for work; writes a marker when none comes for a while. `false` when there will be no more.
     fn take(&mut self, waiting: &mut VecDeque<(Intent, Answer)>) -> bool {
-        let inbox = Arc::clone(&self.inbox);
-        let mut state = inbox.state();
         loop {
-            if !state.items.is_empty() {
-                state.sleeps = false;
-                // Swapped, so that both keep their capacity and pushing rarely allocates.
-                std::mem::swap(&mut state.items, waiting);
-                return true;
-            }
-            if state.closing {
-                drop(state);
-                self.mark();
-                return false;
-            }
-            state.sleeps = true;
-            if self.marked {
-                state = inbox.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let (woken, waited) = inbox
-                .arrived
-                .wait_timeout(state, self.marker_after)
-                .unwrap_or_else(PoisonError::into_inner);
-            state = woken;
-            if waited.timed_out() && state.items.is_empty() && !state.closing {
-                drop(state);
-                self.mark();
-                state = inbox.state();
+            let at_most = (!self.marked).then_some(self.marker_after);
+            match self.inbox.await_some(waiting, at_most) {
+                Awaited::Some => return true,
+                Awaited::Nothing => self.mark(),
+                Awaited::Closing => {
+                    self.mark();
+                    return false;
+                }
             }
         }
     }
@@ -312,10 +135,10 @@ impl Committer {
         while batch.bytes.len() < BATCH_BYTES {
             // What arrived while the first ones were sealed goes with them: it would wait for the whole next sync.
             if waiting.is_empty() {
-                std::mem::swap(&mut self.inbox.state().items, waiting);
+                self.inbox.take(waiting);
             }
             let Some((intent, answer)) = waiting.pop_front() else {
-                if patience.lasts(batch.answers.len(), Instant::now) {
+                if patience.lasts(batch.len(), Instant::now) {
                     std::thread::yield_now();
                     continue;
                 }
@@ -326,7 +149,7 @@ impl Committer {
                 Some(error) => Err(not_written(error)),
                 None => self.admit(intent, batch),
             };
-            batch.answers.push((stream, answer, verdict));
+            batch.will_answer(stream, answer, verdict);
         }
         if !batch.bytes.is_empty() {
             let offset = offset_of(self.room.first, self.head);
@@ -352,7 +175,7 @@ impl Committer {
                 self.release(batch);
             }
         }
-        self.expected = batch.answers.len() + waiting.len() + self.inbox.state().items.len();
+        self.expected = batch.len() + waiting.len() + self.inbox.len();
         batch.answer();
         // Nobody who was answered waits for this.
         self.filler
@@ -388,29 +211,7 @@ impl Committer {
             Some(gap) => gap.hash,
             None => tip.map_or(ChainHash::ZERO, |tip| tip.hash),
         };
-        let position = Position(self.head.0 + batch.bytes.len() as u64);
-        let hash = frame::write(&intent, previous, position, self.durable, &mut batch.bytes);
-        let span = Span {
-            position,
-            first_seq: intent.expected.next(),
-            last_seq: intent.last_seq(),
-        };
-        if let Some(gap) = intent.over_gap {
-            let aside = SetAside {
-                resumes_after: gap.resumes_after,
-                first_seq: span.first_seq,
-            };
-            batch.gaps.push((stream, aside));
-        }
-        let head = intent.into_head(hash);
-        batch.moved.push((stream, head.seq));
-        batch.tips.insert(stream, head.clone());
-        batch.frames.push((head, span));
-        Ok(Durable {
-            seq: span.last_seq,
-            hash,
-            position,
-        })
+        Ok(batch.seal(intent, previous, self.head, self.durable))
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -491,41 +292,6 @@ impl Committer {
         match written {
             Ok(()) => self.head = Position(self.head.0 + bytes.len() as u64),
             Err(error) => tracing::warn!(%error, "cannot write a marker"),
-        }
-    }
-}
-
-impl Batch {
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.answers.clear();
-        self.frames.clear();
-        self.gaps.clear();
-        self.moved.clear();
-        if self.tips.len() > TIPS {
-            self.tips.clear();
-        }
-    }
-
-    /// Takes back every acceptance. A conflict with a frame that is taken back was no conflict.
-    fn fail(&mut self, accepted: &SubmitError, refused: &SubmitError) {
-        let taken_back: HashSet<StreamId> = self.moved.iter().map(|(stream, _)| *stream).collect();
-        self.tips.clear();
-        for (stream, _, verdict) in &mut self.answers {
-            match verdict {
-                Ok(_) => *verdict = Err(accepted.clone()),
-                Err(SubmitError::Conflict { .. }) if taken_back.contains(stream) => {
-                    *verdict = Err(refused.clone());
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    fn answer(&mut self) {
-        for (_, answer, verdict) in self.answers.drain(..) {
-            // A dropped receipt does not withdraw the frame.
-            let _ = answer.send(verdict);
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) struct Fresh {
     order: BTreeSet<StreamId>,
     owed: BTreeSet<StreamId>,
     waiting: BTreeSet<(u64, StreamId)>,
+    frames: usize,
 }
 
 #[derive(Debug)]
@@ -25,10 +26,27 @@ struct Entry {
     spans: Vec<Span>,
 }
 
+/// What is known of one stream below some position.
+#[derive(Debug)]
+pub(crate) struct Below {
+    pub(crate) stream: StreamId,
+    pub(crate) spans: Vec<Span>,
+    /// Where it stood there, unless it has moved on since.
+    pub(crate) head: Option<Head>,
+}
+
+/// Some streams by id, and where to go on.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) streams: Vec<Below>,
+    pub(crate) next: Option<StreamId>,
+}
+
 impl Fresh {
     /// Adds the next frame of a stream, by the head it makes and where it lies.
     pub(crate) fn push(&mut self, head: Head, span: Span) {
         let stream = head.stream;
+        self.frames += 1;
         match self.streams.entry(stream) {
             Place::Occupied(mut place) => {
                 let entry = place.get_mut();
@@ -106,6 +124,37 @@ impl Fresh {
         self.streams.values().map(|entry| &entry.head)
     }
 
+    /// How many frames a stream has here, by and large.
+    pub(crate) fn frames_per_stream(&self) -> usize {
+        self.frames / self.streams.len().max(1)
+    }
+
+    /// The frames below `through`, for streams above `from`, until there are `enough` of them.
+    pub(crate) fn below(&self, through: Position, from: Option<StreamId>, enough: usize) -> Page {
+        let (mut streams, mut looked_at) = (Vec::new(), 0);
+        for stream in self.order.range((bound(from), Bound::Unbounded)) {
+            if looked_at >= enough {
+                // Of the last one that was looked at, which need not have frames down there.
+                let next = self.order.range(..*stream).next_back().copied();
+                return Page { streams, next };
+            }
+            looked_at += 1;
+            let Some(entry) = self.streams.get(stream) else {
+                continue;
+            };
+            let count = entry.spans.partition_point(|span| span.position < through);
+            if count > 0 {
+                looked_at += count;
+                streams.push(Below {
+                    stream: *stream,
+                    spans: entry.spans[..count].to_vec(),
+                    head: (count == entry.spans.len()).then(|| entry.head.clone()),
+                });
+            }
+        }
+        Page { streams, next: None }
+    }
+
     /// Forgets frames below `through`, now that the catalogue has them, for up to `count` streams above `from`.
     ///
     /// Returns where to go on: the lock is let go in between, because the committer must not wait for 100,000 streams.
@@ -126,6 +175,7 @@ impl Fresh {
                 continue;
             };
             let settled = entry.spans.partition_point(|span| span.position < through);
+            self.frames -= settled;
             entry.spans.drain(..settled);
             if entry.spans.is_empty() {
                 self.remove(*stream);

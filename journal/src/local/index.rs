@@ -20,6 +20,8 @@ use crate::record::{Frame, Head, Standing};
 use crate::rules;
 use crate::segment::{JournalId, Segment, Segments, offset_of};
 
+mod known;
+
 /// Bytes fetched at once when the frames of a stream lie close together.
 const RUN: u64 = 256 << 10;
 /// Foreign bytes between two frames that are rather read than skipped.
@@ -191,10 +193,13 @@ impl Index {
         let mut removed = Vec::new();
         loop {
             let (added, lost, whole) = self.with_catalogue(|catalogue| {
-                let (added, lost) = match indexer::additions(catalogue, sealed) {
-                    Ok(found) => found,
-                    Err(IndexError::Broken(broken)) => return Err(broken),
-                    Err(IndexError::Io(error)) => return Ok(Err(index_error(&error.to_string()))),
+                let (added, lost) = match self.additions_of_fresh(catalogue, through)? {
+                    Some(added) => (added, Vec::new()),
+                    None => match indexer::additions(catalogue, sealed) {
+                        Ok(found) => found,
+                        Err(IndexError::Broken(broken)) => return Err(broken),
+                        Err(IndexError::Io(error)) => return Ok(Err(index_error(&error.to_string()))),
+                    },
                 };
                 let whole = catalogue.absorb(self.journal, &added, through, || !self.is_closing())?;
                 Ok(Ok((added, lost, whole)))

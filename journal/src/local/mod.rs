@@ -24,12 +24,14 @@
 //! Three of its own: the committer (writes), the filler (zero-fills ahead of it), the indexer (catalogues sealed
 //! segments). Reading happens on the caller's thread.
 
+mod batch;
 pub(crate) mod blobs;
 mod committer;
 mod compact;
 mod fresh;
 pub(crate) mod identity;
 mod import;
+mod inbox;
 pub(crate) mod index;
 pub(crate) mod indexer;
 pub(crate) mod inert;
@@ -66,7 +68,7 @@ pub use open::{CatalogueState, CopiedTail, OpenError, OpenReport, TornTail};
 pub use scrub::Scrubbed;
 
 use blobs::LocalBlobs;
-use committer::Inbox;
+use inbox::Inbox;
 use index::Index;
 use inert::Inert;
 use lock::Lock;
