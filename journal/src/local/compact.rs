@@ -95,8 +95,11 @@ impl LocalJournal {
         let _one_at_a_time = self.thinning.lock().unwrap_or_else(PoisonError::into_inner);
         let mut report = CompactionReport::default();
         let segments = &self.index.segments;
-        // What was sealed a moment ago is about to be indexed.
+        // What is sealed can be indexed.
         if let [_, .., last] = segments.firsts()[..] {
+            if let Some(running) = &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
+                let _ = running.nudge.send(last);
+            }
             self.index.await_settled(last, INDEXING);
         }
         let settled = self.index.settled();

@@ -349,10 +349,11 @@ fn move_aside(folder: &std::path::Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Indexes sealed segments as they are finished; the body of a thread, which ends when the committer does.
-pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>) {
+/// Indexes sealed segments as they are finished; the body of a thread, which ends when nobody can tell it of any more. What
+/// was sealed before the journal was opened is left alone for `at_first`, unless somebody asks for it.
+pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>, at_first: Duration) {
     step_back();
-    let mut wait = None;
+    let (mut wait, mut tried) = (Some(at_first), false);
     loop {
         let told = match wait {
             None => sealed.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -363,6 +364,7 @@ pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>) {
         }
         // Whatever else was sealed meanwhile is settled with it.
         while sealed.try_recv().is_ok() {}
+        let tried = std::mem::replace(&mut tried, true);
         wait = match index.settle_sealed() {
             Ok(()) => None,
             Err(error) => {
@@ -370,7 +372,7 @@ pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>) {
                 // while the catalogue cannot be opened: whoever asks for it is told why, and tries to open it again.
                 tracing::warn!(%error, "cannot index a sealed segment; it will be tried again");
                 // Only a wait that was to no avail makes the next one longer: many segments may be sealed in a second.
-                Some(match wait {
+                Some(match wait.filter(|_| tried) {
                     None => RETRY,
                     Some(wait) if told.is_ok() => wait,
                     Some(wait) => (wait * 2).min(RETRY_AT_MOST),

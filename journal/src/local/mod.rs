@@ -46,7 +46,7 @@ mod survey;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -85,6 +85,9 @@ pub struct Options {
     pub fill_ahead: u64,
     /// How long the committer is idle before it writes a marker for readers without a lock.
     pub marker_after: Duration,
+    /// How long after opening segments that were sealed before are left unindexed: their frames are known, and right after a
+    /// crash everybody wants something else. A segment that is sealed takes them along sooner.
+    pub index_after: Duration,
     /// Memory for the catalogue's cache, in bytes.
     pub cache_bytes: u64,
     /// Where the owner of the directory can be talked to; told to whoever finds it in use.
@@ -97,6 +100,7 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             fill_ahead: 4 << 20,
             marker_after: Duration::from_millis(10),
+            index_after: Duration::from_secs(5),
             cache_bytes: 32 << 20,
             socket: None,
         }
@@ -125,6 +129,8 @@ struct Running {
     committer: JoinHandle<()>,
     filler: JoinHandle<()>,
     indexer: JoinHandle<()>,
+    /// Has the indexer look at once at what is sealed; it ends when this and the committer are gone.
+    nudge: mpsc::Sender<Position>,
     lock: Lock,
 }
 
@@ -337,6 +343,7 @@ impl Journal for LocalJournal {
         join(running.committer);
         self.filler.close();
         join(running.filler);
+        drop(running.nudge);
         join(running.indexer);
         self.index.close();
         drop(running.lock);

@@ -244,8 +244,7 @@ fn start(
     let watches = Arc::new(Watches::new(tail.durable));
     let filler = Arc::new(Filler::new(options.fill_ahead, options.segment_bytes));
     let (sealed, to_index) = mpsc::channel();
-    // What was sealed before this start is indexed first.
-    let _ = sealed.send(tail.room.first);
+    let nudge = sealed.clone();
     let mut room = tail.room;
     let head = offset_of(room.first, tail.head);
     if let Err(error) = room.prepare(head.saturating_add(options.fill_ahead)) {
@@ -274,7 +273,9 @@ fn start(
     };
     let indexer = {
         let index = Arc::clone(&index);
-        spawn("journal-index", Box::new(move || indexer::run(&index, &to_index)))?
+        let at_first = options.index_after;
+        let body = move || indexer::run(&index, &to_index, at_first);
+        spawn("journal-index", Box::new(body))?
     };
     let filling = {
         let (filler, index) = (Arc::clone(&filler), Arc::clone(&index));
@@ -285,6 +286,7 @@ fn start(
         committer,
         filler: filling,
         indexer,
+        nudge,
         lock,
     };
     Ok(LocalJournal {
