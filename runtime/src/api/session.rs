@@ -29,6 +29,10 @@ pub fn stream_id(id: &str) -> Result<StreamId, Problem> {
         })
 }
 
+pub(crate) fn no_session(id: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no session {id}")).next("list them", "longhaul ls")
+}
+
 /// A request to start a session.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
