@@ -12,6 +12,7 @@ use longhaul::client::SocketClient;
 use longhaul::http::{ControlSocket, Settings};
 use longhaul::{Control, Mode, Runtime};
 use longhaul_actors::ManualClock;
+use longhaul_tests::child::Child;
 use longhaul_tests::{close, log_until, options, playbook};
 use serde_json::{Value, json};
 
@@ -501,11 +502,7 @@ async fn a_token_does_not_outlive_its_session_and_is_not_in_a_backup() {
     longhaul_journal::backup(&desk.data(), &copy).expect("it is copied");
     assert!(!copy.join("token.key").exists());
     let control = desk.runtime.control();
-    control
-        .cancel(&id, longhaul::api::Cancel::default())
-        .await
-        .expect("it ends");
-    log_until(&control, &id, &["canceled"]).await;
+    log_until(&control, &id, &["completed"]).await;
     desk.gets(&session(&id, ""), &token).await.is_granted();
     let remove = longhaul::api::Remove { log: true };
     control.remove(&id, remove).await.expect("it is removed");
@@ -563,4 +560,197 @@ async fn the_client_is_held_to_the_token_that_it_shows() {
         Code::Unauthorized
     );
     close(desk.runtime).await;
+}
+
+/// B-TOKEN-1: what was answered holds, whatever was killed right after.
+#[tokio::test]
+async fn a_kill_neither_voids_a_token_nor_brings_a_revoked_one_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let brain = playbook(folder.path(), "[[step]]\nsay = \"hi\"\n");
+    let mut child = Child::start(&[], PROGRAM, &data);
+    let control = child.control().await.expect("it serves");
+    let id = longhaul_tests::start(&control, brain, "be looked at").await.id;
+    let shows = |token: TokenText| async {
+        let client = SocketClient::connect(&data)
+            .await
+            .expect("no error")
+            .expect("it is served");
+        client
+            .with_token(token)
+            .show(&id)
+            .await
+            .map_err(|problem| problem.code)
+    };
+    for round in 0..3 {
+        let control = child.control().await.expect("it serves");
+        let minted = control
+            .mint(&id, Mint::of(&[Scope::Read]))
+            .await
+            .expect("it is minted");
+        child.kill().await;
+        child = Child::start(&[], PROGRAM, &data);
+        let control = child.control().await.expect("it serves");
+        shows(minted.token.clone())
+            .await
+            .unwrap_or_else(|code| panic!("round {round}: {code:?}"));
+        control.revoke(&id, &minted.id).await.expect("it is revoked");
+        child.kill().await;
+        child = Child::start(&[], PROGRAM, &data);
+        child.control().await.expect("it serves");
+        assert_eq!(
+            shows(minted.token).await.err(),
+            Some(Code::Unauthorized),
+            "round {round}"
+        );
+    }
+    child.kill().await;
+}
+
+/// B-TOKEN-1: shown in every way, right and wrong, with everything logged that there is to log.
+#[tokio::test]
+async fn the_text_of_a_token_is_in_no_log_no_error_and_no_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, logged) = (folder.path().join("data"), folder.path().join("log"));
+    let brain = playbook(folder.path(), "[[step]]\nsay = \"hi\"\n");
+    let to_file = format!("exec \"$@\" 2>>'{}'", logged.display());
+    let wrapper = ["env", "LONGHAUL_LOG=trace", "sh", "-c", &to_file, "sh"];
+    let mut child = Child::start(&wrapper, PROGRAM, &data);
+    let control = child.control().await.expect("it serves");
+    let id = longhaul_tests::start(&control, brain, "be looked at").await.id;
+    let minted = control
+        .mint(&id, Mint::of(&[Scope::Read]))
+        .await
+        .expect("it is minted");
+    let text = minted.token.reveal().to_owned();
+    let socket = data.join("control.sock");
+    let mut heard = Vec::new();
+    let ask = |method: &str, path: &str, headers: &str| {
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: longhaul\r\nconnection: close\r\n{headers}\r\n");
+        asked(&socket, &head)
+    };
+    let header = format!("authorization: Bearer {text}\r\n");
+    let cut = format!("authorization: Bearer {}\r\n", &text[..text.len() - 4]);
+    for rest in [
+        "",
+        "/events",
+        "/events?after=x",
+        "/events?after=99",
+        "/archive",
+        "/none",
+        "/tokens",
+    ] {
+        let mark = if rest.contains('?') { '&' } else { '?' };
+        let path = session(&id, rest);
+        let (with, name) = (
+            format!("{path}{mark}token={text}"),
+            format!("{path}{mark}tok%65n={text}"),
+        );
+        for (path, headers) in [
+            (&path, &*header),
+            (&path, &*cut),
+            (&with, ""),
+            (&name, ""),
+            (&with, &*header),
+            (&with, "accept: text/event-stream\r\n"),
+        ] {
+            heard.extend(ask("GET", path, headers));
+        }
+        heard.extend(ask("POST", &with, "content-length: 0\r\n"));
+        heard.extend(ask("PUT", &path, &header));
+    }
+    heard.extend(ask(
+        "GET",
+        &session(&id, ""),
+        &format!("authorization: Basic {text}\r\n"),
+    ));
+    heard.extend(ask(
+        "GET",
+        &session(&id, ""),
+        &format!("authorization: {text}\r\n"),
+    ));
+    for words in [
+        vec!["show", &*id],
+        vec!["pause", &*id, "--json"],
+        vec!["token", "ls", &*id],
+    ] {
+        let mut command = std::process::Command::new(PROGRAM);
+        command.args(words).stdin(std::process::Stdio::null());
+        command
+            .env("LONGHAUL_DATA", &data)
+            .env("LONGHAUL_TOKEN", &text)
+            .env("LONGHAUL_LOG", "trace");
+        let output = longhaul_tests::watched::output(&mut command);
+        heard.extend([output.stdout, output.stderr].concat());
+    }
+    control.revoke(&id, &minted.id).await.expect("it is revoked");
+    heard.extend(ask("GET", &session(&id, ""), &header));
+    let listed = control.tokens(&id).await.expect("listed");
+    heard.extend(serde_json::to_vec(&listed).expect("it is JSON"));
+    child.kill().await;
+    let heard_text = String::from_utf8_lossy(&heard);
+    for wanted in [
+        "200 OK",
+        "token_expired",
+        "forbidden_scope",
+        "unauthorized",
+        "session.started",
+    ] {
+        // Nothing ran out here.
+        assert_eq!(heard_text.contains(wanted), wanted != "token_expired", "{wanted}");
+    }
+
+    let key = std::fs::read_to_string(data.join("token.key")).expect("there is a key");
+    let key = key.trim_end();
+    let raw = key.as_bytes().chunks(2).map(|pair| {
+        let pair = std::str::from_utf8(pair).expect("digits");
+        u8::from_str_radix(pair, 16).expect("digits")
+    });
+    // Neither the whole nor a good part of it.
+    let secrets = [
+        text.as_bytes()[..48].to_vec(),
+        text.as_bytes()[text.len() - 48..].to_vec(),
+        key.as_bytes().to_vec(),
+        raw.collect(),
+    ];
+    let mut places = vec![
+        ("what was answered".into(), heard),
+        ("the log".into(), read(&logged)),
+    ];
+    let mut folders = vec![data.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            let meta = std::fs::symlink_metadata(&path).expect("it is there");
+            if meta.is_dir() {
+                folders.push(path);
+            } else if meta.is_file() && path != data.join("token.key") {
+                places.push((path.display().to_string(), read(&path)));
+            }
+        }
+    }
+    assert!(
+        places
+            .iter()
+            .any(|(place, bytes)| place.ends_with(".seg") && holds(bytes, b"token.minted"))
+    );
+    assert!(places[1].1.len() > 1_000, "nothing was logged");
+    for (place, bytes) in &places {
+        for secret in &secrets {
+            assert!(
+                !holds(bytes, secret),
+                "{place} holds {:?}",
+                String::from_utf8_lossy(secret)
+            );
+        }
+    }
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).expect("readable")
+}
+
+fn holds(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
 }
