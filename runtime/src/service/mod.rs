@@ -153,10 +153,15 @@ impl Service {
     }
 
     async fn begin(&self, request: Start) -> Result<Started, Problem> {
-        match request.task.clone() {
+        let wants_token = request.token;
+        let mut started = match request.task.clone() {
             Some(task) => self.begin_for_task(request, &task).await,
             None => self.begin_session(request).await,
+        }?;
+        if wants_token {
+            started.token = Some(self.mint_with(&started.id).await?);
         }
+        Ok(started)
     }
 
     async fn begin_session(&self, request: Start) -> Result<Started, Problem> {
@@ -186,6 +191,7 @@ impl Service {
             state,
             head: folded.head.0,
             repeated,
+            token: None,
         })
     }
 
@@ -568,6 +574,8 @@ fn fingerprint(request: &Start) -> String {
         idempotency_key: None,
         // How long somebody is willing to wait does not make it another request.
         on_limit: OnLimit::Queue,
+        // Nor does what is handed out with the answer.
+        token: false,
         ..request.clone()
     };
     let text = serde_json::to_vec(&body).expect("plain structs with text keys always serialize");

@@ -49,6 +49,17 @@ impl Service {
         Ok(Minted::of(session, token, text))
     }
 
+    /// The token that is answered with a start (B-START-1).
+    pub(super) async fn mint_with(&self, started: &str) -> Result<Minted, Problem> {
+        let minted = self
+            .mint_for(started, Mint::of(&[Scope::Read, Scope::Steer]))
+            .await;
+        minted.map_err(|mut problem| {
+            problem.detail = format!("{started} was started, but it has no token: {}", problem.detail);
+            problem
+        })
+    }
+
     pub(super) async fn tokens_of(&self, id: &str) -> Result<TokensPage, Problem> {
         let session = self.resolve(id).await?;
         let now_ms = self.clock.now_ms();
