@@ -236,7 +236,7 @@ async fn admitted(path: &str, request: &mut ServiceRequest) -> Result<Option<Hel
         .clone();
     let trusts = sabotage::is_on("let-a-token-vouch") && shown_token(request.request())?.is_some();
     if matches!(rule.1, Who::HumanOwner | Who::Holder(Scope::Approve)) && !trusts {
-        Peer::of_request(request.request()).is_no_agent(&edge).await?;
+        Peer::of_request(request.request()).refuse_agents(&edge).await?;
     }
     let Some(text) = shown_token(request.request())? else {
         return Ok(None);

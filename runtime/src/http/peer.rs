@@ -35,7 +35,7 @@ impl Peer {
     ///
     /// # Errors
     /// `self_approval`.
-    pub(super) async fn is_no_agent(self, edge: &Edge) -> Result<(), Refusal> {
+    pub(super) async fn refuse_agents(self, edge: &Edge) -> Result<(), Refusal> {
         edge.ask(|_| self.check()).await
     }
 

@@ -142,7 +142,7 @@ async fn start(edge: web::Data<Edge>, request: HttpRequest, Body(mut wish): Body
     }
     if wish.token {
         // As where a token is minted: no agent gets one.
-        Peer::of_request(&request).is_no_agent(&edge).await?;
+        Peer::of_request(&request).refuse_agents(&edge).await?;
     }
     let started = edge
         .wish(|control| async move { control.start(wish).await })
