@@ -36,6 +36,7 @@ mod shown;
 mod supervisor;
 mod sweeper;
 pub mod task;
+pub mod token;
 
 pub use answer::{Quarantine, QueryError, SendError};
 pub use clock::{ManualClock, SystemClock};

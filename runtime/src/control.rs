@@ -8,10 +8,10 @@ use futures_util::future::{BoxFuture, ready};
 
 use crate::api::{
     Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, ArtifactView, ArtifactsPage,
-    ArtifactsQuery, Cancel, Code, Collect, Collected, CreateTask, Decide, EventsPage, EventsQuery, Fork,
-    Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
-    Resume, Send as SendMessage, SessionView, Start, Started, TaskChange, TaskChanged, TaskView, TasksPage,
-    TasksQuery, TopUp, ToppedUp,
+    ArtifactsQuery, Bearer, Cancel, Code, Collect, Collected, CreateTask, Decide, EventsPage, EventsQuery,
+    Fork, Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Mint, Minted, Pause, Problem, Quarantined,
+    Remove, Removed, Resume, Revoked, Send as SendMessage, SessionView, Start, Started, TaskChange,
+    TaskChanged, TaskView, TasksPage, TasksQuery, TokenText, TokensPage, TopUp, ToppedUp,
 };
 
 /// What every call answers.
@@ -102,13 +102,43 @@ pub trait Control: Send + Sync + 'static {
         not_here(id)
     }
 
-    /// Decides on a request, as the human on whose behalf this is called. The whole id is needed: the beginning of one
-    /// could come to mean another act.
+    /// Decides on a request, as the human that the request names, or else the one on whose behalf this is called. The whole id
+    /// is needed: the beginning of one could come to mean another act.
     ///
     /// Whoever calls this vouches for that human. The HTTP edge refuses processes that act for an agent.
     fn decide<'a>(&'a self, id: &'a str, request: Decide) -> Answer<'a, Accepted> {
         let _ = request;
         not_here(id)
+    }
+
+    /// Mints a token for one session (B-TOKEN-1). It is on record before its text is told, which is told once.
+    ///
+    /// Whoever calls this vouches for the human that it names. The HTTP edge refuses processes that act for an agent, and
+    /// whoever shows a token.
+    fn mint<'a>(&'a self, id: &'a str, request: Mint) -> Answer<'a, Minted> {
+        let _ = request;
+        not_here(id)
+    }
+
+    /// The tokens of a session that have not run out, without their texts.
+    fn tokens<'a>(&'a self, id: &'a str) -> Answer<'a, TokensPage> {
+        not_here(id)
+    }
+
+    /// Makes a token count no more, wherever it is. Once more is the same.
+    fn revoke<'a>(&'a self, id: &'a str, token: &'a str) -> Answer<'a, Revoked> {
+        let _ = token;
+        not_here(id)
+    }
+
+    /// What a token allows at this moment to whoever shows it; to be asked for each request that shows one.
+    ///
+    /// # Errors
+    /// `unauthorized`: it was not minted here, or was revoked. `token_expired`: its time is over. `agent_session_invalid`: its
+    /// session is gone.
+    fn bearer<'a>(&'a self, token: &'a TokenText) -> Answer<'a, Bearer> {
+        let _ = token;
+        not_here("client tokens")
     }
 
     /// Removes the files of a session that has ended, and the session itself if that is wished (B-LOG-11).

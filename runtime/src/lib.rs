@@ -46,6 +46,7 @@ pub mod sandbox;
 mod service;
 mod shim;
 mod slots;
+mod tokens;
 mod world;
 
 pub use control::{Answer, Control};

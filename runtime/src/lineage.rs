@@ -1,7 +1,7 @@
 //! Who may decide on an approval: a process that does not act for an agent (B-GATE-3).
 //!
-//! Tokens for named humans will be a second way; until then whoever reaches the control socket as its owner, and does not
-//! descend from an agent, is the local human.
+//! Whoever reaches the control socket as its owner, and does not descend from an agent, is the local human, or the one that the
+//! token they show was minted for. A token makes nobody human: this is asked first, whatever is shown.
 
 use longhaul_hands::{Held, Lineage, lineage};
 
@@ -33,16 +33,16 @@ fn judge(lineage: Lineage) -> Result<(), Problem> {
     let detail = match lineage {
         Lineage::Free => return Ok(()),
         Lineage::Agent { pid } => {
-            format!("the process that decides descends from process {pid}, which acts for an agent")
+            format!("the process that asks descends from process {pid}, which acts for an agent")
         }
         Lineage::Unknown => {
-            "it cannot be told whether the process that decides acts for an agent: it is gone, or /proc does not show \
+            "it cannot be told whether the process that asks acts for an agent: it is gone, or /proc does not show \
              where it comes from"
                 .to_owned()
         }
     };
     Err(Problem::new(Code::SelfApproval, detail).next(
-        "decide from a shell of your own",
+        "do it from a shell of your own",
         "longhaul approvals approve ID --evidence TEXT",
     ))
 }

@@ -10,9 +10,10 @@ use longhaul_actors::account::{Account, AccountDesk, AccountWorld, DEFAULT_ACCOU
 use longhaul_actors::ports::{AllowAll, Brain, Clock, EndlessSlots, Gate, Hands, Slots};
 use longhaul_actors::session::{Command, Effect, Limits, Session, SessionWorld};
 use longhaul_actors::task::{Task, TaskDesk, TaskWorld};
+use longhaul_actors::token::{TokenDesk, Tokens};
 use longhaul_actors::{
-    EffectContext, Entity, Link, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System,
-    SystemClock, SystemOptions, World,
+    EffectContext, Entity, Link, ManualClock, Mode as Hosting, NoWorld, Options as RegistryOptions, Ports,
+    Registry, System, SystemClock, SystemOptions, World,
 };
 use longhaul_hands::egress::AllowList;
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
@@ -32,6 +33,7 @@ use crate::sandbox::{SandboxOptions, Sandboxing};
 use crate::service::{OWNER, Service};
 use crate::shim::find_shim;
 use crate::slots::Places;
+use crate::tokens::KeyFile;
 use crate::world::{LocalHands, PolicyGate, load_policy};
 
 /// How long closing waits for what sessions used to be settled.
@@ -72,6 +74,9 @@ pub struct Options {
     /// Answers of a name server that is not there, for tests of the way out. Nothing sets it from outside the program.
     #[doc(hidden)]
     pub egress_fixture: Option<longhaul_hands::egress::Fixture>,
+    /// A clock that a test moves by hand, instead of the machine's. Nothing sets it from outside the program.
+    #[doc(hidden)]
+    pub manual_clock: Option<ManualClock>,
     /// How commands are walled in: isolated, unless told otherwise.
     pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
@@ -124,6 +129,7 @@ struct Parts {
     account_world: AccountWorld,
     tasks: Registry<Task>,
     task_world: TaskWorld,
+    tokens: Registry<Tokens>,
     places: Option<Places>,
     janitors: Vec<JoinHandle<()>>,
     #[cfg(test)]
@@ -161,7 +167,10 @@ impl Runtime {
         let socket = options.socket.as_ref().map(|path| path.display().to_string());
         let journal = Arc::new(open_journal(directory.clone(), socket).await?);
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let clock: Arc<dyn Clock> = match options.manual_clock {
+            Some(clock) => Arc::new(clock),
+            None => Arc::new(SystemClock::new()),
+        };
         let brains = Arc::new(brains(&directory, &shared));
         let hands = LocalHands::new(
             directory.clone(),
@@ -200,6 +209,12 @@ impl Runtime {
         let tasks = beside.open(Arc::new(task_world.clone()) as Arc<dyn World<Task>>);
         let task_desk = TaskDesk {
             tasks: tasks.clone(),
+            journal: Arc::clone(&shared),
+            owner: OWNER.to_owned(),
+            clock: Arc::clone(&clock),
+        };
+        let token_desk = TokenDesk {
+            tokens: beside.open(Arc::new(NoWorld) as Arc<dyn World<Tokens>>),
             journal: Arc::clone(&shared),
             owner: OWNER.to_owned(),
             clock: Arc::clone(&clock),
@@ -286,6 +301,8 @@ impl Runtime {
             desk,
             credits: options.credits,
             tasks: task_desk,
+            tokens: token_desk.clone(),
+            token_key: Arc::new(KeyFile::of(&directory)),
             places: places.clone(),
             data: directory.clone(),
             limits: options.limits,
@@ -311,6 +328,7 @@ impl Runtime {
             account_world,
             tasks,
             task_world,
+            tokens: token_desk.tokens,
             places,
             janitors,
             #[cfg(test)]
@@ -400,6 +418,7 @@ impl Runtime {
         self.settle().await;
         self.parts.sessions.close().await;
         self.parts.tasks.close().await;
+        self.parts.tokens.close().await;
         self.parts.accounts.close().await;
         self.parts.account_world.links.untie();
         self.parts.task_world.sessions.untie();

@@ -274,6 +274,30 @@ const LIST: &[Entry] = &[
         "a_name_that_leads_to_this_machine_is_refused",
     ),
     (
+        "forget-revocations",
+        "actors",
+        "token",
+        "rules::a_revoked_token_counts_no_more_and_its_neighbour_does",
+    ),
+    (
+        "forget-the-expiry",
+        "tests",
+        "tokens",
+        "a_token_runs_out_when_its_time_is_over_and_not_before",
+    ),
+    (
+        "reach-another-session",
+        "tests",
+        "tokens",
+        "another_session_is_answered_as_one_that_does_not_exist",
+    ),
+    (
+        "let-a-token-vouch",
+        "tests",
+        "approvals",
+        "an_agent_cannot_approve_of_its_own_act_whichever_way_it_asks",
+    ),
+    (
         "record-before-the-work",
         "tests",
         "power",

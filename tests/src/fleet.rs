@@ -198,6 +198,7 @@ impl Ship {
         let wish = Decide {
             decision: ApprovalDecision::Approve,
             evidence: "it is to be done, once".into(),
+            by: None,
         };
         self.heard(control.decide(&asked.id, wish).await?.seq);
         Ok(Some("approve"))

@@ -327,7 +327,8 @@ fn a_script_that_was_changed_while_it_waited_is_asked_for_again() {
     assert_eq!((said.code, desk.pushes()), (Some(0), 1), "{said:?}");
 }
 
-/// B-GATE-1, B-GATE-3: an agent asks the command line and the socket, from a command and from its brain.
+/// B-GATE-1, B-GATE-3: an agent asks the command line and the socket, from a command and from its brain, and shows a token that
+/// was minted for a human and that it found. The same token in a human's hand decides, once.
 #[test]
 fn an_agent_cannot_approve_of_its_own_act_whichever_way_it_asks() {
     let desk = Desk::new();
@@ -337,6 +338,16 @@ fn an_agent_cannot_approve_of_its_own_act_whichever_way_it_asks() {
     let (data, socket) = (data.display(), &server.socket);
     let path = format!("/v1/approvals/{id}/approve");
     let body = r#"{\"evidence\":\"trust me\"}"#;
+    let create = ["token", "create", "push", "--scope", "approve", "--human", "ann"];
+    let minted = desk.object(&create);
+    let token = minted["token"].as_str().expect("its text");
+    let tokens = format!(
+        "/v1/sessions/{}/tokens",
+        minted["session"].as_str().expect("an id")
+    );
+    // Where the agent can read it, and does.
+    fs::write(desk.path().join("found.sh"), format!("found='{token}'\n")).expect("written");
+    let found = format!(". {}/found.sh", desk.path().display());
     // Without its marks, in a session of its own, with the environment of a human.
     let tries = [
         format!("{PROGRAM} --data {data} approvals approve {id} --evidence mine --json; true"),
@@ -344,6 +355,17 @@ fn an_agent_cannot_approve_of_its_own_act_whichever_way_it_asks() {
         format!("env -i {KNOCK} {socket} {path} '{body}'"),
         format!("setsid env -i {KNOCK} {socket} {path} '{body}' | cat"),
         format!("(env -i {KNOCK} {socket} {path} '{body}' &) | cat"),
+        // With the token of a human.
+        format!(
+            "{found}; LONGHAUL_TOKEN=$found {PROGRAM} --data {data} approvals approve {id} --evidence mine --json; true"
+        ),
+        format!("{found}; env -i {KNOCK} {socket} {path} '{body}' $found"),
+        format!("{found}; setsid env -i {KNOCK} {socket} {path}?token=$found '{body}' | cat"),
+        format!("{found}; (env -i {KNOCK} {socket} {path} '{body}' $found &) | cat"),
+        // With one of its own.
+        format!("env -i {PROGRAM} --data {data} token create push --scope approve --human me --json; true"),
+        format!("env -i {KNOCK} {socket} /v1/sessions '{{\\\"goal\\\":\\\"more\\\",\\\"token\\\":true}}'"),
+        format!("env -i {KNOCK} {socket} {tokens} '{{\\\"scopes\\\":[\\\"read\\\"]}}'"),
     ];
     let steps: Vec<String> = tries
         .iter()
@@ -388,16 +410,32 @@ fn an_agent_cannot_approve_of_its_own_act_whichever_way_it_asks() {
 
     assert_eq!(desk.object(&["approvals", "show", &id])["status"], "pending");
     assert_eq!(desk.pushes(), 0);
-    // A human at the same socket may.
-    let mut knock = Command::new(KNOCK);
-    knock
-        .args([socket, &path, r#"{"evidence":"a human"}"#])
-        .stdin(Stdio::null());
-    let knocked = watched::output(&mut knock);
-    let knocked = String::from_utf8_lossy(&knocked.stdout).into_owned();
+    assert_eq!(desk.records("push", "approval.decided"), [] as [Value; 0]);
+    // A human at the same socket may, with the very same token; nobody may twice.
+    let knocks = |path: &str, body: &str| {
+        let mut knock = Command::new(KNOCK);
+        knock.args([socket, path, body, token]).stdin(Stdio::null());
+        String::from_utf8_lossy(&watched::output(&mut knock).stdout).into_owned()
+    };
+    let without = knocks(&path, r#"{"evidence":""}"#);
+    assert!(without.contains("400"), "{without}");
+    let knocked = knocks(&path, r#"{"evidence":"read the diff"}"#);
     assert!(knocked.contains("200"), "{knocked}");
     desk.until("push", "completed");
+    for (path, body) in [
+        (&path, r#"{"evidence":"again"}"#),
+        (&path.replace("approve", "deny"), r#"{"reason":"no"}"#),
+    ] {
+        let again = knocks(path, body);
+        assert!(
+            again.contains("409") && again.contains("approval_decided"),
+            "{again}"
+        );
+    }
     assert_eq!(desk.pushes(), 1);
+    let decided = desk.records("push", "approval.decided");
+    assert_eq!((&decided[0]["data"]["by"], decided.len()), (&"ann".into(), 1));
+    assert_eq!(decided[0]["actor"]["id"], "ann");
 }
 
 /// B-GATE-3: what is wrong with a decision is said with its code, and nothing is decided.

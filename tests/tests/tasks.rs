@@ -175,6 +175,7 @@ async fn a_task_follows_its_run() {
     let denied = Decide {
         decision: ApprovalDecision::Deny,
         evidence: "not today".into(),
+        by: None,
     };
     control.decide(&asked.id, denied).await.expect("it is decided");
     let done = until(&control, &id, "completed").await;

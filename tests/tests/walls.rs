@@ -154,6 +154,7 @@ async fn a_key_in_the_environment_of_the_server_is_in_no_file_of_a_session() {
     let decide = Decide {
         decision: ApprovalDecision::Approve,
         evidence: "to see what it finds".into(),
+        by: None,
     };
     control.decide(request, decide).await.expect("it waits for this");
     let log = log_until(&control, &id, &RESTS).await;

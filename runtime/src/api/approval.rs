@@ -8,6 +8,7 @@ use longhaul_actors::{DecodeError, Entity, session::Session};
 use longhaul_journal::{Record, StreamId};
 use serde::{Deserialize, Serialize};
 
+use super::problem::{Code, Problem};
 use super::record::rfc3339;
 use super::session::session_id;
 
@@ -105,6 +106,11 @@ pub struct ApprovalView {
     pub used: bool,
 }
 
+pub(crate) fn no_approval(id: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no request for approval {id}"))
+        .next("list what waits for a decision", "longhaul approvals ls")
+}
+
 /// Which requests are wanted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -121,12 +127,15 @@ pub struct ApprovalsPage {
 }
 
 /// A human's word on a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decide {
     /// What is said.
     pub decision: ApprovalDecision,
     /// On what grounds: at most 4 KiB, not empty.
     pub evidence: String,
+    /// The human, where it is another one than whoever runs the program. Whoever sets it vouches for them: over HTTP it is
+    /// the one that a token was minted for, and nothing in a body says so.
+    pub by: Option<String>,
 }
 
 /// Collects the requests that go by in the log of one session.

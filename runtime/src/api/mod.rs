@@ -12,9 +12,10 @@ mod record;
 mod room;
 mod session;
 mod task;
+mod token;
 
-pub(crate) use approval::Requests;
 pub use approval::{ApprovalStatus, ApprovalView, ApprovalsPage, ApprovalsQuery, Decide, EVIDENCE_LIMIT};
+pub(crate) use approval::{Requests, no_approval};
 pub use artifact::{ArtifactView, ArtifactsPage, ArtifactsQuery, artifact_id};
 pub(crate) use artifact::{artifact_place, no_artifact};
 pub use credits::{
@@ -26,6 +27,7 @@ pub use problem::{Code, Fields, NextAction, Problem};
 pub(crate) use record::rfc3339;
 pub use record::{Content, EventsPage, EventsQuery, RecordView, Stored};
 pub use room::{Collect, Collected, Imported, Remove, Removed};
+pub(crate) use session::no_session;
 pub use session::{
     Accepted, Cancel, Fork, ForkedFrom, LimitsWish, ListPage, ListQuery, OnLimit, Pause, Quarantined, Resume,
     Send, SessionCredits, SessionView, Start, Started, StepView, WaitingView, WorkspaceWish, session_id,
@@ -36,3 +38,5 @@ pub use task::{
     ClaimTask, CompleteTask, CreateTask, OpenTask, TaskChange, TaskChanged, TaskSource, TaskView, TasksPage,
     TasksQuery, WhyTask, task_id,
 };
+pub(crate) use token::no_token;
+pub use token::{Bearer, Mint, Minted, Revoked, Scope, TokenText, TokenView, TokensPage};

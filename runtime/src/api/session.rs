@@ -7,6 +7,7 @@ use longhaul_journal::StreamId;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Code, Problem};
+use super::token::Minted;
 
 /// The shown id of a session: `s_` and 32 hexadecimal digits.
 pub fn session_id(stream: StreamId) -> String {
@@ -27,6 +28,10 @@ pub fn stream_id(id: &str) -> Result<StreamId, Problem> {
             )
             .next("list the sessions", "longhaul ls")
         })
+}
+
+pub(crate) fn no_session(id: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no session {id}")).next("list them", "longhaul ls")
 }
 
 /// A request to start a session.
@@ -69,6 +74,15 @@ pub struct Start {
     /// The task that it works on. Its key is then given by the task, and its goal too where none is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
+    /// Whether a client token is wanted with the answer, which reads and steers for an hour. Each time it is asked for there is
+    /// another one, and one more durable write; so who needs none leaves it out.
+    #[serde(skip_serializing_if = "is_false")]
+    pub token: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What a session is to work on.
@@ -195,6 +209,9 @@ pub struct Started {
     pub head: u64,
     /// Whether it was there before.
     pub repeated: bool,
+    /// A client token for it, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Minted>,
 }
 
 /// A message to a session.

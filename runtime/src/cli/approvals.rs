@@ -60,7 +60,12 @@ async fn decide(id: &str, decision: ApprovalDecision, evidence: String, place: &
     // Whoever serves looks at us as well; where nobody serves this is the only look there is.
     lineage::check_self()?;
     let reach = place.to_decide_on(id).await?;
-    let accepted = reach.control().decide(id, Decide { decision, evidence }).await;
+    let decided = Decide {
+        decision,
+        evidence,
+        by: None,
+    };
+    let accepted = reach.control().decide(id, decided).await;
     let word = match decision {
         ApprovalDecision::Approve => "approval",
         ApprovalDecision::Deny => "denial",

@@ -12,6 +12,7 @@ use super::artifacts::Artifacts;
 use super::demo;
 use super::limits::{LimitingArgs, ResourceArgs};
 use super::tasks::{SuggestedWork, Tasks};
+use super::tokens::{AFTER_TOKEN, Token};
 use super::ui::Ui;
 use crate::api::{Code, Problem};
 use crate::sandbox::{ProcMount, SandboxOptions};
@@ -68,7 +69,7 @@ Environment: LONGHAUL_DATA (data directory), LONGHAUL_POLICY (policy file), LONG
 LONGHAUL_URL (where runUrl begins, default http://localhost), LONGHAUL_UNTIL_DONE_HOURS (active time of a run until-done, \
 default 24), LONGHAUL_APPROVAL_HOURS (after which a request for approval counts as denied, default never), \
 LONGHAUL_SANDBOX (as --sandbox), LONGHAUL_SANDBOX_READ_ONLY (as --sandbox-read-only, separated by colons), \
-LONGHAUL_CREDITS_INITIAL (what a new account is granted, default 5.00), LONGHAUL_MAX_ACTIVE (sessions at work at the same \
+LONGHAUL_TOKEN (a client token that is shown to whoever serves), LONGHAUL_CREDITS_INITIAL (what a new account is granted, default 5.00), LONGHAUL_MAX_ACTIVE (sessions at work at the same \
 time, default 5), NO_COLOR.";
 
 const AFTER_RUN: &str = "\
@@ -176,6 +177,9 @@ pub(super) enum Verb {
     /// Decide what agents may do that is not theirs to decide
     #[command(after_help = AFTER_APPROVALS)]
     Approvals(Approvals),
+    /// Let somebody else look at one session, steer it, or decide for it
+    #[command(after_help = AFTER_TOKEN)]
+    Token(Token),
     /// Show and fetch what sessions leave behind
     Artifacts(Artifacts),
     /// List what agents suggest to do next, and say what becomes of it

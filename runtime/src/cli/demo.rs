@@ -162,7 +162,7 @@ impl Story<'_> {
     async fn control(&self, runtime: &mut Child) -> Result<Arc<dyn Control>, Problem> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Ok(Some(control)) = joints::connect(&self.data).await {
+            if let Ok(Some(control)) = joints::connect(&self.data, None).await {
                 return Ok(control);
             }
             if let Ok(Some(status)) = runtime.try_wait() {
@@ -290,7 +290,7 @@ impl Story<'_> {
             .find(|record| record.type_name == "artifact.created");
         let sha256 = artifact.and_then(|record| record.stored.data["sha256"].as_str());
         let sha256 = sha256.ok_or_else(|| Problem::new(Code::Internal, "the run left no patch"))?;
-        let control = joints::connect(&self.data).await?;
+        let control = joints::connect(&self.data, None).await?;
         let control =
             control.ok_or_else(|| Problem::new(Code::NotServing, "the runtime of the demo went away"))?;
         let patch = self.root.join("changes.patch");

@@ -68,7 +68,7 @@ impl Finding {
 pub(super) async fn doctor(args: Doctor, place: &Place, ui: &Ui) -> Outcome {
     let data = place.data();
     let mut findings = vec![directory(data), format_of(data), holder(data)];
-    findings.push(match joints::connect(data).await {
+    findings.push(match joints::connect(data, None).await {
         Ok(Some(_)) => Finding::new("socket", Status::Ok, "somebody serves this directory"),
         Ok(None) => Finding::new(
             "socket",

@@ -9,14 +9,22 @@ use longhaul_journal::StreamId;
 use sha2::{Digest, Sha256};
 
 use crate::Control;
-use crate::api::{Code, Problem, SessionView, Start};
+use crate::api::{Code, Problem, SessionView, Start, TokenText};
 use crate::brains::{self, playbook::Playbook};
 use crate::client::SocketClient;
 
-/// Whoever serves the directory, if anybody does.
-pub(super) async fn connect(data: &Path) -> Result<Option<Arc<dyn Control>>, Problem> {
-    let client = SocketClient::connect(data).await?;
-    Ok(client.map(|client| Arc::new(client) as Arc<dyn Control>))
+/// Whoever serves the directory, if anybody does; held to `token`, if there is one.
+pub(super) async fn connect(
+    data: &Path,
+    token: Option<&TokenText>,
+) -> Result<Option<Arc<dyn Control>>, Problem> {
+    let Some(client) = SocketClient::connect(data).await? else {
+        return Ok(None);
+    };
+    Ok(Some(match token {
+        Some(token) => Arc::new(client.with_token(token.clone())),
+        None => Arc::new(client),
+    }))
 }
 
 /// Whether there is a journal in a data directory, or may be: what cannot be looked at is told by whoever opens it.

@@ -37,6 +37,7 @@ mod settings;
 mod shelf;
 mod tail;
 mod tasks;
+mod tokens;
 mod wishes;
 
 use std::process::ExitCode;
@@ -138,6 +139,7 @@ async fn perform(cli: Cli, guests: &[Guest], ui: &Ui) -> Outcome {
         Verb::Fork(args) => wishes::fork(args, &place, ui).await,
         Verb::Checkpoint(args) => wishes::checkpoint(args, &place, ui).await,
         Verb::Approvals(approvals) => approvals::approvals(approvals.verb, &place, ui).await,
+        Verb::Token(token) => tokens::token(token.verb, &place, ui).await,
         Verb::Artifacts(artifacts) => artifacts::artifacts(artifacts.verb, &place, ui).await,
         Verb::SuggestedWork(suggested) => tasks::suggested_work(suggested.verb, &place, ui).await,
         Verb::Tasks(tasks) => tasks::tasks(tasks.verb, &place, ui).await,

@@ -12,7 +12,7 @@ use super::joints;
 use super::settings;
 use super::shelf::{self, Shelf};
 use super::ui::Ui;
-use crate::api::{Code, Problem};
+use crate::api::{Code, Problem, TokenText};
 use crate::http::ControlSocket;
 use crate::limiting::{LimitOptions, Limiting};
 use crate::sandbox::{self, SandboxOptions};
@@ -26,6 +26,8 @@ pub(super) struct Place {
     resources: ResourcesWish,
     sandbox: SandboxOptions,
     policy: Option<PathBuf>,
+    /// What is shown to whoever serves.
+    token: Option<TokenText>,
 }
 
 impl Place {
@@ -49,6 +51,7 @@ impl Place {
             limiting: LimitOptions::default(),
             resources: ResourcesWish::default(),
             policy,
+            token: settings::token(),
             sandbox: SandboxOptions::default(),
         })
     }
@@ -87,9 +90,24 @@ impl Place {
         &self.data
     }
 
+    /// Whoever serves, if anybody does. With a token there must be somebody: it is not for us to judge.
+    async fn served(&self) -> Result<Option<Arc<dyn Control>>, Problem> {
+        let control = joints::connect(&self.data, self.token.as_ref()).await?;
+        if control.is_none() && self.token.is_some() {
+            let detail = "LONGHAUL_TOKEN is set, and a token is shown to whoever serves; nobody does";
+            return Err(Problem::new(Code::NotServing, detail)
+                .next("serve the directory", "longhaul serve")
+                .next(
+                    "or do without the token, as the owner",
+                    "env -u LONGHAUL_TOKEN longhaul ...",
+                ));
+        }
+        Ok(control)
+    }
+
     /// Somebody who can be asked: whoever serves, else the files. Takes no lock and writes nothing.
     pub(super) async fn to_read(&self) -> Result<Reach, Problem> {
-        if let Some(control) = joints::connect(&self.data).await? {
+        if let Some(control) = self.served().await? {
             return Ok(Reach::elsewhere(control));
         }
         Ok(Reach {
@@ -100,7 +118,7 @@ impl Place {
 
     /// Somebody who can take a wish: whoever serves, else a runtime of our own that writes it down and does no work.
     pub(super) async fn to_wish(&self) -> Result<Reach, Problem> {
-        if let Some(control) = joints::connect(&self.data).await? {
+        if let Some(control) = self.served().await? {
             return Ok(Reach::elsewhere(control));
         }
         let runtime = self.open(Mode::Dormant).await?;
@@ -135,7 +153,7 @@ impl Place {
 
     /// Somebody who works for one session: whoever serves, else a runtime of our own, which others can talk to.
     pub(super) async fn to_work(&self, stream: StreamId, ui: &Ui) -> Result<Reach, Problem> {
-        if let Some(control) = joints::connect(&self.data).await? {
+        if let Some(control) = self.served().await? {
             return Ok(Reach::elsewhere(control));
         }
         let runtime = self.open(Mode::Only(stream)).await?;

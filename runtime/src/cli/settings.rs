@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::api::{Code, Problem};
+use crate::api::{Code, Problem, TokenText};
 use crate::credits::{CreditOptions, active_sessions};
 use crate::{Mode, Options};
 
@@ -15,6 +15,14 @@ const UNTIL_DONE_HOURS: &str = "LONGHAUL_UNTIL_DONE_HOURS";
 const KEEP_WORKSPACES: &str = "LONGHAUL_KEEP_WORKSPACES";
 /// Hours after which a request for approval counts as denied.
 const APPROVAL_HOURS: &str = "LONGHAUL_APPROVAL_HOURS";
+/// What is shown to whoever serves.
+const TOKEN: &str = "LONGHAUL_TOKEN";
+
+/// A client token that is to be shown to whoever serves. Not an option, since everybody sees the options of a process.
+pub(super) fn token() -> Option<TokenText> {
+    let text = std::env::var(TOKEN).ok()?;
+    (!text.is_empty()).then(|| TokenText::new(text))
+}
 
 /// How a runtime of this command line is opened.
 ///

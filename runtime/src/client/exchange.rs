@@ -5,10 +5,12 @@ use std::io;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+
+use crate::api::TokenText;
 
 /// An answer that arrived whole.
 pub(super) struct Answered {
@@ -30,15 +32,25 @@ pub(super) async fn exchange(
     stream: UnixStream,
     method: Method,
     path: &str,
+    token: Option<&TokenText>,
     body: Bytes,
 ) -> Result<Answered, Lost> {
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(method)
         .uri(path)
         // Over this socket there is only one host, but HTTP/1.1 wants it named.
         .header(HOST, "longhaul")
         .header(ACCEPT, "application/json")
-        .header(CONTENT_TYPE, "application/json")
+        .header(CONTENT_TYPE, "application/json");
+    if let Some(token) = token {
+        let shown = HeaderValue::from_str(&format!("Bearer {}", token.reveal()));
+        // The error does not hold the text.
+        let mut shown =
+            shown.map_err(|error| Lost::NotSent(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        shown.set_sensitive(true);
+        request = request.header(AUTHORIZATION, shown);
+    }
+    let request = request
         .body(Full::new(body))
         .map_err(|error| Lost::NotSent(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
     let unknown = |error: hyper::Error| Lost::Unknown(error.to_string());

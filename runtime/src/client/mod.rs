@@ -29,9 +29,9 @@ use self::exchange::{Answered, Lost, exchange};
 use crate::api::{
     Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, ArtifactView, ArtifactsPage,
     ArtifactsQuery, Cancel, Code, Collect, Collected, CreateTask, Decide, EventsPage, EventsQuery, Fork,
-    Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Pause, Problem, Quarantined, Remove, Removed,
-    Resume, Send as SendMessage, SessionView, Start, Started, TaskChange, TaskChanged, TaskView, TasksPage,
-    TasksQuery, TopUp, ToppedUp,
+    Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Mint, Minted, Pause, Problem, Quarantined,
+    Remove, Removed, Resume, Revoked, Send as SendMessage, SessionView, Start, Started, TaskChange,
+    TaskChanged, TaskView, TasksPage, TasksQuery, TokenText, TokensPage, TopUp, ToppedUp,
 };
 use crate::control::{Answer, Control};
 use crate::http;
@@ -54,6 +54,8 @@ const LONGEST_POLL: Duration = Duration::from_secs(30);
 pub struct SocketClient {
     directory: PathBuf,
     patience: Duration,
+    /// Shown with each call, which is then held to it.
+    token: Option<TokenText>,
 }
 
 impl SocketClient {
@@ -65,6 +67,7 @@ impl SocketClient {
         let client = Self {
             directory: directory.as_ref().to_owned(),
             patience: PATIENCE,
+            token: None,
         };
         match client.dial().await {
             Ok(_) => Ok(Some(client)),
@@ -74,6 +77,13 @@ impl SocketClient {
             }
             Err(error) => Err(client.not_serving(&error)),
         }
+    }
+
+    /// The same, with this client token shown in each call: what it does not allow is refused, whoever calls.
+    #[must_use]
+    pub fn with_token(mut self, token: TokenText) -> Self {
+        self.token = Some(token);
+        self
     }
 
     /// The data directory.
@@ -114,6 +124,12 @@ impl SocketClient {
         self.wish_within(path, body_of(wish), self.patience).await
     }
 
+    /// Sends the wish that something be no more, once.
+    async fn wish_away<T: DeserializeOwned>(&self, path: &str) -> Result<T, Problem> {
+        self.wish_by(Method::DELETE, path, Bytes::new(), self.patience)
+            .await
+    }
+
     /// The same for a wish that may take its time.
     async fn wish_within<T: DeserializeOwned>(
         &self,
@@ -121,7 +137,17 @@ impl SocketClient {
         body: Bytes,
         patience: Duration,
     ) -> Result<T, Problem> {
-        let body = match self.attempt(Method::POST, path, body, patience).await {
+        self.wish_by(Method::POST, path, body, patience).await
+    }
+
+    async fn wish_by<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<T, Problem> {
+        let body = match self.attempt(method, path, body, patience).await {
             Ok(answered) => understood(answered, unknown)?,
             Err(Lost::NotSent(error)) => return Err(self.not_serving(&error)),
             Err(Lost::Unknown(reason)) => return Err(unknown(&reason)),
@@ -139,7 +165,12 @@ impl SocketClient {
         patience: Duration,
     ) -> Result<Answered, Lost> {
         let stream = self.dial().await.map_err(Lost::NotSent)?;
-        match tokio::time::timeout(patience, exchange(stream, method, path, body)).await {
+        match tokio::time::timeout(
+            patience,
+            exchange(stream, method, path, self.token.as_ref(), body),
+        )
+        .await
+        {
             Ok(outcome) => outcome,
             Err(_) => Err(Lost::Unknown(format!(
                 "no answer within {} s",
@@ -292,6 +323,10 @@ impl Control for SocketClient {
 
     fn decide<'a>(&'a self, id: &'a str, decided: Decide) -> Answer<'a, Accepted> {
         async move {
+            if decided.by.is_some() {
+                // Over the socket a human is named by a token and by nothing else.
+                return Err(nobody_vouches());
+            }
             match decided.decision {
                 ApprovalDecision::Approve => {
                     let body = serde_json::json!({ "evidence": decided.evidence });
@@ -302,6 +337,22 @@ impl Control for SocketClient {
                     self.wish(&request(id, "/deny"), &body).await
                 }
             }
+        }
+        .boxed()
+    }
+
+    fn mint<'a>(&'a self, id: &'a str, request: Mint) -> Answer<'a, Minted> {
+        async move { self.wish(&session(id, "/tokens"), &request).await }.boxed()
+    }
+
+    fn tokens<'a>(&'a self, id: &'a str) -> Answer<'a, TokensPage> {
+        async move { self.ask_for(&session(id, "/tokens"), Duration::ZERO).await }.boxed()
+    }
+
+    fn revoke<'a>(&'a self, id: &'a str, token: &'a str) -> Answer<'a, Revoked> {
+        async move {
+            let rest = format!("/tokens/{}", escaped(token));
+            self.wish_away(&session(id, &rest)).await
         }
         .boxed()
     }
@@ -446,6 +497,15 @@ fn understood(answered: Answered, unclear: impl FnOnce(&str) -> Problem) -> Resu
             answered.status
         ))
     }))
+}
+
+fn nobody_vouches() -> Problem {
+    let detail =
+        "over the control socket the human who decides is named by a client token, not by the request";
+    Problem::new(Code::InvalidRequest, detail).next(
+        "mint a token for them",
+        "longhaul token create ID --scope approve --human NAME",
+    )
 }
 
 fn not_understood(reason: &str) -> Problem {

@@ -3,9 +3,12 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use actix_web::HttpRequest;
 use actix_web::rt::net::UnixStream;
 use longhaul_hands::Held;
 
+use super::edge::Edge;
+use super::refusal::Refusal;
 use crate::api::{Code, Problem};
 use crate::lineage::check_peer;
 
@@ -23,11 +26,24 @@ impl Peer {
         Self(pid.and_then(Held::of).map(Arc::new))
     }
 
+    /// The peer of the connection that a request came by.
+    pub(super) fn of_request(request: &HttpRequest) -> Self {
+        request.conn_data::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Refuses a request of an agent, as [`Peer::check`] does.
+    ///
+    /// # Errors
+    /// `self_approval`.
+    pub(super) async fn refuse_agents(self, edge: &Edge) -> Result<(), Refusal> {
+        edge.ask(|_| self.check()).await
+    }
+
     /// Refuses a process that acts for an agent, one that is gone, and one that cannot be seen.
     ///
     /// # Errors
     /// `self_approval`.
-    pub(super) async fn check(self) -> Result<(), Problem> {
+    async fn check(self) -> Result<(), Problem> {
         let checked = tokio::task::spawn_blocking(move || check_peer(self.0.as_deref())).await;
         checked
             .map_err(|error| Problem::new(Code::Internal, format!("the peer was not looked at: {error}")))?

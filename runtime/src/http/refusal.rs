@@ -4,7 +4,7 @@ use std::fmt;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{ALLOW, CONTENT_TYPE};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpResponse, ResponseError};
@@ -78,6 +78,9 @@ impl Refusal {
         let body = serde_json::to_string(self).expect("a problem is text, numbers and lists of them");
         let mut answer = HttpResponse::build(self.status_code());
         answer.insert_header((CONTENT_TYPE, "application/problem+json"));
+        if self.status_code() == StatusCode::UNAUTHORIZED {
+            answer.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
         if let Some(allow) = self.allow {
             answer.insert_header((ALLOW, allow));
         }

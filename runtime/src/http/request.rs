@@ -2,6 +2,7 @@
 
 use actix_web::dev::Payload;
 use actix_web::error::QueryPayloadError;
+use actix_web::http::header::AUTHORIZATION;
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
@@ -10,6 +11,10 @@ use serde::de::DeserializeOwned;
 
 use super::edge::Edge;
 use super::refusal::Refusal;
+use crate::api::{Code, Problem, TokenText};
+
+/// Where a token stands in a query: a browser's `EventSource` cannot send a header.
+const TOKEN: &str = "token";
 
 /// A JSON body. No body at all counts as `{}`.
 pub(super) struct Body<T>(pub(super) T);
@@ -52,7 +57,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
 
 /// The query of a request as `T`, whose fields are all optional.
 pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Refusal> {
-    let text = request.query_string();
+    // The token is not for the handlers, and must not come back in an error.
+    let pairs = request.query_string().split('&').filter(|pair| !is_token(pair));
+    let text = &*pairs.collect::<Vec<_>>().join("&");
     let whole = web::Query::<T>::from_query(text).map(web::Query::into_inner);
     whole.map_err(|error| {
         // The error does not say which parameter it means. As none of them needs another, each can be tried alone;
@@ -69,6 +76,50 @@ pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Ref
             culprit.unwrap_or(text)
         ))
     })
+}
+
+/// The parameters of a query, in order. What cannot be read is left to whoever reads the query as a whole.
+pub(super) fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
+    query.split('&').filter_map(|pair| {
+        let pair = web::Query::<Vec<(String, String)>>::from_query(pair).ok()?;
+        pair.into_inner().pop()
+    })
+}
+
+fn is_token(pair: &str) -> bool {
+    parameters(pair).any(|(name, _)| name == TOKEN)
+}
+
+/// The token that a request shows, in its header or its query.
+///
+/// # Errors
+/// `unauthorized`: it shows several, or something else.
+pub(super) fn shown_token(request: &HttpRequest) -> Result<Option<TokenText>, Refusal> {
+    let mut shown = Vec::new();
+    for value in request.headers().get_all(AUTHORIZATION) {
+        let value = value.to_str().ok();
+        let token = value.and_then(|value| value.split_once(' '));
+        let Some((_, token)) = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+            return Err(wrongly_shown(
+                "the header Authorization is none that is understood here",
+            ));
+        };
+        shown.push(TokenText::new(token.trim()));
+    }
+    let query = parameters(request.query_string()).filter(|(name, _)| name == TOKEN);
+    shown.extend(query.map(|(_, token)| TokenText::new(token)));
+    if shown.len() > 1 {
+        return Err(wrongly_shown(
+            "several tokens were shown; a request is held to one",
+        ));
+    }
+    Ok(shown.pop())
+}
+
+fn wrongly_shown(detail: &str) -> Refusal {
+    Problem::new(Code::Unauthorized, detail)
+        .next("show one token", "Authorization: Bearer TOKEN, or ?token=TOKEN")
+        .into()
 }
 
 /// A header as text, if it was sent.

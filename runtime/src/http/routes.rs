@@ -1,9 +1,13 @@
 //! The routes: which path is which call of the router.
 
-use actix_web::http::header::{ACCEPT, CACHE_CONTROL, ETAG, LOCATION};
-use actix_web::{HttpRequest, HttpResponse, Resource, Responder, web};
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderName, LOCATION};
+use actix_web::middleware::from_fn;
+use actix_web::{Error, HttpRequest, HttpResponse, Resource, Responder, web};
 use longhaul_actors::session::ApprovalDecision;
 
+use super::access::{Held, hold};
 use super::edge::Edge;
 use super::peer::Peer;
 use super::refusal::Refusal;
@@ -11,11 +15,14 @@ use super::request::{Approve, Body, Deny, Nothing, header, query, whole};
 use super::stream;
 use crate::api::{
     ApprovalsQuery, ArtifactsQuery, Cancel, ClaimTask, Code, Collect, CompleteTask, CreateTask, Decide,
-    EventsQuery, Fork, LedgerQuery, ListQuery, OpenTask, Pause, Problem, Remove, Resume, Send, Start,
+    EventsQuery, Fork, LedgerQuery, ListQuery, Mint, OpenTask, Pause, Problem, Remove, Resume, Send, Start,
     Started, TaskChange, TasksQuery, TopUp, WhyTask,
 };
 
 type Answer = Result<HttpResponse, Refusal>;
+
+/// Goes with an answer that holds a token: whoever keeps answers shall not keep this one.
+const NOT_KEPT: (HeaderName, &str) = (CACHE_CONTROL, "no-store");
 
 /// Every route, and an answer for what is none.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -41,6 +48,12 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/sessions/{id}/checkpoints", "POST").route(web::post().to(checkpoint)))
         .service(at("/v1/sessions/{id}/repair", "POST").route(web::post().to(repair)))
         .service(at("/v1/sessions/{id}/adopt", "POST").route(web::post().to(adopt)))
+        .service(
+            at("/v1/sessions/{id}/tokens", "GET, POST")
+                .route(web::get().to(tokens))
+                .route(web::post().to(mint)),
+        )
+        .service(at("/v1/sessions/{id}/tokens/{token}", "DELETE").route(web::delete().to(revoke)))
         .service(at("/v1/credits", "GET").route(web::get().to(account)))
         .service(at("/v1/credits/top-ups", "POST").route(web::post().to(top_up)))
         .service(at("/v1/credits/ledger", "GET").route(web::get().to(ledger)))
@@ -71,11 +84,24 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .default_service(web::to(no_such_route));
 }
 
-/// A path that refuses every other method by naming those it has.
-fn at(path: &str, methods: &'static str) -> Resource {
-    web::resource(path).default_service(web::to(move |request: HttpRequest| async move {
-        Err::<HttpResponse, _>(Refusal::wrong_method(request.method(), request.path(), methods))
-    }))
+/// A path that holds whoever asks to the token that they show, and refuses every other method by naming those it has.
+fn at(
+    path: &'static str,
+    methods: &'static str,
+) -> Resource<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = Error,
+        InitError = (),
+    >,
+> {
+    web::resource(path)
+        .default_service(web::to(move |request: HttpRequest| async move {
+            Err::<HttpResponse, _>(Refusal::wrong_method(request.method(), request.path(), methods))
+        }))
+        .wrap(from_fn(move |request, next| hold(path, request, next)))
 }
 
 async fn no_such_route(request: HttpRequest) -> Answer {
@@ -114,6 +140,10 @@ async fn start(edge: web::Data<Edge>, request: HttpRequest, Body(mut wish): Body
     if let Some(key) = header(&request, "idempotency-key")? {
         wish.idempotency_key = Some(key.to_owned());
     }
+    if wish.token {
+        // As where a token is minted: no agent gets one.
+        Peer::of_request(&request).refuse_agents(&edge).await?;
+    }
     let started = edge
         .wish(|control| async move { control.start(wish).await })
         .await?;
@@ -128,6 +158,9 @@ fn begun(started: Started) -> HttpResponse {
         HttpResponse::Created()
     };
     answer.insert_header((LOCATION, format!("/v1/sessions/{}", started.id)));
+    if started.token.is_some() {
+        answer.insert_header(NOT_KEPT);
+    }
     answer.json(started)
 }
 
@@ -146,10 +179,11 @@ async fn show(edge: web::Data<Edge>, id: web::Path<String>) -> Answer {
 
 async fn events(edge: web::Data<Edge>, request: HttpRequest, id: web::Path<String>) -> Answer {
     let wanted: EventsQuery = query(&request)?;
+    let held = Held::by(&request);
     let id = id.into_inner();
     if wants_stream(&request) {
         let seen = header(&request, "last-event-id")?;
-        return stream::answer(edge.into_inner(), id, wanted, seen).await;
+        return stream::answer(edge.into_inner(), id, wanted, seen, held).await;
     }
     let page = match stream::page_or_closing(&edge, &id, wanted.clone()).await {
         Some(page) => page?,
@@ -166,6 +200,10 @@ async fn events(edge: web::Data<Edge>, request: HttpRequest, id: web::Path<Strin
             .await?
         }
     };
+    // It may have run out, or have been revoked, while there was nothing to tell.
+    if let Some(held) = held.filter(|_| wanted.wait_ms > 0) {
+        held.still_counts(&edge).await?;
+    }
     Ok(HttpResponse::Ok().json(page))
 }
 
@@ -203,7 +241,16 @@ async fn pause(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Pa
     Ok(HttpResponse::Ok().json(accepted))
 }
 
-async fn resume(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Resume>) -> Answer {
+async fn resume(
+    edge: web::Data<Edge>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    Body(wish): Body<Resume>,
+) -> Answer {
+    // To let a session go on is to steer it; to let it cost more is to spend what is the owner's.
+    if let Some(held) = Held::by(&request).filter(|_| wish.budget.is_some()) {
+        return Err(held.not_this());
+    }
     let accepted = edge
         .wish(|control| async move { control.resume(&id, wish).await })
         .await?;
@@ -305,9 +352,7 @@ async fn approve(
     id: web::Path<String>,
     Body(wish): Body<Approve>,
 ) -> Answer {
-    let decision = ApprovalDecision::Approve;
-    let evidence = wish.evidence;
-    decide(edge, &request, id, Decide { decision, evidence }).await
+    decide(edge, &request, id, ApprovalDecision::Approve, wish.evidence).await
 }
 
 async fn deny(
@@ -316,25 +361,48 @@ async fn deny(
     id: web::Path<String>,
     Body(wish): Body<Deny>,
 ) -> Answer {
-    let decision = ApprovalDecision::Deny;
-    let evidence = wish.reason;
-    decide(edge, &request, id, Decide { decision, evidence }).await
+    decide(edge, &request, id, ApprovalDecision::Deny, wish.reason).await
 }
 
+/// That no agent asks was looked at before, as for every route that is for humans.
 async fn decide(
     edge: web::Data<Edge>,
     request: &HttpRequest,
     id: web::Path<String>,
-    decided: Decide,
+    decision: ApprovalDecision,
+    evidence: String,
 ) -> Answer {
-    let peer = request.conn_data::<Peer>().cloned().unwrap_or_default();
+    let decided = Decide {
+        decision,
+        evidence,
+        by: Held::by(request).and_then(|held| held.bearer.human),
+    };
     let accepted = edge
-        .wish(|control| async move {
-            peer.check().await?;
-            control.decide(&id, decided).await
-        })
+        .wish(|control| async move { control.decide(&id, decided).await })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
+}
+
+async fn mint(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Mint>) -> Answer {
+    let minted = edge
+        .wish(|control| async move { control.mint(&id, wish).await })
+        .await?;
+    Ok(HttpResponse::Created().insert_header(NOT_KEPT).json(minted))
+}
+
+async fn tokens(edge: web::Data<Edge>, id: web::Path<String>) -> Answer {
+    let page = edge
+        .ask(|control| async move { control.tokens(&id).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+async fn revoke(edge: web::Data<Edge>, ids: web::Path<(String, String)>) -> Answer {
+    let (id, token) = ids.into_inner();
+    let revoked = edge
+        .wish(|control| async move { control.revoke(&id, &token).await })
+        .await?;
+    Ok(HttpResponse::Ok().json(revoked))
 }
 
 async fn artifacts(edge: web::Data<Edge>, request: HttpRequest) -> Answer {

@@ -17,6 +17,7 @@ use actix_web::web::Bytes;
 use futures_util::future::{Either, select};
 use futures_util::stream;
 
+use super::access::Held;
 use super::edge::Edge;
 use super::refusal::Refusal;
 use crate::api::{Code, EventsPage, EventsQuery};
@@ -72,6 +73,7 @@ pub(super) async fn answer(
     id: String,
     query: EventsQuery,
     seen: Option<&str>,
+    held: Option<Held>,
 ) -> Result<HttpResponse, Refusal> {
     let mut after = query.after;
     if let Some(seen) = seen {
@@ -83,6 +85,7 @@ pub(super) async fn answer(
     let mut reader = Reader {
         edge,
         id,
+        held,
         query: EventsQuery {
             after,
             limit: CHUNK,
@@ -122,6 +125,8 @@ fn is_all(page: &EventsPage) -> bool {
 struct Reader {
     edge: Arc<Edge>,
     id: String,
+    /// The token that was shown; once it counts no more, nothing more is sent.
+    held: Option<Held>,
     query: EventsQuery,
 }
 
@@ -148,7 +153,7 @@ impl Reader {
         let wait_ms = u64::try_from(wait.as_millis())
             .unwrap_or(u64::MAX)
             .saturating_add(1);
-        page_or_closing(
+        let page = page_or_closing(
             &self.edge,
             &self.id,
             EventsQuery {
@@ -156,7 +161,11 @@ impl Reader {
                 ..self.query.clone()
             },
         )
-        .await
+        .await?;
+        match &self.held {
+            Some(held) => Some(held.still_counts(&self.edge).await.and(page)),
+            None => Some(page),
+        }
     }
 
     fn pass(&mut self, page: &EventsPage) {

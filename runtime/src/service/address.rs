@@ -5,7 +5,7 @@ use longhaul_journal::{Head, Journal, REMOVED, StreamId};
 
 use super::OWNER;
 use super::problems::read_problem;
-use crate::api::{Code, Problem, Start, session_id, stream_id};
+use crate::api::{Code, Problem, Start, no_session, session_id, stream_id};
 
 /// The address of the session a request is for: its name if it has one, else the key of the request, else a new one.
 pub(crate) fn address(request: &Start) -> StreamId {
@@ -40,8 +40,7 @@ pub(crate) fn shown_name(stream: StreamId) -> String {
 
 /// The stream of a session by its id, the beginning of one, or its key. Blocks on the disk.
 pub(super) fn resolve(journal: &dyn Journal, id: &str) -> Result<StreamId, Problem> {
-    let unknown =
-        || Problem::new(Code::NotFound, format!("there is no session {id}")).next("list them", "longhaul ls");
+    let unknown = || no_session(id);
     let exists = |stream| match journal.head(stream).map_err(read_problem)? {
         Some(head) if head.kind == REMOVED => Err(removed(stream)),
         head => Ok(head.filter(is_session).is_some()),

@@ -5,6 +5,7 @@ use longhaul_journal::{Journal, Limit, Seq, Standing, StreamId};
 
 use super::problems::{read_problem, recover_problem, send_problem};
 use super::{OWNER, Service, mend};
+pub(crate) use crate::api::no_approval as no_such;
 use crate::api::{
     Accepted, ApprovalStatus, ApprovalView, ApprovalsPage, ApprovalsQuery, Code, Decide, Problem, Requests,
 };
@@ -63,7 +64,7 @@ impl Service {
             return Err(settled(&asked));
         }
         let command = Command::Decide {
-            by: Actor::human(OWNER),
+            by: Actor::human(request.by.unwrap_or_else(|| OWNER.to_owned())),
             id: id.to_owned(),
             decision: request.decision,
             evidence: request.evidence,
@@ -147,11 +148,6 @@ pub(crate) fn meant(among: Vec<ApprovalView>, id: &str) -> Result<ApprovalView, 
         .next("list them", "longhaul approvals ls")),
         (None, _) => Err(no_such(id)),
     }
-}
-
-pub(crate) fn no_such(id: &str) -> Problem {
-    Problem::new(Code::NotFound, format!("there is no request for approval {id}"))
-        .next("list what waits for a decision", "longhaul approvals ls")
 }
 
 /// There is nothing to decide on any more, and why.

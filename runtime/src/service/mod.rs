@@ -13,6 +13,7 @@ mod problems;
 mod records;
 mod room;
 mod tasks;
+mod tokens;
 mod view;
 
 use std::path::PathBuf;
@@ -25,16 +26,18 @@ use longhaul_actors::account::{Account, AccountDesk};
 use longhaul_actors::ports::{Clock, Hands};
 use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
 use longhaul_actors::task::TaskDesk;
+use longhaul_actors::token::TokenDesk;
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_hands::egress::AllowList;
 use longhaul_journal::{BlobError, BlobId, Journal, LocalJournal, REMOVED, Seq, StreamId};
 
 use crate::api::{
     self, Accepted, AccountView, ApprovalView, ApprovalsPage, ApprovalsQuery, ArtifactView, ArtifactsPage,
-    ArtifactsQuery, Cancel, Code, Collect, Collected, CreateTask, Decide, EventsPage, EventsQuery, Imported,
-    LedgerPage, LedgerQuery, ListPage, ListQuery, OnLimit, Pause, Problem, Quarantined, Remove, Removed,
-    Resume, RunDuration, Send as SendMessage, SessionView, Start, Started, TaskChange, TaskChanged, TaskView,
-    TasksPage, TasksQuery, TopUp, ToppedUp, session_id, stream_id,
+    ArtifactsQuery, Bearer, Cancel, Code, Collect, Collected, CreateTask, Decide, EventsPage, EventsQuery,
+    Imported, LedgerPage, LedgerQuery, ListPage, ListQuery, Mint, Minted, OnLimit, Pause, Problem,
+    Quarantined, Remove, Removed, Resume, Revoked, RunDuration, Send as SendMessage, SessionView, Start,
+    Started, TaskChange, TaskChanged, TaskView, TasksPage, TasksQuery, TokenText, TokensPage, TopUp,
+    ToppedUp, session_id, stream_id,
 };
 use crate::brains;
 use crate::control::{Answer, Control};
@@ -44,6 +47,7 @@ use crate::janitor::Releases;
 use crate::limiting::Limiting;
 use crate::sandbox::Sandboxing;
 use crate::slots::{Full, Places};
+use crate::tokens::KeyFile;
 
 pub(crate) use self::address::address;
 pub(crate) use self::address::keyed;
@@ -82,6 +86,10 @@ pub(crate) struct Service {
     pub(crate) credits: CreditOptions,
     /// What agents suggest and humans write down.
     pub(crate) tasks: TaskDesk,
+    /// Which tokens count.
+    pub(crate) tokens: TokenDesk,
+    /// What their texts are sealed with.
+    pub(crate) token_key: Arc<KeyFile>,
     /// Places among the active sessions, in a process that serves them all.
     pub(crate) places: Option<Places>,
     pub(crate) data: PathBuf,
@@ -145,10 +153,15 @@ impl Service {
     }
 
     async fn begin(&self, request: Start) -> Result<Started, Problem> {
-        match request.task.clone() {
+        let wants_token = request.token;
+        let mut started = match request.task.clone() {
             Some(task) => self.begin_for_task(request, &task).await,
             None => self.begin_session(request).await,
+        }?;
+        if wants_token {
+            started.token = Some(self.mint_with(&started.id).await?);
         }
+        Ok(started)
     }
 
     async fn begin_session(&self, request: Start) -> Result<Started, Problem> {
@@ -178,6 +191,7 @@ impl Service {
             state,
             head: folded.head.0,
             repeated,
+            token: None,
         })
     }
 
@@ -455,6 +469,22 @@ impl Control for Service {
         self.decided(id, request).boxed()
     }
 
+    fn mint<'a>(&'a self, id: &'a str, request: Mint) -> Answer<'a, Minted> {
+        self.mint_for(id, request).boxed()
+    }
+
+    fn tokens<'a>(&'a self, id: &'a str) -> Answer<'a, TokensPage> {
+        self.tokens_of(id).boxed()
+    }
+
+    fn revoke<'a>(&'a self, id: &'a str, token: &'a str) -> Answer<'a, Revoked> {
+        self.revoke_of(id, token).boxed()
+    }
+
+    fn bearer<'a>(&'a self, token: &'a TokenText) -> Answer<'a, Bearer> {
+        self.shown(token).boxed()
+    }
+
     fn artifacts(&self, query: ArtifactsQuery) -> Answer<'_, ArtifactsPage> {
         self.artifacts_page(query).boxed()
     }
@@ -544,6 +574,8 @@ fn fingerprint(request: &Start) -> String {
         idempotency_key: None,
         // How long somebody is willing to wait does not make it another request.
         on_limit: OnLimit::Queue,
+        // Nor does what is handed out with the answer.
+        token: false,
         ..request.clone()
     };
     let text = serde_json::to_vec(&body).expect("plain structs with text keys always serialize");

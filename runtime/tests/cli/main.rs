@@ -22,4 +22,5 @@ mod room;
 mod running;
 mod serving;
 mod tasks;
+mod tokens;
 mod wrong;

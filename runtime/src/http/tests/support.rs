@@ -235,6 +235,7 @@ impl Control for Desk {
                 state: "queued".to_owned(),
                 head,
                 repeated,
+                token: None,
             })
         }
         .boxed()

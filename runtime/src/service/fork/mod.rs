@@ -443,6 +443,7 @@ fn started(stream: StreamId, state: &State, repeated: bool) -> Started {
         state: state.phase.name().to_owned(),
         head: state.head.0,
         repeated,
+        token: None,
     }
 }
 

@@ -1,0 +1,4 @@
+//! The rules of client tokens, told as sentences.
+
+mod golden;
+mod rules;
