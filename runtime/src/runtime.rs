@@ -14,6 +14,7 @@ use longhaul_actors::{
     EffectContext, Entity, Link, Mode as Hosting, Options as RegistryOptions, Ports, Registry, System,
     SystemClock, SystemOptions, World,
 };
+use longhaul_hands::Pool;
 use longhaul_hands::egress::AllowList;
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
 use longhaul_snapshots::SnapshotStore;
@@ -126,6 +127,7 @@ struct Parts {
     task_world: TaskWorld,
     places: Option<Places>,
     janitors: Vec<JoinHandle<()>>,
+    shims: Arc<Pool>,
     #[cfg(test)]
     releases: Releases,
     scrubber: Option<JoinHandle<()>>,
@@ -163,9 +165,10 @@ impl Runtime {
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let brains = Arc::new(brains(&directory, &shared));
+        let shims = Arc::new(Pool::new(shim, directory.clone()));
         let hands = LocalHands::new(
             directory.clone(),
-            shim,
+            Arc::clone(&shims),
             Arc::clone(&shared),
             Arc::clone(&sandbox),
             Arc::clone(&limiting),
@@ -313,6 +316,7 @@ impl Runtime {
             task_world,
             places,
             janitors,
+            shims,
             #[cfg(test)]
             releases: releases_for_tests,
             scrubber,
@@ -409,8 +413,13 @@ impl Runtime {
         self.parts.system.close().await;
         self.parts.janitors.iter().for_each(JoinHandle::abort);
         self.parts.scrubber.iter().for_each(JoinHandle::abort);
-        let journal = Arc::clone(&self.parts.journal);
-        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        let (journal, shims) = (Arc::clone(&self.parts.journal), Arc::clone(&self.parts.shims));
+        let closed = tokio::task::spawn_blocking(move || {
+            // Those that wait for a command; who has one goes on.
+            shims.close();
+            journal.close()
+        });
+        let closed = closed.await;
         if let Err(error) = closed {
             tracing::error!(%error, "the journal did not close in good order; it will be checked when it is opened");
         }
