@@ -15,6 +15,7 @@ use longhaul_actors::{
     EffectContext, Entity, Link, ManualClock, Mode as Hosting, NoWorld, Options as RegistryOptions, Ports,
     Registry, System, SystemClock, SystemOptions, World,
 };
+use longhaul_hands::Pool;
 use longhaul_hands::egress::AllowList;
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
 use longhaul_snapshots::SnapshotStore;
@@ -132,6 +133,7 @@ struct Parts {
     tokens: Registry<Tokens>,
     places: Option<Places>,
     janitors: Vec<JoinHandle<()>>,
+    shims: Arc<Pool>,
     #[cfg(test)]
     releases: Releases,
     scrubber: Option<JoinHandle<()>>,
@@ -172,9 +174,10 @@ impl Runtime {
             None => Arc::new(SystemClock::new()),
         };
         let brains = Arc::new(brains(&directory, &shared));
+        let shims = Arc::new(Pool::new(shim, directory.clone()));
         let hands = LocalHands::new(
             directory.clone(),
-            shim,
+            Arc::clone(&shims),
             Arc::clone(&shared),
             Arc::clone(&sandbox),
             Arc::clone(&limiting),
@@ -331,6 +334,7 @@ impl Runtime {
             tokens: token_desk.tokens,
             places,
             janitors,
+            shims,
             #[cfg(test)]
             releases: releases_for_tests,
             scrubber,
@@ -428,8 +432,13 @@ impl Runtime {
         self.parts.system.close().await;
         self.parts.janitors.iter().for_each(JoinHandle::abort);
         self.parts.scrubber.iter().for_each(JoinHandle::abort);
-        let journal = Arc::clone(&self.parts.journal);
-        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        let (journal, shims) = (Arc::clone(&self.parts.journal), Arc::clone(&self.parts.shims));
+        let closed = tokio::task::spawn_blocking(move || {
+            // Those that wait for a command; who has one goes on.
+            shims.close();
+            journal.close()
+        });
+        let closed = closed.await;
         if let Err(error) = closed {
             tracing::error!(%error, "the journal did not close in good order; it will be checked when it is opened");
         }

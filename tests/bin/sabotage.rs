@@ -262,6 +262,12 @@ const LIST: &[Entry] = &[
         "a_command_that_would_end_by_itself_is_ended_at_its_limit",
     ),
     (
+        "outlive-the-runtime-unused",
+        "runtime/hands",
+        "pool",
+        "the_runtime_killed_while_shims_are_ready_leaves_no_process_and_no_group",
+    ),
+    (
         "allow-every-name",
         "runtime/hands",
         "egress",

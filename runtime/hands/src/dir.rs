@@ -8,7 +8,7 @@
 //! which it looks is the protocol; see there.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -133,9 +133,18 @@ pub(crate) fn claim(dir: &Path) -> io::Result<Option<Claim>> {
 /// # Errors
 /// It is missing, or not a spec.
 pub fn read_spec(dir: &Path) -> io::Result<Spec> {
-    let text = std::fs::read(dir.join(SPEC))?;
-    serde_json::from_slice(&text)
-        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("spec.json: {e}")))
+    open_spec(dir).map(|(_, spec)| spec)
+}
+
+/// The spec, and the very file that it was read from: another launcher may put a new one in its place at any time.
+pub(crate) fn open_spec(dir: &Path) -> io::Result<(File, Spec)> {
+    let mut file = File::open(dir.join(SPEC))?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    file.rewind()?;
+    let spec = serde_json::from_slice(&text)
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("spec.json: {e}")))?;
+    Ok((file, spec))
 }
 
 fn shim_of(dir: &Path, claim: &Claim) -> io::Result<Option<Process>> {

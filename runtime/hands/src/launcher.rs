@@ -17,7 +17,7 @@ use rustix::process::{self, Pid, Resource, Rlimit, Signal};
 use crate::dir::STDIN;
 use crate::egress::Proxy;
 use crate::files::{FileError, Workspace};
-use crate::isolate::{self, Doorkeeper, Fault, Job, Step};
+use crate::isolate::{self, Door, Doorkeeper, Fault, Job, Side, Step, Unborn};
 use crate::limits::{Group, Rlimits};
 use crate::patience::{Over, Patience, SET_UP, put_an_end_to};
 use crate::sabotage;
@@ -56,7 +56,7 @@ pub(crate) struct Started {
 
 /// Starts the command of `spec` in its control group, if it has one, with its standard input from the command directory
 /// `dir`. It may take as long as the set-up of a sandbox may, or its wall time if that is less, and ends at a SIGTERM that
-/// comes by `signals`.
+/// comes by `signals`. `ahead` is a sandbox behind walls that was prepared for it.
 ///
 /// # Errors
 /// The verdict: nothing of the command has executed.
@@ -66,12 +66,13 @@ pub(crate) fn start(
     group: Option<&Group>,
     began: Instant,
     signals: &OwnedFd,
+    ahead: Option<Sandbox>,
 ) -> Result<Started, Verdict> {
     let wall = spec.wall_ms.map_or(Duration::MAX, Duration::from_millis);
     let patience = Patience::until(began + SET_UP.min(wall), Some(signals));
     let started = match &spec.walls {
         None => start_bare(spec, dir, group, &patience),
-        Some(walls) => start_isolated(spec, walls, dir, group, &patience),
+        Some(walls) => start_isolated(spec, walls, dir, group, &patience, ahead),
     };
     started.map_err(|verdict| match patience.over() {
         Some(Over::Canceled) => Verdict::Canceled,
@@ -84,42 +85,111 @@ pub(crate) fn start(
     })
 }
 
+/// A sandbox that waits for its job, and the read ends of what will come out of it.
+pub(crate) struct Sandbox {
+    unborn: Unborn,
+    outputs: [OwnedFd; 2],
+    /// Once it has been told its command, and builds.
+    door: Option<Door>,
+}
+
+impl Sandbox {
+    /// Makes one whose command is not known yet, in this control group. `channel` is kept out of it.
+    pub(crate) fn prepare(group: Option<&Group>, channel: OwnedFd) -> io::Result<(Self, OwnedFd)> {
+        no_core_dump()?;
+        let [(stdout, stdout_end), (stderr, stderr_end)] = [output_pipe()?, output_pipe()?];
+        let unborn = match isolate::fork(None).map_err(io::Error::from)? {
+            Side::Init(inside) => {
+                drop((channel, stdout, stderr));
+                inside.run_what_comes([stdout_end, stderr_end], group.is_some())
+            }
+            Side::Shim(unborn) => unborn,
+        };
+        if let (Some(group), Some(init)) = (group, unborn.init()) {
+            group.take(init)?;
+        }
+        let sandbox = Self {
+            unborn,
+            outputs: [stdout, stderr],
+            door: None,
+        };
+        Ok((sandbox, channel))
+    }
+
+    /// Whether it is still there.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.unborn.init().is_some()
+    }
+
+    /// Names the command to it, with the text of its spec, and has its walls built. Nothing of it executes before [`start`]
+    /// goes on with it, so that this may come before the claim.
+    pub(crate) fn order(&mut self, dir: &Path, spec: &Spec, text: &File) -> io::Result<()> {
+        let walls = spec.walls.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
+        self.unborn.order(text, &copy_of_stdin(dir)?)?;
+        private_folder(&spec.home, walls)?;
+        // Nobody can ask to cancel what is not claimed.
+        self.door = Some(self.unborn.begin(walls, &Patience::of_a_set_up())?);
+        Ok(())
+    }
+}
+
+/// What init needs to know of a command.
+pub(crate) fn job(spec: &Spec, stdin: File, [stdout, stderr]: [OwnedFd; 2], is_grouped: bool) -> Job<'_> {
+    Job {
+        workspace: &spec.workspace,
+        home: &spec.home,
+        cwd: &spec.cwd,
+        stdin,
+        stdout,
+        stderr,
+        rlimits: Rlimits::of(&spec.limits, is_grouped, true),
+        program: Some(Program::of(spec)),
+    }
+}
+
+fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// `ahead` is a sandbox that waits for this very command, in its control group.
 fn start_isolated(
     spec: &Spec,
     walls: &Walls,
     dir: &Path,
     group: Option<&Group>,
     patience: &Patience<'_>,
+    ahead: Option<Sandbox>,
 ) -> Result<Started, Verdict> {
-    let stdin = copy_of_stdin(dir).map_err(|error| sandbox_error("stdin", &error))?;
-    private_folder(&spec.home, walls)?;
-    no_core_dump()?;
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| sandbox_error("pipe", &error.into()));
-    let (stdout, stdout_end) = pipe()?;
-    let (stderr, stderr_end) = pipe()?;
-    let program = Program::of(spec);
-    let name = program.name();
-    let job = Job {
-        workspace: &spec.workspace,
-        home: &spec.home,
-        cwd: &spec.cwd,
-        stdin,
-        stdout: stdout_end,
-        stderr: stderr_end,
-        rlimits: Rlimits::of(&spec.limits, group.is_some(), true),
-        program: Some(program),
-    };
     let mut proxy = None;
     let mut serve = |listener| {
         proxy = Some(Proxy::start(listener, dir, patience).map_err(Fault::of(Step::Proxy))?);
         Ok(())
     };
-    let mut adopt = |init| {
-        group
-            .map_or(Ok(()), |group| group.take(init))
-            .map_err(Fault::of(Step::Cgroup))
+    let (started, [stdout, stderr]) = match ahead {
+        Some(Sandbox {
+            unborn,
+            outputs,
+            door,
+        }) => (
+            unborn.lead(walls, door, patience, &mut |_| Ok(()), &mut serve),
+            outputs,
+        ),
+        None => {
+            let stdin = copy_of_stdin(dir).map_err(|error| sandbox_error("stdin", &error))?;
+            private_folder(&spec.home, walls).map_err(|error| sandbox_error("private_folders", &error))?;
+            no_core_dump().map_err(|error| sandbox_error("core_limit", &error))?;
+            let pipe = || output_pipe().map_err(|error| sandbox_error("pipe", &error));
+            let [(stdout, stdout_end), (stderr, stderr_end)] = [pipe()?, pipe()?];
+            let job = job(spec, stdin, [stdout_end, stderr_end], group.is_some());
+            let mut adopt = |init| {
+                group
+                    .map_or(Ok(()), |group| group.take(init))
+                    .map_err(Fault::of(Step::Cgroup))
+            };
+            let started = isolate::start(walls, job, patience, &mut adopt, &mut serve);
+            (started, [stdout, stderr])
+        }
     };
-    let started = isolate::start(walls, job, patience, &mut adopt, &mut serve);
     let started = match started {
         Ok(started) => started,
         Err(fault) => {
@@ -127,7 +197,10 @@ fn start_isolated(
                 proxy.end();
             }
             return Err(match fault.step {
-                Step::Exec => exec_failed(&name, &io::Error::from_raw_os_error(fault.errno)),
+                Step::Exec => {
+                    let error = io::Error::from_raw_os_error(fault.errno);
+                    exec_failed(&Program::of(spec).name(), &error)
+                }
                 step => setup_failed(step.name(), fault.errno),
             });
         }
@@ -149,21 +222,20 @@ fn start_isolated(
 }
 
 /// Makes a folder that the command may write to, and gives it to who the command is.
-fn private_folder(folder: &Path, walls: &Walls) -> Result<(), Verdict> {
+fn private_folder(folder: &Path, walls: &Walls) -> io::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    let given = made.and_then(|()| match walls.host_uid {
+    made.and_then(|()| match walls.host_uid {
         Some(uid) => std::os::unix::fs::lchown(folder, Some(uid), Some(uid)),
         None => Ok(()),
-    });
-    given.map_err(|error| sandbox_error("private_folders", &error))
+    })
 }
 
-fn no_core_dump() -> Result<(), Verdict> {
+fn no_core_dump() -> io::Result<()> {
     let no_core = Rlimit {
         current: Some(0),
         maximum: Some(0),
     };
-    process::setrlimit(Resource::Core, no_core).map_err(|error| sandbox_error("core_limit", &error.into()))
+    Ok(process::setrlimit(Resource::Core, no_core)?)
 }
 
 fn never_block(ends: &[&OwnedFd]) -> Result<(), Verdict> {
@@ -186,9 +258,9 @@ fn start_bare(
         let made = DirBuilder::new().recursive(true).mode(0o700).create(private);
         made.map_err(|error| sandbox_error("private_folders", &error))?;
     }
-    no_core_dump()?;
+    no_core_dump().map_err(|error| sandbox_error("core_limit", &error))?;
 
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|error| sandbox_error("pipe", &error.into()));
+    let pipe = || output_pipe().map_err(|error| sandbox_error("pipe", &error));
     let (stdout, stdout_end) = pipe()?;
     let (stderr, stderr_end) = pipe()?;
     let (failure, failure_end) = pipe()?;

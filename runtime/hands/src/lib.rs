@@ -15,6 +15,7 @@
 //!   the record says which. What ran into one says so from counters of the kernel.
 //! - **No process is left behind.** A deadline, a cancel, or the command's own end kills its whole tree, also what has
 //!   called `setsid`, ignores SIGTERM or was orphaned. What would not die is listed by pid.
+//! - **It need not wait for its shim**: a [`Pool`] keeps some ready, which leave when their runtime does, however that ends.
 //! - **It inherits nothing**: an environment built from nothing, three descriptors, default signals.
 //!
 //! # What is not
@@ -47,6 +48,7 @@
 //!
 //! Linux 5.11 or later. One module, `sys`, holds the unsafe code.
 
+mod ahead;
 mod capture;
 mod dir;
 mod disk;
@@ -57,7 +59,9 @@ mod launcher;
 mod limits;
 mod lineage;
 mod patience;
+mod pool;
 mod procs;
+mod ready;
 mod sabotage;
 mod shim;
 mod spec;
@@ -72,6 +76,7 @@ pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Worksp
 pub use isolate::{IsolationReport, Layer, Refusal, probe, session_uid};
 pub use limits::{DiskLimit, Groups, Limits, LimitsBy, Usage, probe as probe_groups};
 pub use lineage::{Held, Lineage, lineage};
+pub use pool::Pool;
 pub use procs::keep_to_oneself;
 pub use shim::{main_if_shim, run};
 pub use spec::{

@@ -6,17 +6,18 @@
 //!
 //! One thread, one loop, no timer that ticks: it sleeps in `poll` until output, a signal or a deadline.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 
+use crate::ahead::Ahead;
 use crate::capture::Capture;
 use crate::dir::{self, Lock, REFUSAL, STDERR, STDOUT};
 use crate::disk::DiskWatch;
@@ -26,6 +27,7 @@ use crate::launcher::{self, Started};
 use crate::limits::{DiskLimit, Group, Usage};
 use crate::patience::{says_term, timespec};
 use crate::procs;
+use crate::ready;
 use crate::sabotage;
 use crate::spec::{Claim, ExitRecord, PROTOCOL, Spec, StreamRecord, Verdict};
 use crate::sys::{self, Children, Fork};
@@ -45,20 +47,19 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 const SURVIVORS_LISTED: usize = 64;
 
-/// Becomes the shim if the program was called as `PROGRAM shim DIR`, or the proxy of a command if it was called as
-/// `PROGRAM egress DIR` by a shim, and then never returns.
+/// Becomes the shim if the program was called as `PROGRAM shim DIR`, one that waits for its command if it was called as
+/// `PROGRAM shim PLACE ready`, or the proxy of a command if it was called as `PROGRAM egress DIR` by a shim, and then
+/// never returns.
 ///
 /// Must come first in `main`: before any thread is started and before any descriptor is opened that matters.
 pub fn main_if_shim() {
     crate::isolate::main_if_probe();
-    let mut args = std::env::args_os().skip(1);
-    if let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next()) {
-        let dir = PathBuf::from(dir);
-        if verb == OsStr::new("shim") {
-            run(&dir);
-        } else if verb == OsStr::new(egress::VERB) {
-            egress::run(&dir);
-        }
+    let words: Vec<OsString> = std::env::args_os().skip(1).take(4).collect();
+    match &words[..] {
+        [verb, dir] if verb == "shim" => run(Path::new(dir)),
+        [verb, _, word] if verb == "shim" && word == ready::WORD => ready::run(),
+        [verb, dir] if verb == egress::VERB => egress::run(Path::new(dir)),
+        _ => {}
     }
 }
 
@@ -70,7 +71,7 @@ pub fn run(dir: &Path) -> ! {
     let outcome = sys::close_all_from_3()
         .and_then(|()| sys::must_be_single_threaded())
         .and_then(|()| detach())
-        .and_then(|report| claim_and_run(dir, report));
+        .and_then(|report| claim_and_run(dir, report, settle()?, None));
     match outcome {
         Ok(code) => sys::exit_now(code),
         Err(error) => {
@@ -82,13 +83,7 @@ pub fn run(dir: &Path) -> ! {
 
 /// Leaves the runtime's session and family. Returns in the shim; the calling process waits for the claim and exits.
 fn detach() -> io::Result<Report> {
-    // A group leader may not found a session. Who execs us as an ordinary child has made us none.
-    if process::setsid().is_err() {
-        match sys::fork()? {
-            Fork::Parent(child) => exit_like(child),
-            Fork::Child => process::setsid().map(|_| ())?,
-        }
-    }
+    found_a_session()?;
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     match sys::fork()? {
         Fork::Child => Ok(Report(write)),
@@ -106,6 +101,17 @@ fn detach() -> io::Result<Report> {
     }
 }
 
+/// A group leader may not found a session; then a child does. Who execs us as an ordinary child has made us none.
+pub(crate) fn found_a_session() -> io::Result<()> {
+    if process::setsid().is_err() {
+        match sys::fork()? {
+            Fork::Parent(child) => exit_like(child),
+            Fork::Child => process::setsid().map(|_| ())?,
+        }
+    }
+    Ok(())
+}
+
 fn exit_like(child: u32) -> ! {
     let pid = i32::try_from(child).ok().and_then(Pid::from_raw);
     let status = pid.and_then(|pid| {
@@ -116,8 +122,9 @@ fn exit_like(child: u32) -> ! {
     sys::exit_now(status.and_then(|s| s.exit_status()).unwrap_or(STARTED))
 }
 
-/// The way to tell the detaching process how the claim went. Dropping it lets that process go.
-struct Report(OwnedFd);
+/// The way to tell who waits for the claim how it went: the detaching process, or the runtime itself. Dropping it lets go
+/// of them.
+pub(crate) struct Report(pub(crate) OwnedFd);
 
 impl Report {
     fn tell(self, code: i32) {
@@ -125,8 +132,14 @@ impl Report {
     }
 }
 
-fn claim_and_run(dir: &Path, report: Report) -> io::Result<i32> {
-    match claim(dir) {
+/// Sees a command through from the claim to the record. `ahead` is what was prepared before it was known.
+pub(crate) fn claim_and_run(
+    dir: &Path,
+    report: Report,
+    signals: OwnedFd,
+    ahead: Option<Ahead>,
+) -> io::Result<i32> {
+    match claim(dir, signals, ahead) {
         Ok(Some(claimed)) => {
             report.tell(STARTED);
             claimed.run(dir)?;
@@ -149,12 +162,15 @@ struct Claimed {
     spec: Spec,
     /// Name of its control group.
     group: String,
+    /// What there is of its surroundings already.
+    ahead: Option<Ahead>,
     signals: OwnedFd,
     _lock: Lock,
 }
 
-/// Locks and claims; none if the command is somebody else's or over. Until this returns nothing may execute.
-fn claim(dir: &Path) -> io::Result<Option<Claimed>> {
+/// Takes up the ways of a shim: what it ignores, who may look into it, whose orphans are its own. Returns where the signals
+/// come that it heeds.
+pub(crate) fn settle() -> io::Result<OwnedFd> {
     sys::ignore(&[
         libc::SIGHUP,
         libc::SIGINT,
@@ -170,22 +186,35 @@ fn claim(dir: &Path) -> io::Result<Option<Claimed>> {
     process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     process::set_dumpable_behavior(process::DumpableBehavior::NotDumpable)?;
     process::set_child_subreaper(Some(process::getpid()))?;
+    Ok(signals)
+}
 
+/// Locks and claims; none if the command is somebody else's or over. Until this returns nothing may execute.
+fn claim(dir: &Path, signals: OwnedFd, ahead: Option<Ahead>) -> io::Result<Option<Claimed>> {
     let Some(lock) = dir::lock(dir)? else {
         return Ok(None);
     };
     if dir::is_taken(dir)? {
         return Ok(None);
     }
-    let spec = dir::read_spec(dir)?;
+    let (text, spec) = dir::open_spec(dir)?;
     spec.check().map_err(io::Error::other)?;
+    // What was prepared and does not suit is undone here, before the claim says what there will be. Else the walls are built
+    // while the claim is on its way to the disk.
+    let ahead = ahead.and_then(|mut ahead| {
+        let is_of_use = ahead.suits(&spec) && ahead.order(dir, &spec, &text).is_ok();
+        is_of_use.then_some(ahead)
+    });
     dir::reserve_exit(dir, &lock)?;
     let me = procs::myself()?;
-    // A name that no other command has, of this or any other runtime: two directories may know the same session.
-    let group = format!(
-        "longhaul-{}-{}-{}.{}",
-        spec.session, spec.step, me.pid, me.start_time
-    );
+    let group = match ahead.as_ref().and_then(Ahead::group_name) {
+        Some(name) => name.to_owned(),
+        // A name that no other command has, of this or any other runtime: two directories may know the same session.
+        None => format!(
+            "longhaul-{}-{}-{}.{}",
+            spec.session, spec.step, me.pid, me.start_time
+        ),
+    };
     let groups = spec.groups.as_ref().map(|groups| groups.dirs(&group));
     let claim = Claim {
         protocol: PROTOCOL,
@@ -199,14 +228,16 @@ fn claim(dir: &Path) -> io::Result<Option<Claimed>> {
     Ok(claimed.then_some(Claimed {
         spec,
         group,
+        ahead,
         signals,
         _lock: lock,
     }))
 }
 
 impl Claimed {
-    fn run(self, dir: &Path) -> io::Result<()> {
+    fn run(mut self, dir: &Path) -> io::Result<()> {
         let began = Instant::now();
+        let ahead = self.ahead.take();
         let capture = |name| {
             let file = dir::create_output(dir, name)?;
             let mut capture = Capture::new(file, self.spec.head_bytes, self.spec.tail_bytes);
@@ -220,7 +251,7 @@ impl Claimed {
             errno: error.raw_os_error().unwrap_or(libc::EIO),
         };
         let mut ended = match (capture(STDOUT), capture(STDERR)) {
-            (Ok(stdout), Ok(stderr)) => self.see_through(dir, began, [stdout, stderr]),
+            (Ok(stdout), Ok(stderr)) => self.see_through(dir, began, [stdout, stderr], ahead),
             (Err(error), _) | (_, Err(error)) => End::before_it_began(failed("output_files", &error)),
         };
         let wall_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -233,21 +264,30 @@ impl Claimed {
     }
 
     /// Runs the command from the making of its control group to the removal of it.
-    fn see_through(&self, dir: &Path, began: Instant, streams: [Capture; 2]) -> End {
+    fn see_through(&self, dir: &Path, began: Instant, streams: [Capture; 2], ahead: Option<Ahead>) -> End {
         let failed = |step: &str, error: &io::Error| Verdict::SandboxError {
             step: step.to_owned(),
             errno: error.raw_os_error().unwrap_or(libc::EIO),
         };
         let spec = &self.spec;
-        let groups = spec.groups.as_ref();
-        let group = groups.map(|groups| Group::create(groups, &self.group, &spec.limits));
+        let (sandbox, made) = ahead.map_or((None, None), Ahead::into_parts);
+        let group = spec.groups.as_ref().map(|groups| {
+            let mut group = made.map_or_else(|| Group::make(groups, &self.group), Ok)?;
+            match group.limit(groups, &self.group, &spec.limits) {
+                Ok(()) => Ok(group),
+                Err(error) => {
+                    group.remove();
+                    Err(error)
+                }
+            }
+        });
         let mut group = match group.transpose() {
             Ok(group) => group,
             Err(error) => return End::before_it_began(failed("cgroup", &error)),
         };
         let disk = DiskWatch::new(&spec.limits, &spec.workspace, &[&spec.home, &spec.tmp]);
         let mut ended = match disk {
-            Ok(disk) => match launcher::start(spec, dir, group.as_ref(), began, &self.signals) {
+            Ok(disk) => match launcher::start(spec, dir, group.as_ref(), began, &self.signals, sandbox) {
                 Ok(started) => {
                     let bounds = Bounds {
                         group: group.as_ref(),

@@ -81,13 +81,29 @@ pub fn own_exe() -> PathBuf {
 /// # Errors
 /// See [`LaunchError`]; in each case but `NotAShim` it is certain that nothing has executed.
 pub fn launch(shim_exe: &Path, dir: &Path, spec: &Spec) -> Result<Launched, LaunchError> {
-    let not_started = |doing| move |source| LaunchError::NotStarted { doing, source };
+    match wish(dir, spec)? {
+        Some(dir) => start(shim_exe, &dir),
+        None => Ok(Launched::AlreadyTaken),
+    }
+}
+
+fn not_started(doing: &'static str) -> impl FnOnce(io::Error) -> LaunchError {
+    move |source| LaunchError::NotStarted { doing, source }
+}
+
+/// Writes the wish down, on disk; returns the directory from the root on, or none if the command was taken before.
+pub(crate) fn wish(dir: &Path, spec: &Spec) -> Result<Option<PathBuf>, LaunchError> {
     spec.check().map_err(LaunchError::BadSpec)?;
     let dir = std::path::absolute(dir).map_err(not_started("resolving its directory"))?;
     if dir::is_taken(&dir).map_err(not_started("looking at its directory"))? {
-        return Ok(Launched::AlreadyTaken);
+        return Ok(None);
     }
     dir::write_wish(&dir, spec).map_err(not_started("writing its spec"))?;
+    Ok(Some(dir))
+}
+
+/// Starts a shim for the wish in `dir`.
+pub(crate) fn start(shim_exe: &Path, dir: &Path) -> Result<Launched, LaunchError> {
     // No pre_exec: with it std could not use vfork, and a fork costs page tables of a large runtime.
     let mut shim = Command::new(shim_exe);
     if !sabotage::is_on("inherit-the-environment") {
@@ -95,7 +111,7 @@ pub fn launch(shim_exe: &Path, dir: &Path, spec: &Spec) -> Result<Launched, Laun
     }
     let status = shim
         .arg("shim")
-        .arg(&dir)
+        .arg(dir)
         .envs(sabotage::passed_on())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -103,17 +119,24 @@ pub fn launch(shim_exe: &Path, dir: &Path, spec: &Spec) -> Result<Launched, Laun
         .status()
         .map_err(not_started("executing the shim"))?;
     match status.code() {
-        Some(shim::STARTED) => Ok(Launched::Started),
-        Some(shim::TAKEN) => Ok(Launched::AlreadyTaken),
-        Some(shim::REFUSED) => Err(LaunchError::Refused {
-            reason: dir::refusal(&dir),
-        }),
         // Killed from outside while it waited for the claim: the directory knows.
         None => Ok(Launched::Started),
-        Some(_) => Err(LaunchError::NotAShim {
+        Some(code) => launched(code, dir).unwrap_or(Err(LaunchError::NotAShim {
             exe: shim_exe.to_owned(),
             status,
-        }),
+        })),
+    }
+}
+
+/// What the word of a shim about its claim means; none if it is none of a shim.
+pub(crate) fn launched(code: i32, dir: &Path) -> Option<Result<Launched, LaunchError>> {
+    match code {
+        shim::STARTED => Some(Ok(Launched::Started)),
+        shim::TAKEN => Some(Ok(Launched::AlreadyTaken)),
+        shim::REFUSED => Some(Err(LaunchError::Refused {
+            reason: dir::refusal(dir),
+        })),
+        _ => None,
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) const STARTING_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Clone)]
 pub(crate) struct LocalHands {
     data: PathBuf,
-    shim: PathBuf,
+    shims: Arc<shim::Pool>,
     journal: Arc<dyn Journal>,
     sandbox: Arc<Sandboxing>,
     limiting: Arc<Limiting>,
@@ -58,17 +58,17 @@ pub(crate) struct LocalHands {
 }
 
 impl LocalHands {
-    /// Hands whose evidence lies in this data directory and whose commands run under this program.
+    /// Hands whose evidence lies in this data directory and whose commands run under these shims.
     pub(crate) fn new(
         data: PathBuf,
-        shim: PathBuf,
+        shims: Arc<shim::Pool>,
         journal: Arc<dyn Journal>,
         sandbox: Arc<Sandboxing>,
         limiting: Arc<Limiting>,
     ) -> Self {
         Self {
             data,
-            shim,
+            shims,
             journal,
             sandbox,
             limiting,
@@ -537,13 +537,13 @@ impl LocalHands {
         pass: &Arc<Pass>,
         spec: &shim::Spec,
     ) -> Result<(), Trouble> {
-        let (program, place, wish) = (self.shim.clone(), directory.to_owned(), spec.clone());
+        let (shims, place, wish) = (Arc::clone(&self.shims), directory.to_owned(), spec.clone());
         let pass = Arc::clone(pass);
         let launched = tokio::task::spawn_blocking(move || {
             if let Some(parent) = place.parent() {
                 std::fs::create_dir_all(parent).map_err(|error| refused("storage_unavailable", error))?;
             }
-            match pass.launch(|| shim::launch(&program, &place, &wish)) {
+            match pass.launch(|| shims.launch(&place, &wish)) {
                 Some(launched) => launched.map(|_| ()).map_err(launch_trouble),
                 None => Err(Trouble::Ended),
             }

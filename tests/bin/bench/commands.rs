@@ -1,23 +1,32 @@
-//! What a durable command costs beside a bare one: without walls, behind them, and held to limits by a control group.
+//! What a durable command costs beside a bare one: without walls, behind them, and held to limits by a control group, each
+//! from a pool of its own as a runtime has one; and the last of them where no shim is ready.
 //!
 //! The yardstick is a bare spawn and the syncs that a durable command cannot do without, in turns with it: its folder, its
 //! wish, its claim with the folder it stands in, the file system once it has ended, and the name of its record.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use longhaul_hands::{
-    CommandLine, Groups, Limits, Spec, State, Verdict, Walls, launch, own_exe, probe_groups, session_uid,
-    wait,
+    CommandLine, Groups, Limits, Pool, Spec, State, Verdict, Walls, launch, own_exe, probe_groups,
+    session_uid, wait,
 };
 
 use crate::plan::{Failure, Plan};
 use crate::row::Row;
 
 /// What is measured in turns.
-const KINDS: [&str; 5] = ["bare_us", "syncs_us", "process_us", "isolated_us", "limited_us"];
+const KINDS: [&str; 6] = [
+    "bare_us",
+    "syncs_us",
+    "process_us",
+    "isolated_us",
+    "limited_us",
+    "cold_us",
+];
 
 pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
     let commands = plan.count.unwrap_or(100).max(1);
@@ -35,8 +44,9 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
             place.command("process", number, None, None)?,
             place.command("isolated", number, Some(place.walls.clone()), None)?,
             place.command("limited", number, Some(place.walls.clone()), groups.clone())?,
+            place.command("cold", number, Some(place.walls.clone()), groups.clone())?,
         ];
-        let [.., process, isolated, _] = times;
+        let [.., process, isolated, _, _] = times;
         walls.push(microseconds(isolated) - microseconds(process));
         for (all, time) in taken.iter_mut().zip(times) {
             all.push(time);
@@ -51,13 +61,15 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
         p50.push(middle);
     }
     walls.sort_unstable_by(f64::total_cmp);
-    let [bare, syncs, .., limited] = p50[..] else {
+    let [bare, syncs, _, isolated, limited, cold] = p50[..] else {
         return Err("every kind has been measured".into());
     };
-    let worst = &taken[KINDS.len() - 1];
+    let worst = &taken[KINDS.len() - 2];
     let p99 = worst[(worst.len() * 99 / 100).min(worst.len() - 1)];
     row.number("walls_us", walls[walls.len() / 2], 0)
         .number("limited_p99_us", microseconds(p99), 0)
+        .number("isolated_ratio", isolated / (bare + syncs), 2)
+        .number("cold_ratio", cold / (bare + syncs), 2)
         .number("ratio", limited / (bare + syncs), 2)
         .with("groups", groups.map_or("none", |groups| groups.by().as_str()))
         .print(plan);
@@ -103,6 +115,7 @@ fn syncs(workspace: &Path, folder: &Path) -> Result<(), Failure> {
 
 struct Place {
     root: PathBuf,
+    pools: BTreeMap<&'static str, Pool>,
     workspace: PathBuf,
     walls: Walls,
 }
@@ -117,8 +130,10 @@ impl Place {
             walls.host_uid = session_uid("bench", &map);
             std::os::unix::fs::lchown(&workspace, walls.host_uid, walls.host_uid)?;
         }
+        let pool = |kind| (kind, Pool::new(own_exe(), root.to_owned()));
         Ok(Self {
             root: root.to_owned(),
+            pools: ["process", "isolated", "limited"].into_iter().map(pool).collect(),
             workspace,
             walls,
         })
@@ -142,7 +157,10 @@ impl Place {
         (spec.walls, spec.groups, spec.limits) = (walls, groups, Limits::default());
         let dir = self.root.join(format!("{kind}-{number}"));
         let begun = Instant::now();
-        launch(&own_exe(), &dir, &spec)?;
+        match self.pools.get(kind) {
+            Some(pool) => pool.launch(&dir, &spec)?,
+            None => launch(&own_exe(), &dir, &spec)?,
+        };
         let state = wait(&dir, None, None)?;
         let took = begun.elapsed();
         match state {

@@ -125,6 +125,12 @@ impl Fault {
     }
 }
 
+impl From<Fault> for io::Error {
+    fn from(fault: Fault) -> Self {
+        Self::from_raw_os_error(fault.errno)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,10 +5,10 @@
 //! 1. Ask to die with the shim. Then wait for the ids: the answer comes from the shim, so it lives; without an answer
 //!    the socket ends, and so does this process.
 //! 2. Take hold of what only the runtime's user can reach.
-//! 3. Become the user. That takes back the wish to die with the shim: ask again, and speak with the shim again, since it
-//!    may have died in between.
+//! 3. Become the user. That takes back the wish to die with the shim: ask again.
 //! 4. A keyring of its own, the cgroup namespace (only now is the process where it stays), the root, the network.
-//! 5. Fork the command, and be nothing but its reaper: no rights, no descriptor but one, no memory that can be looked at.
+//! 5. Speak with the shim again: it may have died in between, and only it knows that the command may begin.
+//! 6. Fork the command, and be nothing but its reaper: no rights, no descriptor but one, no memory that can be looked at.
 //!
 //! When init ends, for whatever reason, the kernel kills every process of the sandbox.
 
@@ -106,7 +106,7 @@ pub(crate) fn run(walls: &Walls, job: Job<'_>, link: OwnedFd, failure: OwnedFd) 
     reap_until_the_end(command, link)
 }
 
-fn tell_and_end(failure: &OwnedFd, fault: Fault) -> ! {
+pub(super) fn tell_and_end(failure: &OwnedFd, fault: Fault) -> ! {
     let _ = rustix::io::write(failure, &fault.encode());
     sys::exit_now(127)
 }
@@ -121,24 +121,20 @@ fn build(walls: &Walls, job: &Job<'_>, link: BorrowedFd<'_>) -> Result<(), Fault
     namespaces::become_the_user(walls)?;
     dumpable(DumpableBehavior::NotDumpable)?;
     die_with_the_shim()?;
-    talk(link, GO)?;
     // Whether or not it works: no command can speak to any keyring (see `seccomp`), and the kernel may have none.
     let _ = sys::new_keyring();
     process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     sys::unshare_cgroup().map_err(Fault::of(Step::CgroupNamespace))?;
     root::build(walls, sources)?;
     namespaces::furnish()?;
-    match walls.network {
-        Network::None => Ok(()),
-        Network::Proxy => {
-            hand_out_listener(walls, link).map_err(Fault::of(Step::Listener))?;
-            // The command begins when somebody serves it.
-            await_word(link, GO, None).map_err(Fault::of(Step::Handshake))
-        }
+    if walls.network == Network::Proxy {
+        hand_out_listener(walls, link).map_err(Fault::of(Step::Listener))?;
     }
+    // The command begins when the shim says so: when it has claimed the command, and somebody serves the listener.
+    talk(link, GO)
 }
 
-fn die_with_the_shim() -> Result<(), Fault> {
+pub(super) fn die_with_the_shim() -> Result<(), Fault> {
     process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Fault::of(Step::DeathSignal))
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Groups, Limits, LimitsBy, Usage};
+use crate::procs::{self, Process};
 use crate::sabotage;
 
 /// Length of a period of the processor quota, microseconds.
@@ -35,8 +36,8 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Makes the group and sets its limits. What was made is removed again if a step fails.
-    pub(crate) fn create(groups: &Groups, name: &str, limits: &Limits) -> io::Result<Self> {
+    /// Makes the group, without a limit. What was made is removed again if a step fails.
+    pub(crate) fn make(groups: &Groups, name: &str) -> io::Result<Self> {
         let mut group = Self {
             by: groups.by(),
             memory: groups.memory.join(name),
@@ -45,19 +46,18 @@ impl Group {
             dirs: Vec::new(),
             procs: Vec::new(),
         };
-        let made = group.fill(groups, name, limits);
+        let made = group.fill(groups, name);
         if made.is_err() {
             group.remove();
         }
         made.map(|()| group)
     }
 
-    fn fill(&mut self, groups: &Groups, name: &str, limits: &Limits) -> io::Result<()> {
+    fn fill(&mut self, groups: &Groups, name: &str) -> io::Result<()> {
         for dir in groups.dirs(name) {
             fs::create_dir(&dir)?;
             self.dirs.push(dir);
         }
-        self.limit(groups, name, limits)?;
         for dir in &self.dirs {
             let file = OpenOptions::new().write(true).open(dir.join("cgroup.procs"))?;
             self.procs.push(file.into());
@@ -65,7 +65,8 @@ impl Group {
         Ok(())
     }
 
-    fn limit(&self, groups: &Groups, name: &str, limits: &Limits) -> io::Result<()> {
+    /// Sets its limits. Best before anything of the command is in it.
+    pub(crate) fn limit(&self, groups: &Groups, name: &str, limits: &Limits) -> io::Result<()> {
         if limits.memory_bytes > 0 {
             let bytes = limits.memory_bytes.to_string();
             if groups.is_unified(&groups.memory) {
@@ -282,6 +283,34 @@ fn removed(dir: &Path) -> bool {
     let mut all = tree(dir, DEEPEST);
     all.retain(|dir| !gone(fs::remove_dir(dir)));
     all.is_empty()
+}
+
+/// How the groups begin that a shim makes before it knows its command.
+const AHEAD: &str = "longhaul-ready-";
+
+/// The name of the group that a shim makes before it knows its command: it says whose it is, since no claim does yet.
+pub(crate) fn name_ahead(shim: &Process) -> String {
+    format!("{AHEAD}{}.{}", shim.pid, shim.start_time)
+}
+
+/// Removes the groups that shims have made ahead and did not live to remove. They are empty: what waits in one dies with
+/// its shim. Only empty ones go, so that nobody is hurt whose processes cannot be seen from here.
+pub(crate) fn sweep_ahead(groups: &Groups) {
+    for base in groups.dirs("") {
+        for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let owner = name.to_str().and_then(|name| {
+                let (pid, start_time) = name.strip_prefix(AHEAD)?.split_once('.')?;
+                Some((pid.parse().ok()?, start_time.parse::<u64>().ok()?))
+            });
+            let lives = |(pid, start_time)| {
+                procs::find(pid).is_some_and(|found| found.start_time == start_time && !found.is_dead())
+            };
+            if owner.is_some_and(|owner| !lives(owner)) {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
 }
 
 /// Whether `dir` can hold groups: one is made there, `files` are looked for in it, and it is removed.

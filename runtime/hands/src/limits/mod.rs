@@ -15,7 +15,7 @@ mod rlimits;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::group::{Group, reclaim};
+pub(crate) use self::group::{Group, name_ahead, reclaim, sweep_ahead};
 pub use self::probe::{Groups, probe};
 pub(crate) use self::rlimits::Rlimits;
 

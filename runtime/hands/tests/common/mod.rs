@@ -115,7 +115,9 @@ impl Rig {
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
         let host_uid = rustix::process::geteuid()
             .is_root()
-            .then(|| session_uid(&self.session, &map).unwrap());
+            // In a user namespace with one user, root is that user and there is no other.
+            .then(|| session_uid(&self.session, &map))
+            .flatten();
         if let Some(uid) = host_uid {
             give(&self.ws(), uid);
         }

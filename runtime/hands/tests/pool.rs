@@ -1,0 +1,397 @@
+//! Shims that are kept ready: a command that is handed to one is like any other, and where there is none, none is missed.
+#![allow(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
+
+mod common;
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::leftovers;
+use common::watched::{self, Heard};
+use common::{Rig, ended, exited, groups_left, groups_of, kill_9, processes, shim_exe, text, until};
+use longhaul_hands::{Launched, Lineage, Pool, Spec, State, lineage, state};
+use rustix::process::{Pid, Signal, kill_process};
+
+const ROLE: &str = "LONGHAUL_POOL_TEST_ROLE";
+const PLACE: &str = "LONGHAUL_POOL_TEST_PLACE";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Not a test by itself: a runtime that can be killed, played by this very program.
+#[test]
+fn the_other_process() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let place = PathBuf::from(std::env::var_os(PLACE).unwrap());
+    let Some(rig) = Rig::isolated() else { return };
+    let pool = Pool::new(shim_exe().to_owned(), place.clone());
+    match role.as_str() {
+        "ready" => {
+            warm(&pool, &rig.shell("true"));
+            println!("\nready");
+            std::thread::sleep(PATIENCE);
+        }
+        "hand over" => {
+            warm(&pool, &rig.shell("true"));
+            println!("\nready");
+            // The word to go on: the shims hold still by then.
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).unwrap();
+            let (dir, spec) = of_the_runtime(&place);
+            drop(pool.launch(&dir, &spec));
+        }
+        "mount" => mounted_over(&rig, &pool),
+        other => panic!("no role {other}"),
+    }
+}
+
+/// The command of a runtime that is killed, for whoever comes after it.
+fn of_the_runtime(place: &Path) -> (PathBuf, Spec) {
+    let line = "echo run >> effects; echo told";
+    let spec = Spec::shell("killed", 1, line, &place.join("ws"), &place.join("private"));
+    (place.join("step"), spec)
+}
+
+fn play(role: &str, place: &Path) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process", "--nocapture"])
+        .env(ROLE, role)
+        .env(PLACE, place)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = Heard::of(child.stdout.take().unwrap());
+    let give_up = Instant::now() + PATIENCE;
+    while let Some(line) = told.line(give_up) {
+        if line == "ready\n" {
+            return child;
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    panic!("{role} did not come up: {}", told.text());
+}
+
+fn pool_of(rig: &Rig) -> Pool {
+    Pool::new(shim_exe().to_owned(), rig.path().to_owned())
+}
+
+/// Runs a command, after which there are shims that wait for more of its kind.
+fn warm(pool: &Pool, (dir, spec): &(PathBuf, Spec)) {
+    assert_eq!(pool.launch(dir, spec).unwrap(), Launched::Started);
+    assert_eq!(ended(dir).0.verdict, exited(0));
+    until("shims are ready", || pool.ready() == Pool::KEPT);
+}
+
+/// The shims that wait for this place, and what they have made ahead.
+fn waiting(place: &Path) -> Vec<u32> {
+    processes("cmdline", |word| word == place.as_os_str().as_bytes())
+}
+
+/// Control groups that were made ahead by one of these.
+fn groups_ahead(shims: &[u32]) -> Vec<String> {
+    shims
+        .iter()
+        .flat_map(|pid| leftovers::groups(&format!("ready-{pid}.")))
+        .collect()
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let _ = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal);
+}
+
+/// B-CRASH-1: once without walls and once behind them.
+#[test]
+fn a_command_that_is_handed_over_runs_once_and_its_record_is_that_of_any_other() {
+    let Some(isolated) = Rig::isolated() else { return };
+    for rig in [Rig::new(), isolated] {
+        let pool = pool_of(&rig);
+        let line = "read word; echo run >> effects; echo \"$word $PWD\"; echo wrong >&2; exit 5";
+        let command = || {
+            let (dir, mut spec) = rig.shell(line);
+            spec.stdin = b"told\n".to_vec();
+            (dir, spec)
+        };
+        warm(&pool, &rig.shell("true"));
+        let before = waiting(rig.path());
+        let (handed, spec) = command();
+        assert_eq!(pool.launch(&handed, &spec).unwrap(), Launched::Started);
+        let (record, output) = ended(&handed);
+        let claim = std::fs::read_to_string(handed.join("claim.json")).unwrap();
+        assert!(
+            before
+                .iter()
+                .any(|pid| claim.contains(&format!("\"pid\":{pid},"))),
+            "it was a ready one that claimed: {claim}, {before:?}"
+        );
+        let (cold, spec) = command();
+        common::start(&cold, &spec);
+        let (mut other, others) = ended(&cold);
+        assert_eq!(output, others);
+        // What differs from run to run.
+        other.wall_ms = record.wall_ms;
+        if let (Some(mine), Some(usage)) = (record.usage, &mut other.usage) {
+            (usage.cpu_ms, usage.mem_peak) = (mine.cpu_ms, mine.mem_peak);
+        }
+        assert_eq!(record, other);
+        assert_eq!(groups_of(&handed).len(), groups_of(&cold).len());
+        assert_eq!((groups_left(&handed), groups_left(&cold)), (vec![], vec![]));
+        assert_eq!(rig.file("effects"), "run\nrun\n");
+        assert_eq!(pool.launch(&handed, &spec).unwrap(), Launched::AlreadyTaken);
+        pool.close();
+    }
+}
+
+#[test]
+fn the_runtime_killed_while_shims_are_ready_leaves_no_process_and_no_group() {
+    let Some(rig) = Rig::isolated() else { return };
+    let mut runtime = play("ready", rig.path());
+    let shims = waiting(rig.path());
+    assert!(shims.len() >= Pool::KEPT, "{shims:?}");
+    assert_eq!(groups_ahead(&shims).is_empty(), common::groups().is_none());
+    runtime.kill().unwrap();
+    runtime.wait().unwrap();
+    until("no shim waits any more", || waiting(rig.path()).is_empty());
+    assert_eq!(groups_ahead(&shims), [] as [String; 0]);
+}
+
+/// B-CRASH-1: the hand-over has arrived and nothing is claimed when the runtime dies. Whoever is first afterwards, the
+/// next runtime or the shim, there is one effect.
+#[test]
+fn a_command_handed_over_by_a_runtime_that_is_killed_before_the_claim_runs_once() {
+    if Rig::isolated().is_none() {
+        return;
+    }
+    for shim_is_first in [true, false] {
+        let rig = Rig::new();
+        let mut runtime = play("hand over", rig.path());
+        let shims = waiting(rig.path());
+        shims.iter().for_each(|shim| signal(*shim, Signal::STOP));
+        drop(runtime.stdin.take());
+        let (dir, spec) = of_the_runtime(rig.path());
+        until("the wish is written", || dir.join("spec.json").exists());
+        // It hands over in the next instant, which nobody can see from outside.
+        std::thread::sleep(Duration::from_secs(1));
+        runtime.kill().unwrap();
+        runtime.wait().unwrap();
+        assert_eq!(state(&dir).unwrap(), State::NotStarted);
+        if shim_is_first {
+            shims.iter().for_each(|shim| signal(*shim, Signal::CONT));
+            until("it runs without a runtime", || {
+                matches!(state(&dir).unwrap(), State::Exited(_))
+            });
+            assert_eq!(common::start(&dir, &spec), Launched::AlreadyTaken);
+        } else {
+            assert_eq!(common::start(&dir, &spec), Launched::Started);
+            shims.iter().for_each(|shim| signal(*shim, Signal::CONT));
+        }
+        assert_eq!(ended(&dir).0.verdict, exited(0));
+        until("no shim waits any more", || waiting(rig.path()).is_empty());
+        assert_eq!(rig.file("effects"), "run\n");
+    }
+}
+
+#[test]
+fn when_the_ready_shims_were_killed_the_next_command_is_started_like_the_first() {
+    let Some(rig) = Rig::isolated() else { return };
+    let pool = pool_of(&rig);
+    warm(&pool, &rig.shell("true"));
+    let shims = waiting(rig.path());
+    shims.iter().for_each(|shim| kill_9(*shim));
+    until("they are dead", || waiting(rig.path()).is_empty());
+    let (dir, spec) = rig.shell("echo run >> effects");
+    assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+    assert_eq!(ended(&dir).0.verdict, exited(0));
+    assert_eq!(rig.file("effects"), "run\n");
+    // What those had made ahead nobody claims; it goes with the pool.
+    pool.close();
+    assert_eq!(groups_ahead(&shims), [] as [String; 0]);
+}
+
+/// B-IDLE-1
+#[test]
+fn ready_shims_leave_when_no_command_comes_and_are_there_again_after_the_next() {
+    let Some(rig) = Rig::isolated() else { return };
+    let idle = Duration::from_secs(1);
+    let pool = Pool::idle_after(shim_exe().to_owned(), rig.path().to_owned(), idle);
+    assert_eq!(pool.ready(), 0, "none before the first command");
+    for _ in 0..2 {
+        warm(&pool, &rig.shell("true"));
+        let shims = waiting(rig.path());
+        until("nobody waits any more", || waiting(rig.path()).is_empty());
+        assert_eq!((pool.ready(), groups_ahead(&shims)), (0, vec![]));
+    }
+}
+
+#[test]
+fn a_pool_that_is_closed_leaves_no_shim_that_waits_and_lets_commands_go_on() {
+    let Some(rig) = Rig::isolated() else { return };
+    let pool = pool_of(&rig);
+    warm(&pool, &rig.shell("true"));
+    let (dir, spec) = rig.shell("while [ ! -e go ]; do sleep 0.01; done; echo told");
+    assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+    pool.close();
+    let shim = |state: State| match state {
+        State::Running { shim_pid } => shim_pid,
+        other => panic!("{other:?}"),
+    };
+    let running = shim(state(&dir).unwrap());
+    until("only who has a command is left", || {
+        let left = waiting(rig.path());
+        left.contains(&running) && left.iter().all(|pid| *pid == running || is_child(*pid, running))
+    });
+    std::fs::write(rig.ws().join("go"), "").unwrap();
+    assert_eq!(text(&ended(&dir).1.stdout.head), "told\n");
+    let (dir, spec) = rig.shell("echo told");
+    assert_eq!(
+        pool.launch(&dir, &spec).unwrap(),
+        Launched::Started,
+        "the usual way"
+    );
+    assert_eq!(text(&ended(&dir).1.stdout.head), "told\n");
+    assert_eq!(pool.ready(), 0);
+}
+
+fn is_child(pid: u32, of: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    after_name.split(' ').nth(1) == Some(&of.to_string())
+}
+
+/// B-CRASH-1; hands test C3, with ready shims
+#[test]
+fn twenty_starters_with_ready_shims_have_one_effect() {
+    let Some(rig) = Rig::isolated() else { return };
+    let pools: Vec<Pool> = (0..4).map(|_| pool_of(&rig)).collect();
+    pools.iter().for_each(|pool| warm(pool, &rig.shell("true")));
+    let (dir, spec) = rig.shell("echo run >> effects");
+    let all: Vec<Launched> = std::thread::scope(|scope| {
+        let starters: Vec<_> = (0..20)
+            .map(|number| {
+                let (pool, dir, spec) = (&pools[number % pools.len()], &dir, &spec);
+                scope.spawn(move || pool.launch(dir, spec).unwrap())
+            })
+            .collect();
+        starters
+            .into_iter()
+            .map(|starter| starter.join().unwrap())
+            .collect()
+    });
+    let started = all.iter().filter(|launched| **launched == Launched::Started);
+    assert_eq!(started.count(), 1, "{all:?}");
+    assert_eq!(ended(&dir).0.verdict, exited(0));
+    assert_eq!(rig.file("effects"), "run\n");
+    assert_eq!(groups_left(&dir), [] as [PathBuf; 0]);
+}
+
+/// B-GATE-3: its shim was started for no command, and before there was one.
+#[test]
+fn what_a_ready_shim_has_started_acts_for_an_agent_even_with_a_clean_environment() {
+    let rig = Rig::new();
+    if rig.is_walled() {
+        // Inside, a pid is another one.
+        return;
+    }
+    let pool = pool_of(&rig);
+    warm(&pool, &rig.shell("true"));
+    let shims = waiting(rig.path());
+    for shim in &shims {
+        assert_eq!(lineage(*shim, &[]), Lineage::Agent { pid: *shim });
+    }
+    // An orphan: on its way up there is the shim, and nobody who is marked.
+    let line = "(env -i sh -c 'echo $$ > pid; while [ ! -e go ]; do sleep 0.01; done' &); while [ ! -e go ]; do sleep 0.01; done";
+    let (dir, spec) = rig.shell(line);
+    assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+    until("it has begun", || rig.file("pid").ends_with('\n'));
+    let below = rig.file("pid").trim().parse().unwrap();
+    let State::Running { shim_pid } = state(&dir).unwrap() else {
+        panic!("it runs")
+    };
+    assert!(shims.contains(&shim_pid), "it was handed over");
+    assert_eq!(lineage(below, &[]), Lineage::Agent { pid: shim_pid });
+    std::fs::write(rig.ws().join("go"), "").unwrap();
+    assert_eq!(ended(&dir).0.verdict, exited(0));
+}
+
+/// What was made ahead for another kind of command is undone, and the command has what is its own.
+#[test]
+fn a_shim_that_has_prepared_for_another_kind_of_command_does_this_one_all_the_same() {
+    let Some(walled) = Rig::isolated() else { return };
+    let bare = Rig::new();
+    for (first, second) in [(&walled, &bare), (&bare, &walled)] {
+        let pool = pool_of(first);
+        warm(&pool, &first.shell("true"));
+        let shims = waiting(first.path());
+        let (dir, spec) = second.shell("echo told");
+        assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+        let (record, output) = ended(&dir);
+        assert_eq!((record.verdict, text(&output.stdout.head)), (exited(0), "told\n"));
+        assert_eq!(record.isolation, spec.isolation());
+        let claim = std::fs::read_to_string(dir.join("claim.json")).unwrap();
+        assert!(
+            shims.iter().any(|pid| claim.contains(&format!("\"pid\":{pid},"))),
+            "{claim}"
+        );
+        pool.close();
+        until("nobody waits any more", || waiting(first.path()).is_empty());
+        assert_eq!(groups_ahead(&shims), [] as [String; 0]);
+    }
+}
+
+/// A program that knows nothing of ready shims, as one of an earlier version, is started for each command as ever.
+#[test]
+fn a_program_that_cannot_wait_is_started_for_each_command() {
+    let rig = Rig::new();
+    let old = rig.path().join("old");
+    let script = format!(
+        "#!/bin/sh\n[ $# = 2 ] || exit 2\nexec {} \"$@\"\n",
+        shim_exe().display()
+    );
+    std::fs::write(&old, script).unwrap();
+    std::fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let pool = Pool::new(old, rig.path().to_owned());
+    for _ in 0..3 {
+        let (dir, spec) = rig.shell("echo told");
+        assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+        assert_eq!(text(&ended(&dir).1.stdout.head), "told\n");
+        assert_eq!(pool.ready(), 0);
+    }
+}
+
+/// What is mounted after a sandbox was begun is not seen from inside it, and the workspace could be there.
+#[test]
+#[ignore = "needs unshare and mount (util-linux)"]
+fn a_workspace_that_was_mounted_over_meanwhile_is_the_one_that_is_worked_in() {
+    let Some(rig) = Rig::isolated() else { return };
+    let root = rustix::process::geteuid().is_root();
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args([if root { "-m" } else { "-rm" }, "--"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "the_other_process", "--nocapture"])
+        .env(ROLE, "mount")
+        .env(PLACE, rig.path())
+        .stdin(Stdio::null());
+    if !root {
+        // Who is root in there only can make no control group.
+        unshare.env_remove("SANDBOX_REQUIRE");
+    }
+    let output = watched::output(&mut unshare);
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Runs in a mount namespace of its own.
+fn mounted_over(rig: &Rig, pool: &Pool) {
+    warm(pool, &rig.shell("true"));
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "none"])
+        .arg(rig.ws())
+        .status();
+    assert!(mounted.unwrap().success());
+    // The workspace is the session's own, and so is what was mounted on it.
+    let (dir, spec) = rig.shell("echo run >> effects");
+    assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+    assert_eq!(ended(&dir).0.verdict, exited(0));
+    assert_eq!(rig.file("effects"), "run\n", "where everybody else sees it");
+}
