@@ -127,3 +127,23 @@ impl Drop for Ahead {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walls::Walls;
+
+    /// Its network is the service's, not one that was made ahead.
+    #[test]
+    fn a_command_beside_a_service_is_of_another_shape_than_one_with_a_network_of_its_own() {
+        let mut spec = Spec::shell("s1", 2, "true", Path::new("/w"), Path::new("/p"));
+        let bare = Shape::of(&spec);
+        spec.walls = Some(Walls::default());
+        let walled = Shape::of(&spec);
+        assert!(walled.walled && walled != bare);
+        if let Some(walls) = &mut spec.walls {
+            walls.stand_beside(Path::new("/steps/1"), 1);
+        }
+        assert_eq!(Shape::of(&spec), bare);
+    }
+}

@@ -89,6 +89,15 @@ fn waiting(place: &Path) -> Vec<u32> {
     processes("cmdline", |word| word == place.as_os_str().as_bytes())
 }
 
+/// They leave at once, or as soon as their time is over.
+fn assert_nobody_waits(place: &Path) {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while !waiting(place).is_empty() {
+        assert!(Instant::now() < give_up, "{:?} still wait", waiting(place));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Control groups that were made ahead by one of these.
 fn groups_ahead(shims: &[u32]) -> Vec<String> {
     shims
@@ -152,7 +161,7 @@ fn the_runtime_killed_while_shims_are_ready_leaves_no_process_and_no_group() {
     assert_eq!(groups_ahead(&shims).is_empty(), common::groups().is_none());
     runtime.kill().unwrap();
     runtime.wait().unwrap();
-    until("no shim waits any more", || waiting(rig.path()).is_empty());
+    assert_nobody_waits(rig.path());
     assert_eq!(groups_ahead(&shims), [] as [String; 0]);
 }
 
@@ -187,7 +196,7 @@ fn a_command_handed_over_by_a_runtime_that_is_killed_before_the_claim_runs_once(
             shims.iter().for_each(|shim| signal(*shim, Signal::CONT));
         }
         assert_eq!(ended(&dir).0.verdict, exited(0));
-        until("no shim waits any more", || waiting(rig.path()).is_empty());
+        assert_nobody_waits(rig.path());
         assert_eq!(rig.file("effects"), "run\n");
     }
 }
@@ -219,7 +228,7 @@ fn ready_shims_leave_when_no_command_comes_and_are_there_again_after_the_next() 
     for _ in 0..2 {
         warm(&pool, &rig.shell("true"));
         let shims = waiting(rig.path());
-        until("nobody waits any more", || waiting(rig.path()).is_empty());
+        assert_nobody_waits(rig.path());
         assert_eq!((pool.ready(), groups_ahead(&shims)), (0, vec![]));
     }
 }
@@ -319,13 +328,20 @@ fn what_a_ready_shim_has_started_acts_for_an_agent_even_with_a_clean_environment
 fn a_shim_that_has_prepared_for_another_kind_of_command_does_this_one_all_the_same() {
     let Some(walled) = Rig::isolated() else { return };
     let bare = Rig::new();
-    for (first, second) in [(&walled, &bare), (&bare, &walled)] {
+    // The last is walled like the first, and has no group.
+    for (first, second, is_grouped) in [
+        (&walled, &bare, true),
+        (&bare, &walled, true),
+        (&walled, &walled, false),
+    ] {
         let pool = pool_of(first);
         warm(&pool, &first.shell("true"));
         let shims = waiting(first.path());
-        let (dir, spec) = second.shell("echo told");
+        let (dir, mut spec) = second.shell("echo told");
+        spec.groups = spec.groups.filter(|_| is_grouped);
         assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
         let (record, output) = ended(&dir);
+        assert_eq!(groups_of(&dir).is_empty(), spec.groups.is_none());
         assert_eq!((record.verdict, text(&output.stdout.head)), (exited(0), "told\n"));
         assert_eq!(record.isolation, spec.isolation());
         let claim = std::fs::read_to_string(dir.join("claim.json")).unwrap();
@@ -334,7 +350,7 @@ fn a_shim_that_has_prepared_for_another_kind_of_command_does_this_one_all_the_sa
             "{claim}"
         );
         pool.close();
-        until("nobody waits any more", || waiting(first.path()).is_empty());
+        assert_nobody_waits(first.path());
         assert_eq!(groups_ahead(&shims), [] as [String; 0]);
     }
 }
