@@ -15,6 +15,15 @@ fn main() {
         "V=$(git describe --tags); go build -ldflags \"-X main.version=$V\" ./... 2>&1 | tail -40",
         "find . -name '*.rs' -not -path './target/*' | xargs grep -n TODO | sort | head -20",
         "curl -s http://localhost:3000/health | jq .status",
+        // As long as command lines of agents become.
+        "cd crates/core && find . -name '*.rs' -not -path './target/*' | xargs grep -n TODO | sed -e 's/^/  /' | awk -F: '{print $1}' | sort | uniq -c | head -20",
+        "ps aux | grep -v grep | grep 'node server.js' | awk '{print $2}' | sort -n | tail -5",
+        "cargo test --workspace 2>&1 | grep -E '^(test|error|warning)' | grep -v '... ok' | sort | uniq -c | sort -rn | head -40",
+        "cd crates/core && cargo fmt --all --check && cargo clippy --all-targets -- -D warnings && cargo test --workspace --quiet && git add -A && git commit -m 'core: tidy the reader' && git status --short && git log --oneline -5",
+        "git log --since='2 weeks ago' --format='%an' | sort | uniq -c | sort -rn | head -10 && git diff --stat HEAD~20 | tail -1",
+        "for f in $(git ls-files '*.rs'); do if grep -q TODO \"$f\"; then sed -i 's/TODO/FIXME/' \"$f\" && rustfmt --check \"$f\" || echo \"not clean: $f\"; fi; done",
+        "find . -type f \\( -name '*.ts' -o -name '*.tsx' \\) -not -path '*/node_modules/*' -not -path './dist/*' -mtime -2 -size -200k -exec grep -l --null useEffect {} + | xargs -0 wc -l",
+        "find src tests -type f -name '*.py' -not -path '*/.venv/*' -exec grep -Hn 'import requests' {} \\; | cut -d: -f1 | sort -u | while read -r f; do echo \"== $f\"; sed -n '1,20p' \"$f\"; done",
     ];
     let policy = Policy::standard();
     // Ratios: twice the text, twice the time.

@@ -4,10 +4,12 @@
 //! backslash before the end of a line. So each `<<END` becomes `<` and a mark that names its document, and `<<< word`
 //! becomes `<` and a mark before the word, which it reads well.
 
+use std::borrow::Cow;
+
 /// A text without here-documents, and the documents by their number.
 #[derive(Debug, Default)]
-pub(super) struct Prepared {
-    pub(super) text: String,
+pub(super) struct Prepared<'t> {
+    pub(super) text: Cow<'t, str>,
     pub(super) documents: Vec<Document>,
     /// A quote or a bracket was left open, or a document has no end.
     pub(super) open: bool,
@@ -43,18 +45,16 @@ struct Waiting {
 }
 
 /// Prepares `text`. Linear in its length.
-pub(super) fn prepare(text: &str) -> Prepared {
+pub(super) fn prepare(text: &str) -> Prepared<'_> {
     // Nothing here that would need it: the usual line.
     if !text.contains("<<") && !text.contains("\\\n") && !text.contains("\\\r\n") {
         return Prepared {
-            text: text.to_owned(),
+            text: Cow::Borrowed(text),
             ..Prepared::default()
         };
     }
-    let mut out = Prepared {
-        text: String::with_capacity(text.len()),
-        ..Prepared::default()
-    };
+    let mut out = Prepared::default();
+    let mut joined = String::with_capacity(text.len());
     let mut stack = vec![In::Commands];
     let mut waiting: Vec<Waiting> = Vec::new();
     let mut rest = text;
@@ -68,7 +68,7 @@ pub(super) fn prepare(text: &str) -> Prepared {
         }
         if next == '\\' {
             let length = rest.chars().take(2).map(char::len_utf8).sum();
-            out.text.push_str(&rest[..length]);
+            joined.push_str(&rest[..length]);
             rest = &rest[length..];
             word_begins = false;
             continue;
@@ -82,7 +82,7 @@ pub(super) fn prepare(text: &str) -> Prepared {
             let end = single_end(quoted, ansi);
             out.open |= end.is_none();
             let length = rest.len() - quoted.len() + end.unwrap_or(quoted.len());
-            out.text.push_str(&rest[..length]);
+            joined.push_str(&rest[..length]);
             rest = &rest[length..];
             word_begins = false;
             continue;
@@ -100,7 +100,7 @@ pub(super) fn prepare(text: &str) -> Prepared {
                         body: String::new(),
                         literal: quoted,
                     });
-                    out.text.push_str(&format!("< '{MARK}{number}' "));
+                    joined.push_str(&format!("< '{MARK}{number}' "));
                     waiting.push(Waiting { number, end, tabs });
                     rest = &rest[2 + length..];
                     word_begins = true;
@@ -110,7 +110,7 @@ pub(super) fn prepare(text: &str) -> Prepared {
             }
         }
         if commands && let Some(after) = rest.strip_prefix("<<<") {
-            out.text.push_str(&format!("< '{MARK}'"));
+            joined.push_str(&format!("< '{MARK}'"));
             rest = after.trim_start_matches([' ', '\t']);
             word_begins = false;
             continue;
@@ -139,7 +139,7 @@ pub(super) fn prepare(text: &str) -> Prepared {
                 next.len_utf8()
             }
         };
-        out.text.push_str(&rest[..length]);
+        joined.push_str(&rest[..length]);
         rest = &rest[length..];
         word_begins = next.is_whitespace()
             || ";&|()`".contains(next)
@@ -154,6 +154,7 @@ pub(super) fn prepare(text: &str) -> Prepared {
         }
     }
     out.open |= !waiting.is_empty() || stack.len() != 1;
+    out.text = Cow::Owned(joined);
     out
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod ast;
 mod documents;
+mod ended;
 pub(crate) mod expand;
 mod parse;
 

@@ -10,6 +10,7 @@ use tree_sitter::{Node as Found, Parser};
 
 use super::ast::{Assign, How, Node, Part, Redirect, Script, Simple, Word};
 use super::documents::{self, Document, MARK};
+use super::ended;
 
 /// Longest text that is parsed, bytes.
 const LONGEST: usize = 256 * 1024;
@@ -32,16 +33,22 @@ fn parse_within(text: &str, depth: u32) -> Script {
         return unread;
     }
     let prepared = documents::prepare(text);
+    let ended = ended::ended(&prepared.text);
     let tree = PARSER.with(|kept| {
         let mut parser = kept.borrow_mut().take().or_else(new_parser)?;
-        let tree = parser.parse(&prepared.text, None);
+        let tree = ended
+            .as_ref()
+            .and_then(|ended| parser.parse(ended, None))
+            .filter(|tree| !tree.root_node().has_error())
+            .map(|tree| (tree, ended.as_deref()))
+            .or_else(|| Some((parser.parse(&*prepared.text, None)?, None)));
         *kept.borrow_mut() = Some(parser);
         tree
     });
-    let Some(tree) = tree else { return unread };
+    let Some((tree, ended)) = tree else { return unread };
     let root = tree.root_node();
     let mut lower = Lower {
-        text: &prepared.text,
+        text: ended.unwrap_or(&prepared.text),
         documents: &prepared.documents,
         broken: root.has_error() || prepared.open || text.contains('\0'),
         depth,
