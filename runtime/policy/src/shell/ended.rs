@@ -63,3 +63,112 @@ pub(super) fn ended(text: &str) -> Option<String> {
     }
     (pipes - before >= 2 && before <= MOST_BEFORE).then(|| format!("{text}\n"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ended;
+    use crate::shell::ast::Script;
+    use crate::shell::parse::{parse, parse_as_it_stands};
+
+    /// What a line is made of, and what stands between two of these.
+    const PIECES: &[&str] = &[
+        "git log",
+        "-x",
+        "--format='%an'",
+        "\"x y\"",
+        "\"\"",
+        "'a'\"b\"c",
+        "{}",
+        "\\;",
+        "*.rs",
+        "x=1",
+        "20",
+        "2>&1",
+        ">f",
+        "> f",
+        "2>/dev/null",
+        "< f",
+        ">&2",
+        "&> f",
+        ">| f",
+        "done",
+        "in",
+        "~/a",
+        "$(a | b | c)",
+        "`a | b`",
+        "${x}",
+        "$x",
+        "!",
+        "time",
+        "do",
+        "if",
+        "then",
+        "(a)",
+        "{ a; }",
+        "<(a)",
+        "[[ a ]]",
+        "for",
+        "while",
+        "a#b",
+        "#",
+        "\\",
+        "a\\",
+        "'",
+        "\"",
+        "&",
+        "&&&",
+    ];
+    const SIGNS: &[&str] = &[
+        " ", " ", " | ", " | ", " | ", "|", "|&", " && ", " || ", "; ", " & ", "\n",
+    ];
+
+    /// What a script says, without the numbers that tell scripts apart.
+    fn tree(script: &Script) -> String {
+        let text = format!("{script:?}");
+        let mut parts = text.split(", id: ");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |tree, part| {
+            tree + part.trim_start_matches(|c: char| c.is_ascii_digit())
+        })
+    }
+
+    /// Whether the line was given an end; the tree must be the same then.
+    fn is_ended(line: &str) -> bool {
+        assert_eq!(tree(&parse(line)), tree(&parse_as_it_stands(line)), "{line:?}");
+        ended(line).is_some()
+    }
+
+    #[test]
+    fn a_line_of_the_corpora_has_the_same_tree_with_a_line_break_at_its_end() {
+        let corpora = [
+            include_str!("../../tests/data/acts-ordinary.txt"),
+            include_str!("../../tests/data/acts-risky.txt"),
+        ];
+        let ended = corpora
+            .iter()
+            .flat_map(|corpus| corpus.lines())
+            .filter(|line| is_ended(line));
+        assert!(ended.count() > 0, "hardly any line was ended");
+    }
+
+    #[test]
+    fn whatever_a_line_is_made_of_it_has_the_same_tree_with_a_line_break_at_its_end() {
+        let mut seed = 7_u64;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            usize::try_from(seed % below as u64).expect("below a usize")
+        };
+        let mut ended = 0;
+        for _ in 0..20_000 {
+            let mut line = String::from("a");
+            for _ in 0..random(12) {
+                line.push_str(SIGNS[random(SIGNS.len())]);
+                line.push_str(PIECES[random(PIECES.len())]);
+            }
+            ended += usize::from(is_ended(&line));
+        }
+        assert!(ended > 500, "only {ended} lines were ended");
+    }
+}

@@ -28,12 +28,17 @@ pub(crate) fn parse(text: &str) -> Script {
 }
 
 fn parse_within(text: &str, depth: u32) -> Script {
+    parse_ending(text, depth, ended::ended)
+}
+
+/// Parses `text` after `ended` had its way with the end of it.
+fn parse_ending(text: &str, depth: u32, ended: fn(&str) -> Option<String>) -> Script {
     let unread = Script::new(Vec::new(), true);
     if text.len() > LONGEST || depth == 0 {
         return unread;
     }
     let prepared = documents::prepare(text);
-    let ended = ended::ended(&prepared.text);
+    let ended = ended(&prepared.text);
     let tree = PARSER.with(|kept| {
         let mut parser = kept.borrow_mut().take().or_else(new_parser)?;
         let tree = ended
@@ -639,4 +644,10 @@ fn ansi_c(text: &str) -> String {
         });
     }
     out
+}
+
+/// As [`parse`], with every text as it stands.
+#[cfg(test)]
+pub(super) fn parse_as_it_stands(text: &str) -> Script {
+    parse_ending(text, DEEPEST, |_| None)
 }
