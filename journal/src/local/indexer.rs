@@ -353,18 +353,10 @@ fn move_aside(folder: &std::path::Path) -> io::Result<Option<PathBuf>> {
 /// was sealed before the journal was opened is left alone for `at_first`, unless somebody asks for it.
 pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>, at_first: Duration) {
     step_back();
-    let (mut wait, mut tried) = (Some(at_first), false);
-    loop {
-        let told = match wait {
-            None => sealed.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(wait) => sealed.recv_timeout(wait),
-        };
-        if told == Err(RecvTimeoutError::Disconnected) {
-            return;
-        }
+    let (mut told, mut wait) = (sealed.recv_timeout(at_first), None);
+    while told != Err(RecvTimeoutError::Disconnected) {
         // Whatever else was sealed meanwhile is settled with it.
         while sealed.try_recv().is_ok() {}
-        let tried = std::mem::replace(&mut tried, true);
         wait = match index.settle_sealed() {
             Ok(()) => None,
             Err(error) => {
@@ -372,12 +364,16 @@ pub(crate) fn run(index: &Index, sealed: &mpsc::Receiver<Position>, at_first: Du
                 // while the catalogue cannot be opened: whoever asks for it is told why, and tries to open it again.
                 tracing::warn!(%error, "cannot index a sealed segment; it will be tried again");
                 // Only a wait that was to no avail makes the next one longer: many segments may be sealed in a second.
-                Some(match wait.filter(|_| tried) {
+                Some(match wait {
                     None => RETRY,
                     Some(wait) if told.is_ok() => wait,
                     Some(wait) => (wait * 2).min(RETRY_AT_MOST),
                 })
             }
+        };
+        told = match wait {
+            None => sealed.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => sealed.recv_timeout(wait),
         };
     }
 }
