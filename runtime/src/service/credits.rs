@@ -8,7 +8,7 @@ use longhaul_actors::session::{Actor, Phase, Terms};
 use longhaul_actors::{Entity, QueryError, SendError};
 use longhaul_journal::{Limit, Record, Seq, StreamId};
 
-use super::problems::read_problem;
+use super::problems::{read_problem, unsent_code};
 use super::{OWNER, Service};
 use crate::api::{
     AccountView, Code, Concurrency, LedgerEntry, LedgerPage, LedgerQuery, Problem, TopUp, ToppedUp, rfc3339,
@@ -268,10 +268,8 @@ fn refused(error: SendError<account::Refusal>) -> Problem {
         SendError::Refused(account::Refusal::NotFound) => Code::NotFound,
         SendError::Refused(account::Refusal::IdempotencyConflict { .. }) => Code::IdempotencyConflict,
         SendError::Refused(_) => Code::InvalidRequest,
-        SendError::OutcomeUnknown { .. } => Code::OutcomeUnknown,
         SendError::Quarantined(_) => return damaged(format!("the credit account: {error}")),
-        SendError::NotHosted => Code::NotServing,
-        _ => Code::StorageUnavailable,
+        unsent => unsent_code(unsent),
     };
     let problem = Problem::new(code, error.to_string());
     match code {

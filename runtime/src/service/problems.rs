@@ -46,6 +46,16 @@ pub(super) fn send_problem(error: SendError<Refusal>) -> Problem {
     }
 }
 
+/// The code of every error of sending but a refusal, which has one of its own.
+pub(super) fn unsent_code<R: std::error::Error>(error: &SendError<R>) -> Code {
+    match error {
+        SendError::OutcomeUnknown { .. } => Code::OutcomeUnknown,
+        SendError::Quarantined(_) => Code::StreamQuarantined,
+        SendError::NotHosted => Code::NotServing,
+        _ => Code::StorageUnavailable,
+    }
+}
+
 pub(super) fn refusal_problem(refusal: &Refusal) -> Problem {
     let code = match refusal {
         Refusal::NotFound => Code::NotFound,

@@ -6,7 +6,7 @@ use longhaul_actors::{Entity, SendError, fold};
 use longhaul_journal::{Journal, Standing, StreamId};
 
 use super::address::one_of_kind;
-use super::problems::{read_problem, recover_problem};
+use super::problems::{read_problem, recover_problem, unsent_code};
 use super::{OWNER, Service};
 use crate::api::{
     Code, CreateTask, Problem, Start, Started, TaskChange, TaskChanged, TaskView, TasksPage, TasksQuery,
@@ -221,15 +221,10 @@ fn phases(standing: &Standing) -> &'static [Phase] {
 fn task_problem(stream: StreamId, error: SendError<Refusal>) -> Problem {
     match error {
         SendError::Refused(refusal) => refused(stream, &refusal),
-        error => {
-            let code = match &error {
-                SendError::OutcomeUnknown { .. } => Code::OutcomeUnknown,
-                SendError::Quarantined(_) => Code::StreamQuarantined,
-                SendError::NotHosted => Code::NotServing,
-                _ => Code::StorageUnavailable,
-            };
-            Problem::new(code, format!("the task {}: {error}", task_id(stream)))
-        }
+        error => Problem::new(
+            unsent_code(&error),
+            format!("the task {}: {error}", task_id(stream)),
+        ),
     }
 }
 

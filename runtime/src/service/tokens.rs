@@ -1,12 +1,13 @@
 //! Client tokens: minted for one session, revoked, and looked at whenever one is shown (B-TOKEN-1).
 
+use std::sync::Arc;
+
 use longhaul_actors::session::{Actor, Session};
 use longhaul_actors::token::{self, Command, Refusal, Reply, Scope, Void};
 use longhaul_actors::{Entity, QueryError, SendError};
 use longhaul_journal::StreamId;
-use std::sync::Arc;
 
-use super::problems::read_problem;
+use super::problems::{read_problem, unsent_code};
 use super::{OWNER, Service, mend};
 use crate::api::{
     Bearer, Code, Mint, Minted, Problem, Revoked, TokenText, TokenView, TokensPage, no_token, session_id,
@@ -174,10 +175,7 @@ fn send_problem(session: StreamId, error: SendError<Refusal>) -> Problem {
             return Problem::new(Code::InvalidRequest, error.to_string())
                 .next("see what there is to say", "longhaul token create --help");
         }
-        SendError::OutcomeUnknown { .. } => Code::OutcomeUnknown,
-        SendError::Quarantined(_) => Code::StreamQuarantined,
-        SendError::NotHosted => Code::NotServing,
-        _ => Code::StorageUnavailable,
+        unsent => unsent_code(unsent),
     };
     Problem::new(code, format!("the tokens of {id}: {error}"))
 }
