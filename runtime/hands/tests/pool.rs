@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::leftovers;
-use common::watched::{self, Heard};
-use common::{Rig, ended, exited, groups_left, groups_of, kill_9, processes, shim_exe, text, until};
+use common::watched;
+use common::{Rig, come_up, ended, exited, groups_left, groups_of, kill_9, processes, shim_exe, text, until};
 use longhaul_hands::{Launched, Lineage, Pool, Spec, State, lineage, state};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -53,24 +53,13 @@ fn of_the_runtime(place: &Path) -> (PathBuf, Spec) {
 }
 
 fn play(role: &str, place: &Path) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "the_other_process", "--nocapture"])
         .env(ROLE, role)
         .env(PLACE, place)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut told = Heard::of(child.stdout.take().unwrap());
-    let give_up = Instant::now() + PATIENCE;
-    while let Some(line) = told.line(give_up) {
-        if line == "ready\n" {
-            return child;
-        }
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    panic!("{role} did not come up: {}", told.text());
+        .stdin(Stdio::piped());
+    come_up(role, &mut command)
 }
 
 fn pool_of(rig: &Rig) -> Pool {

@@ -11,10 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::leftovers::{self, Leftovers};
-use common::watched::{self, Heard};
+use common::watched;
 use common::{
-    Rig, ended, exited, groups, groups_left, kill_9, long, run, settled, shim_exe, shims_of, sleepers, start,
-    text, until,
+    Rig, come_up, ended, exited, groups, groups_left, kill_9, long, run, settled, shim_exe, shims_of,
+    sleepers, start, text, until,
 };
 use longhaul_hands::{
     Claim, Launched, PROTOCOL, Spec, State, UnknownCause, Verdict, kill_all, launch, recover, state, wait,
@@ -64,24 +64,13 @@ fn the_other_process() {
 }
 
 fn play(role: &str, dir: &Path, session: &str) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--exact", "the_other_process", "--nocapture"])
         .envs([(ROLE, role), ("SESSION", session)])
         .env(DIR, dir)
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .unwrap();
-    let mut told = Heard::of(child.stdout.take().unwrap());
-    let give_up = Instant::now() + PATIENCE;
-    while let Some(line) = told.line(give_up) {
-        if line == "ready\n" {
-            return child;
-        }
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-    panic!("{role} did not come up: {}", told.text());
+        .process_group(0);
+    come_up(role, &mut command)
 }
 
 /// B-CRASH-2; hands test C1

@@ -5,6 +5,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,21 @@ use longhaul_hands::{
 pub mod leftovers;
 #[path = "../../../../tests/src/watched.rs"]
 pub mod watched;
+
+/// Starts the other process of a test, which plays this role, and waits until it says `ready`.
+pub fn come_up(role: &str, command: &mut Command) -> Child {
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut told = watched::Heard::of(child.stdout.take().unwrap());
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while let Some(line) = told.line(give_up) {
+        if line == "ready\n" {
+            return child;
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    panic!("{role} did not come up: {}", told.text());
+}
 
 /// A session with a name that no other test has, so that killing by mark cannot reach across.
 pub struct Rig {
