@@ -1,33 +1,29 @@
 //! The index that can be thrown away: which streams there are, where their sealed frames lie, what they wait for.
 //!
-//! The only file of this crate that imports `sled`. It knows sealed segments only, and nothing here is the only copy of
-//! anything: a panic inside sled, a value whose checksum fails or a missing folder means that it is moved aside and
-//! built again from the segments. A full disk proves nothing against it: it is opened again. What is acknowledged never waits
-//! for it, because `sled::flush` does not reach the disk.
+//! It knows sealed segments only, and nothing here is the only copy of anything: a panic inside sled, a value whose checksum
+//! fails or a missing folder means that it is moved aside and built again from the segments. A full disk proves nothing
+//! against it: it is opened again. What is acknowledged never waits for it, because `sled::flush` does not reach the disk.
 //!
-//! One tree (a tree per stream costs half a millisecond and never shrinks), keys by prefix:
+//! One sorted map ([`packed`]), keys by prefix:
 //!
 //! ```text
-//! h stream                      head of the stream: kind, seq, hash, epoch, time, standing
-//! f stream first_seq            where frames lie: base position, then (distance, records) per frame
+//! s stream 0                    head of the stream: kind, seq, hash, epoch, time, standing
+//! s stream 1 first_seq          where frames lie: base position, then (distance, records) per frame
 //! k kind 00 stream              streams by kind
 //! o stream                      streams that owe work
 //! u time stream                 streams that wait for a time
 //! d stream                      streams that lost a frame: last readable seq, kind, reason
 //! g stream first_seq            frames over a gap: last seq that stands before it
-//! m                             everything below this position is indexed; and the journal's id
 //! ```
 //!
-//! Numbers in keys are big endian, so that they sort. Each value ends in a crc32c of key and value.
+//! Numbers in keys are big endian, so that they sort. Beside the entries: everything below which position is indexed, and the
+//! journal's id.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use crate::codec;
 use crate::damage::{Damage, SetAside};
@@ -35,15 +31,16 @@ use crate::id::{ChainHash, Position, Seq, StreamId};
 use crate::record::{Head, Standing};
 use crate::segment::JournalId;
 
-/// sled keeps values up to this size in its log; larger ones (per leaf) go to files which nothing syncs.
-const SEGMENT_SIZE: usize = 8 << 20;
+mod packed;
+mod page;
+
+use packed::{Changes, Packed};
+use page::{put_varint, take_varint};
+
 /// Frames in one location value: at most 4,096 * (5 + 2) bytes, under 32 KiB.
 const FRAMES_PER_VALUE: usize = 4096;
-/// Streams per sled batch. A batch holds a process-wide lock, and readers must not wait for 100,000 keys.
-const STREAMS_PER_BATCH: usize = 128;
-
-/// How long to wait for sled to let go of a folder, whose threads may outlive what was dropped by some milliseconds.
-const LETTING_GO: Duration = Duration::from_secs(2);
+/// Streams per batch. A batch holds a process-wide lock, and readers must not wait for 100,000 streams.
+const STREAMS_PER_BATCH: usize = 256;
 
 /// The catalogue cannot be used as it is. Nothing is lost.
 #[derive(Debug)]
@@ -107,23 +104,14 @@ pub(crate) struct Additions {
 /// The index of the sealed segments.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
-    folder: PathBuf,
-    db: sled::Db,
+    entries: Packed,
 }
 
 impl Catalogue {
     /// Opens or creates the catalogue of this journal.
     pub(crate) fn open(folder: &Path, cache_bytes: u64, journal: JournalId) -> Result<Self, Broken> {
-        let is_new = !folder.exists();
-        let db = open(folder, cache_bytes).inspect_err(|_| {
-            // A folder that was begun without room holds nothing, and would be moved aside as damaged at the next attempt.
-            if is_new {
-                let _ = std::fs::remove_dir_all(folder);
-            }
-        })?;
         let catalogue = Self {
-            folder: folder.to_owned(),
-            db,
+            entries: Packed::open(folder, cache_bytes)?,
         };
         match catalogue.belong_to(journal) {
             Ok(()) => Ok(catalogue),
@@ -135,22 +123,21 @@ impl Catalogue {
     }
 
     fn belong_to(&self, journal: JournalId) -> Result<(), Broken> {
-        match self.get(META)? {
+        match self.entries.meta()? {
             Some(meta) if meta.get(8..) == Some(&identity(journal)[..]) => Ok(()),
             Some(_) => Err(Broken::Flawed(
                 "it belongs to another journal, or another version wrote it".into(),
             )),
-            None => self.put_meta(Position::default(), journal),
+            None => {
+                self.entries.begin()?;
+                self.put_meta(Position::default(), journal)
+            }
         }
     }
 
     /// Lets go of the folder. What sled could not write is not written: it is indexed again.
     pub(crate) fn close(self) {
-        // sled syncs when it is dropped, and panics where that fails.
-        if let Err(broken) = guard(|| {
-            drop(self);
-            Ok(())
-        }) {
+        if let Err(broken) = self.entries.close() {
             tracing::warn!(reason = %broken, "the catalogue did not close in good order");
         }
     }
@@ -158,7 +145,8 @@ impl Catalogue {
     /// Every sealed frame below this position is indexed.
     pub(crate) fn indexed_through(&self) -> Result<Position, Broken> {
         let meta = self
-            .get(META)?
+            .entries
+            .meta()?
             .ok_or_else(|| Broken::Flawed("its first key is gone".into()))?;
         Ok(Position(read_u64(&meta, 0)?))
     }
@@ -179,22 +167,22 @@ impl Catalogue {
             if !goes_on() {
                 return Ok(false);
             }
-            let mut batch = sled::Batch::default();
+            let mut changes = Changes::new();
             for (stream, addition) in some {
-                add(&mut batch, **stream, addition);
+                add(&mut changes, **stream, addition);
             }
-            guard(|| self.db.apply_batch(batch))?;
+            self.entries.apply(&changes)?;
         }
         for (stream, aside) in &additions.gaps {
-            let healed = key(b'd', *stream, &[]);
-            guard(|| self.db.remove(healed))?;
+            self.entries
+                .apply(&Changes::from([(key(b'd', *stream, &[]), None)]))?;
             if aside.is_removal() {
                 self.forget_below(*stream, aside.first_seq)?;
                 continue;
             }
             let key = key(b'g', *stream, &aside.first_seq.0.to_be_bytes());
             let value = aside.resumes_after.0.to_le_bytes().to_vec();
-            guard(|| self.db.insert(&key, summed(&key, value)))?;
+            self.entries.apply(&Changes::from([(key, Some(value))]))?;
         }
         for damage in additions.damaged.values() {
             let mut value = damage.readable_to.0.to_le_bytes().to_vec();
@@ -203,16 +191,16 @@ impl Catalogue {
             value.push(0);
             value.extend_from_slice(damage.reason.as_bytes());
             let key = key(b'd', damage.stream, &[]);
-            guard(|| self.db.insert(&key, summed(&key, value)))?;
+            self.entries.apply(&Changes::from([(key, Some(value))]))?;
         }
-        self.sync()?;
+        self.entries.sync()?;
         self.put_meta(through, journal)?;
         Ok(true)
     }
 
     /// The head of a stream as of the last indexed segment.
     pub(crate) fn head(&self, stream: StreamId) -> Result<Option<Head>, Broken> {
-        let value = self.get(&key(b'h', stream, &[]))?;
+        let value = self.entries.get(&head_key(stream))?;
         value
             .map(|value| codec::decode_head(stream, &value).map_err(|flaw| Broken::Flawed(flaw.to_string())))
             .transpose()
@@ -220,17 +208,17 @@ impl Catalogue {
 
     /// Where the frames lie that hold seqs above `after`, at most about `limit` of them.
     pub(crate) fn spans(&self, stream: StreamId, after: Seq, limit: usize) -> Result<Vec<Span>, Broken> {
-        let mut from = key(b'f', stream, &after.next().0.to_be_bytes());
-        let end = key(b'f', stream, &u64::MAX.to_be_bytes());
+        let start = spans_key(stream, Seq::ZERO);
+        let mut from = spans_key(stream, after.next());
+        let end = spans_key(stream, Seq(u64::MAX));
         // The value that holds `after + 1` may begin below it.
-        let start = key(b'f', stream, &0u64.to_be_bytes());
-        if let Some((key, _)) = guard(|| self.db.range(start..=from.clone()).next_back().transpose())? {
-            from = key.to_vec();
+        if let Some(key) = self.entries.last_key(&start, &from)? {
+            from = key;
         }
         let mut found = Vec::new();
-        self.each(from..=end, |key, value| {
+        self.each(&from, Bound::Included(&end), |key, value| {
             let first_seq = Seq(u64::from_be_bytes(tail(key)?));
-            for span in decode_spans(&value, first_seq)? {
+            for span in decode_spans(value, first_seq)? {
                 if span.last_seq > after {
                     found.push(span);
                 }
@@ -265,7 +253,7 @@ impl Catalogue {
     ) -> Result<(), Broken> {
         let from = until_key(from_ms, StreamId::MARKER);
         let end = until_key(until_ms, StreamId::from_bytes([0xff; 16]));
-        self.each_key(from..=end, |key| {
+        self.each(&from, Bound::Included(&end), |key, _| {
             let time: [u8; 8] = key
                 .get(1..9)
                 .and_then(|time| time.try_into().ok())
@@ -277,8 +265,8 @@ impl Catalogue {
     /// Streams known to have lost a frame.
     pub(crate) fn damaged(&self) -> Result<Vec<Damage>, Broken> {
         let mut damaged = Vec::new();
-        self.each(vec![b'd']..vec![b'd' + 1], |key, value| {
-            let readable_to = Seq(read_u64(&value, 0)?);
+        self.each(b"d", Bound::Excluded(b"e"), |key, value| {
+            let readable_to = Seq(read_u64(value, 0)?);
             let words = String::from_utf8_lossy(&value[8..]).into_owned();
             let (kind, reason) = words.split_once('\0').unwrap_or(("", &words));
             damaged.push(Damage {
@@ -295,16 +283,12 @@ impl Catalogue {
     /// Gaps that streams were continued over.
     pub(crate) fn gaps(&self) -> Result<Vec<(StreamId, SetAside)>, Broken> {
         let mut gaps = Vec::new();
-        self.each(vec![b'g']..vec![b'g' + 1], |key, value| {
-            let stream: [u8; 16] = key
-                .get(1..17)
-                .and_then(|stream| stream.try_into().ok())
-                .ok_or_else(odd_key)?;
+        self.each(b"g", Bound::Excluded(b"h"), |key, value| {
             let aside = SetAside {
-                resumes_after: Seq(read_u64(&value, 0)?),
+                resumes_after: Seq(read_u64(value, 0)?),
                 first_seq: Seq(u64::from_be_bytes(tail(key)?)),
             };
-            gaps.push((StreamId::from_bytes(stream), aside));
+            gaps.push((stream_of(key)?, aside));
             Ok(true)
         })?;
         Ok(gaps)
@@ -317,15 +301,14 @@ impl Catalogue {
         to: Position,
     ) -> Result<Vec<(StreamId, Span)>, Broken> {
         let mut found = Vec::new();
-        self.each(vec![b'f']..vec![b'f' + 1], |key, value| {
-            let stream: [u8; 16] = key
-                .get(1..17)
-                .and_then(|stream| stream.try_into().ok())
-                .ok_or_else(odd_key)?;
-            let first_seq = Seq(u64::from_be_bytes(tail(key)?));
-            let spans = decode_spans(&value, first_seq)?.into_iter();
-            let here = spans.filter(|span| span.position >= from && span.position < to);
-            found.extend(here.map(|span| (StreamId::from_bytes(stream), span)));
+        self.each(b"s", Bound::Excluded(b"t"), |key, value| {
+            if key.get(17) == Some(&SPANS) {
+                let stream = stream_of(key)?;
+                let first_seq = Seq(u64::from_be_bytes(tail(key)?));
+                let spans = decode_spans(value, first_seq)?.into_iter();
+                let here = spans.filter(|span| span.position >= from && span.position < to);
+                found.extend(here.map(|span| (stream, span)));
+            }
             Ok(true)
         })?;
         Ok(found)
@@ -345,28 +328,32 @@ impl Catalogue {
 
     /// Shows every head until told to stop.
     pub(crate) fn each_head(&self, mut visit: impl FnMut(Head) -> bool) -> Result<(), Broken> {
-        self.each(vec![b'h']..vec![b'h' + 1], |key, value| {
-            let stream = StreamId::from_bytes(tail(key)?);
-            let head = codec::decode_head(stream, &value).map_err(|flaw| Broken::Flawed(flaw.to_string()))?;
+        self.each(b"s", Bound::Excluded(b"t"), |key, value| {
+            if key.get(17) != Some(&HEAD) {
+                return Ok(true);
+            }
+            let head = codec::decode_head(stream_of(key)?, value)
+                .map_err(|flaw| Broken::Flawed(flaw.to_string()))?;
             Ok(visit(head))
         })
     }
 
     /// Removes what tells where the frames of a removed stream lay, and that it ever had gaps.
     fn forget_below(&self, stream: StreamId, first_seq: Seq) -> Result<(), Broken> {
-        for prefix in [b'f', b'g'] {
-            let from = key(prefix, stream, &0u64.to_be_bytes());
-            let end = key(prefix, stream, &first_seq.0.to_be_bytes());
-            let mut stale = Vec::new();
-            self.each_key(from..end, |key| {
-                stale.push(key.to_vec());
+        let ranges = [
+            (spans_key(stream, Seq::ZERO), spans_key(stream, first_seq)),
+            (
+                key(b'g', stream, &[]),
+                key(b'g', stream, &first_seq.0.to_be_bytes()),
+            ),
+        ];
+        for (from, end) in ranges {
+            let mut stale = Changes::new();
+            self.each(&from, Bound::Excluded(&end), |key, _| {
+                stale.insert(key.to_vec(), None);
                 Ok(true)
             })?;
-            for some in stale.chunks(STREAMS_PER_BATCH) {
-                let mut batch = sled::Batch::default();
-                some.iter().for_each(|key| batch.remove(key.as_slice()));
-                guard(|| self.db.apply_batch(batch))?;
-            }
+            self.entries.apply(&stale)?;
         }
         Ok(())
     }
@@ -383,10 +370,11 @@ impl Catalogue {
             || Bound::Included(prefix.clone()),
             |after| Bound::Excluded(with(after)),
         );
-        let end = Bound::Included(with(StreamId::from_bytes([0xff; 16])));
+        let end = with(StreamId::from_bytes([0xff; 16]));
         let mut found = Vec::new();
         if limit > 0 {
-            self.each_key((from, end), |key| {
+            let from = from.as_ref().map(Vec::as_slice);
+            self.entries.each(from, Bound::Included(&end), |key, _| {
                 found.push(StreamId::from_bytes(tail(key)?));
                 Ok(found.len() < limit)
             })?;
@@ -396,154 +384,73 @@ impl Catalogue {
 
     fn each(
         &self,
-        range: impl std::ops::RangeBounds<Vec<u8>>,
-        mut visit: impl FnMut(&[u8], Vec<u8>) -> Result<bool, Broken>,
+        from: &[u8],
+        to: Bound<&[u8]>,
+        visit: impl FnMut(&[u8], &[u8]) -> Result<bool, Broken>,
     ) -> Result<(), Broken> {
-        let mut entries = guard(|| Ok(self.db.range(range)))?;
-        while let Some((key, value)) = guard(|| entries.next().transpose())? {
-            if !visit(&key, checked(&key, &value)?.to_vec())? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn each_key(
-        &self,
-        range: impl std::ops::RangeBounds<Vec<u8>>,
-        mut visit: impl FnMut(&[u8]) -> Result<bool, Broken>,
-    ) -> Result<(), Broken> {
-        let mut entries = guard(|| Ok(self.db.range(range)))?;
-        while let Some((key, _)) = guard(|| entries.next().transpose())? {
-            if !visit(&key)? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Broken> {
-        let value = guard(|| self.db.get(key))?;
-        value
-            .map(|value| checked(key, &value).map(<[u8]>::to_vec))
-            .transpose()
+        self.entries.each(Bound::Included(from), to, visit)
     }
 
     fn put_meta(&self, through: Position, journal: JournalId) -> Result<(), Broken> {
-        let value = [&through.0.to_le_bytes()[..], &identity(journal)].concat();
-        guard(|| self.db.insert(META, summed(META, value)))?;
-        Ok(())
-    }
-
-    /// Makes what was added survive power loss: sled's own flush only starts the writing.
-    fn sync(&self) -> Result<(), Broken> {
-        guard(|| self.db.flush())?;
-        let data = File::open(self.folder.join("db")).and_then(|file| file.sync_data());
-        data.map_err(|error| Broken::by_system("cannot sync it: ", &error))
+        self.entries
+            .put_meta([&through.0.to_le_bytes()[..], &identity(journal)].concat())
     }
 }
-
-fn open(folder: &Path, cache_bytes: u64) -> Result<sled::Db, Broken> {
-    remove_unfinished(folder).map_err(|error| Broken::by_system("cannot clear it: ", &error))?;
-    let since = Instant::now();
-    loop {
-        let opened = guard(|| {
-            sled::Config::new()
-                .path(folder)
-                .segment_size(SEGMENT_SIZE)
-                .cache_capacity(cache_bytes)
-                .flush_every_ms(Some(500))
-                .open()
-        });
-        match opened {
-            // Nobody else opens it: the lock of the data directory is ours.
-            Err(broken) if broken.is_held() && since.elapsed() < LETTING_GO => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            opened => return opened,
-        }
-    }
-}
-
-/// Removes what sled was writing at an opening that a full disk or a kill cut short: it would take half a snapshot of its
-/// pages for the newest one, and its whole folder for corrupt.
-fn remove_unfinished(folder: &Path) -> io::Result<()> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "generating")
-        {
-            std::fs::remove_file(path)?;
-        }
-    }
-    Ok(())
-}
-
-const META: &[u8] = b"m";
 
 /// Whose catalogue it is, and of which version: another one is built again.
 fn identity(journal: JournalId) -> Vec<u8> {
-    [&journal[..], &[2]].concat()
+    [&journal[..], &[3]].concat()
 }
 
 /// Adds the entries of one stream, and removes those that they replace.
-fn add(batch: &mut sled::Batch, stream: StreamId, addition: &Addition) {
+fn add(changes: &mut Changes, stream: StreamId, addition: &Addition) {
     let Addition { before, head, spans } = addition;
     if let Some(stale) = before
         .as_ref()
         .and_then(|before| standing_key(stream, &before.standing))
     {
-        batch.remove(stale);
+        changes.insert(stale, None);
     }
     if let Some(key) = standing_key(stream, &head.standing) {
-        batch.insert(key, &[]);
+        changes.insert(key, Some(Vec::new()));
     }
     if let Some(before) = before.as_ref().filter(|before| before.kind != head.kind) {
-        batch.remove(kind_key(&before.kind, stream));
+        changes.insert(kind_key(&before.kind, stream), None);
     }
     if before.as_ref().is_none_or(|before| before.kind != head.kind) {
-        batch.insert(kind_key(&head.kind, stream), &[]);
+        changes.insert(kind_key(&head.kind, stream), Some(Vec::new()));
     }
-    let head_key = key(b'h', stream, &[]);
-    let value = summed(&head_key, codec::encode_head(head));
-    batch.insert(head_key, value);
+    changes.insert(head_key(stream), Some(codec::encode_head(head)));
     // Within one value each frame begins where the one before ends, which a frame over a gap does not.
     let follows = |one: &Span, next: &Span| next.first_seq == one.last_seq.next();
     for spans in spans
         .chunk_by(follows)
         .flat_map(|run| run.chunks(FRAMES_PER_VALUE))
     {
-        let key = key(b'f', stream, &spans[0].first_seq.0.to_be_bytes());
-        let value = summed(&key, encode_spans(spans));
-        batch.insert(key, value);
-    }
-}
-
-/// Runs a call into sled; its errors and its panics both mean that the catalogue is no good any more, but for a full disk.
-fn guard<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, Broken> {
-    // Unwind safety: a catalogue that panicked is thrown away, so nobody sees what it left half done.
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(error))) => Err(Broken::by_system("", &error)),
-        Ok(Err(error)) => Err(Broken::Flawed(error.to_string())),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            Err(Broken::Flawed(format!("sled panicked: {text}")))
-        }
+        changes.insert(spans_key(stream, spans[0].first_seq), Some(encode_spans(spans)));
     }
 }
 
 fn key(prefix: u8, stream: StreamId, rest: &[u8]) -> Vec<u8> {
     [&[prefix][..], stream.as_bytes(), rest].concat()
+}
+
+/// What follows the stream in the key of its head, and of where its frames lie.
+const HEAD: u8 = 0;
+const SPANS: u8 = 1;
+
+fn head_key(stream: StreamId) -> Vec<u8> {
+    key(b's', stream, &[HEAD])
+}
+
+fn spans_key(stream: StreamId, first_seq: Seq) -> Vec<u8> {
+    [
+        &[b's'][..],
+        stream.as_bytes(),
+        &[SPANS],
+        &first_seq.0.to_be_bytes(),
+    ]
+    .concat()
 }
 
 fn kind_key(kind: &str, stream: StreamId) -> Vec<u8> {
@@ -561,24 +468,6 @@ fn standing_key(stream: StreamId, standing: &Standing) -> Option<Vec<u8>> {
         Standing::Until(time_ms) => Some(until_key(*time_ms, stream)),
         Standing::Done | Standing::Waits(_) => None,
     }
-}
-
-fn summed(key: &[u8], mut value: Vec<u8>) -> Vec<u8> {
-    let crc = crc32c::crc32c_append(crc32c::crc32c(key), &value);
-    value.extend_from_slice(&crc.to_le_bytes());
-    value
-}
-
-fn checked<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Broken> {
-    let split = value
-        .len()
-        .checked_sub(4)
-        .ok_or_else(|| Broken::Flawed("a value is cut short".into()))?;
-    let (value, crc) = value.split_at(split);
-    if crc32c::crc32c_append(crc32c::crc32c(key), value).to_le_bytes() != crc {
-        return Err(Broken::Flawed("the checksum of a value does not match".into()));
-    }
-    Ok(value)
 }
 
 /// Base position u64, then per frame two variable-length integers: distance from the frame before, number of records.
@@ -612,29 +501,6 @@ fn decode_spans(value: &[u8], first_seq: Seq) -> Result<Vec<Span>, Broken> {
     Ok(spans)
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    out.push(value.to_le_bytes()[0]);
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Result<u64, Broken> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let Some((byte, rest)) = bytes.split_first() else {
-            break;
-        };
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(Broken::Flawed("a number does not end".into()))
-}
-
 fn read_u64(bytes: &[u8], at: usize) -> Result<u64, Broken> {
     let field = bytes.get(at..at + 8).and_then(|field| field.try_into().ok());
     field
@@ -644,6 +510,11 @@ fn read_u64(bytes: &[u8], at: usize) -> Result<u64, Broken> {
 
 fn tail<const N: usize>(key: &[u8]) -> Result<[u8; N], Broken> {
     key.last_chunk::<N>().copied().ok_or_else(odd_key)
+}
+
+fn stream_of(key: &[u8]) -> Result<StreamId, Broken> {
+    let stream = key.get(1..17).and_then(|stream| stream.try_into().ok());
+    stream.map(StreamId::from_bytes).ok_or_else(odd_key)
 }
 
 fn odd_key() -> Broken {

@@ -397,7 +397,7 @@ mod tests {
     use crate::files::RealDisk;
     use crate::{Draft, Journal, Level, LocalJournal, NewRecord, Options, Standing, StreamId};
 
-    const STREAMS: u64 = 300;
+    const STREAMS: u64 = 600;
 
     fn stream(number: u64) -> StreamId {
         StreamId::named("task", "local", &number.to_string())

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::catalogue::{Broken, Catalogue, Span};
+use crate::codec::Summary;
 use crate::damage::{Damage, Lost, SetAside, blame};
 use crate::files::{self, DiskFile};
 use crate::id::{Position, Seq, StreamId};
@@ -71,19 +72,50 @@ impl Findings {
         self.gaps = catalogue
             .gaps()
             .map_err(|broken| scanning(io::Error::other(broken.to_string())))?;
-        for first in segments
+        let unindexed = segments
             .firsts()
             .into_iter()
             .filter(|first| *first >= shelf.indexed)
-        {
-            let segment = segments.get(first).map_err(&scanning)?;
-            self.load_segment(catalogue, &segment)
-                .map_err(|error| scanning(io::Error::other(error.to_string())))?;
+            .map(|first| segments.get(first))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(&scanning)?;
+        self.load_all(catalogue, &unindexed)
+            .map_err(|error| scanning(io::Error::other(error.to_string())))
+    }
+
+    /// Looked up one by one, in the order in which they come, the streams of a busy journal cost more than reading it. So
+    /// where nothing is known to be damaged, they are looked up in the order of the catalogue's keys, when everything was
+    /// read; and if it turns out that anything is out of the ordinary, all is begun anew.
+    fn load_all(&mut self, catalogue: &Catalogue, unindexed: &[Segment]) -> Result<(), IndexError> {
+        if self.damaged.is_empty() && self.lost.is_empty() {
+            let gaps = self.gaps.clone();
+            let mut firsts = Firsts::Noted(Vec::new());
+            for segment in unindexed {
+                self.load_segment(catalogue, segment, &mut firsts)?;
+            }
+            let is_ordinary = self.damaged.is_empty() && self.lost.is_empty();
+            if is_ordinary && firsts.follow(catalogue)? {
+                return Ok(());
+            }
+            *self = Self {
+                catalogue: std::mem::replace(&mut self.catalogue, CatalogueState::Created),
+                durable: self.durable,
+                gaps,
+                ..Self::default()
+            };
+        }
+        for segment in unindexed {
+            self.load_segment(catalogue, segment, &mut Firsts::LookedUp)?;
         }
         Ok(())
     }
 
-    fn load_segment(&mut self, catalogue: &Catalogue, segment: &Segment) -> Result<(), IndexError> {
+    fn load_segment(
+        &mut self,
+        catalogue: &Catalogue,
+        segment: &Segment,
+        firsts: &mut Firsts,
+    ) -> Result<(), IndexError> {
         let mut bads: Vec<Bad> = Vec::new();
         let end = scan::scan(segment, segment.first, |found| {
             match found {
@@ -101,29 +133,34 @@ impl Findings {
                     if self.damaged.contains_key(&stream) && aside.is_none() {
                         return Ok(());
                     }
-                    let settled = match self.fresh.head(stream) {
-                        Some(_) => None,
-                        None => catalogue
+                    let fresh = self.fresh.head(stream);
+                    let settled = match (fresh, &mut *firsts) {
+                        (Some(_), _) => None,
+                        (None, Firsts::Noted(noted)) => {
+                            noted.push(summary.clone());
+                            None
+                        }
+                        (None, Firsts::LookedUp) => catalogue
                             .head(stream)
                             .map_err(|broken| io::Error::other(broken.to_string()))?,
                     };
-                    let before = self.fresh.head(stream).or(settled.as_ref());
-                    if let Err(reason) = rules::follows(before, &summary) {
-                        // The catalogue may be ahead of `indexed`, when its batches were cut short by a crash.
-                        let repeated = settled
-                            .as_ref()
-                            .is_some_and(|before| before.seq >= summary.head.seq);
-                        if !repeated {
-                            let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
-                            let kind = summary.head.kind.to_string();
-                            self.damaged.entry(stream).or_insert(Damage {
-                                stream,
-                                kind,
-                                readable_to,
-                                reason,
-                            });
-                            return Ok(());
-                        }
+                    let before = fresh.or(settled.as_ref());
+                    let follows = match (before, &*firsts) {
+                        (None, Firsts::Noted(_)) => Ok(()),
+                        (before, _) => rules::follows(before, &summary),
+                    };
+                    if let Err(reason) = follows
+                        && !is_repeated(settled.as_ref(), &summary)
+                    {
+                        let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
+                        let kind = summary.head.kind.to_string();
+                        self.damaged.entry(stream).or_insert(Damage {
+                            stream,
+                            kind,
+                            readable_to,
+                            reason,
+                        });
+                        return Ok(());
                     }
                     if let Some(aside) = aside {
                         self.damaged.remove(&stream);
@@ -166,6 +203,36 @@ impl Findings {
             None => catalogue.head(stream),
         }
     }
+}
+
+/// The first frames that were found of each stream, and whether they follow what the catalogue knows.
+enum Firsts {
+    /// Each is compared when it is found.
+    LookedUp,
+    /// They are compared later.
+    Noted(Vec<Summary>),
+}
+
+impl Firsts {
+    /// Whether each follows what the catalogue knows of its stream.
+    fn follow(self, catalogue: &Catalogue) -> Result<bool, Broken> {
+        let Self::Noted(mut noted) = self else {
+            return Ok(true);
+        };
+        noted.sort_unstable_by_key(|first| first.head.stream);
+        for first in &noted {
+            let settled = catalogue.head(first.head.stream)?;
+            if rules::follows(settled.as_ref(), first).is_err() && !is_repeated(settled.as_ref(), first) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The catalogue may be ahead of what it says is indexed, when its batches were cut short by a crash.
+fn is_repeated(settled: Option<&Head>, frame: &Summary) -> bool {
+    settled.is_some_and(|settled| settled.seq >= frame.head.seq)
 }
 
 /// Where writing goes on.
