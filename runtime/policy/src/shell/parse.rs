@@ -126,6 +126,21 @@ impl<'t> Lower<'t> {
         self.text.get(found.byte_range()).unwrap_or_default()
     }
 
+    /// In a pipe the grammar passes over a line break at times, and takes what stands on the next line for more words of the
+    /// same command. Such a text is not read as it would run.
+    fn one_line(&mut self, found: Found<'_>) {
+        if self.broken || !self.text_of(found).contains('\n') {
+            return;
+        }
+        let mut cursor = found.walk();
+        let mut at = found.start_byte();
+        for child in found.children(&mut cursor) {
+            let between = self.text.get(at..child.start_byte()).unwrap_or_default();
+            self.broken |= between.contains('\n');
+            at = child.end_byte();
+        }
+    }
+
     /// Goes one level down, unless that is too deep.
     fn deeper<T: Default>(&mut self, go: impl FnOnce(&mut Self) -> T) -> T {
         if self.depth == 0 {
@@ -181,7 +196,18 @@ impl<'t> Lower<'t> {
         if !found.is_named() {
             return;
         }
-        match kind(found) {
+        let kind = kind(found);
+        if matches!(
+            kind,
+            "command"
+                | "redirected_statement"
+                | "declaration_command"
+                | "unset_command"
+                | "variable_assignments"
+        ) {
+            self.one_line(found);
+        }
+        match kind {
             "comment" | "heredoc_body" | "heredoc_end" | "heredoc_start" => {}
             "command" => {
                 let simple = self.deeper(|lower| lower.command(found));
@@ -314,6 +340,7 @@ impl<'t> Lower<'t> {
 
     /// The redirection, and what the grammar took for further targets.
     fn file_redirect(&mut self, found: Found<'_>) -> (Option<Redirect>, Vec<Word>) {
+        self.one_line(found);
         let mut how = How::Write;
         let mut words = Vec::new();
         let mut cursor = found.walk();

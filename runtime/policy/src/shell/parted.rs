@@ -428,6 +428,17 @@ mod tests {
         assert!(count > 500, "only {count} lines were parted");
     }
 
+    /// As it stands the grammar reads `head git push` here, in which nothing is pushed.
+    #[test]
+    fn a_command_on_the_next_line_is_no_word_of_the_one_before() {
+        let line = "sort a | uniq -c | sort -rn | head\ngit push || true";
+        assert!(parse_as_it_stands(line).broken);
+        assert!(!parse(line).broken);
+        // Where no sign is written.
+        assert!(parse(&format!("x=\"$({line})\"")).broken);
+        assert!(parse(&format!("case a in b) {line};; esac")).broken);
+    }
+
     /// Pipes as `a|b`, lists as `[a b]`, blocks of other kinds as `{a}`.
     fn shape(nodes: &[Node]) -> String {
         let shapes: Vec<String> = nodes
