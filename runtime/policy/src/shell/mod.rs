@@ -2,8 +2,8 @@
 
 pub(crate) mod ast;
 mod documents;
-mod ended;
 pub(crate) mod expand;
 mod parse;
+mod parted;
 
 pub(crate) use parse::parse;

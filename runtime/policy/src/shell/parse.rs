@@ -5,17 +5,20 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::LazyLock;
 
-use tree_sitter::{Node as Found, Parser};
+use tree_sitter::{Language, Node as Found, Parser, Tree};
 
 use super::ast::{Assign, How, Node, Part, Redirect, Script, Simple, Word};
 use super::documents::{self, Document, MARK};
-use super::ended;
+use super::parted::{self, Joins, Parted, Sign};
 
 /// Longest text that is parsed, bytes.
 const LONGEST: usize = 256 * 1024;
 /// Deepest nesting that is followed.
 const DEEPEST: u32 = 80;
+
+static LANGUAGE: LazyLock<Language> = LazyLock::new(|| tree_sitter_bash::LANGUAGE.into());
 
 thread_local! {
     /// Making a parser costs more than most parses.
@@ -28,43 +31,68 @@ pub(crate) fn parse(text: &str) -> Script {
 }
 
 fn parse_within(text: &str, depth: u32) -> Script {
-    parse_ending(text, depth, ended::ended)
+    parse_parted(text, depth, parted::parted)
 }
 
-/// Parses `text` after `ended` had its way with the end of it.
-fn parse_ending(text: &str, depth: u32, ended: fn(&str) -> Option<String>) -> Script {
+/// Parses `text`, which `part` may part before.
+fn parse_parted(text: &str, depth: u32, part: fn(&str) -> Option<Parted>) -> Script {
     let unread = Script::new(Vec::new(), true);
     if text.len() > LONGEST || depth == 0 {
         return unread;
     }
     let prepared = documents::prepare(text);
-    let ended = ended(&prepared.text);
-    let tree = PARSER.with(|kept| {
-        let mut parser = kept.borrow_mut().take().or_else(new_parser)?;
-        let tree = ended
-            .as_ref()
-            .and_then(|ended| parser.parse(ended, None))
-            .filter(|tree| !tree.root_node().has_error())
-            .map(|tree| (tree, ended.as_deref()))
-            .or_else(|| Some((parser.parse(&*prepared.text, None)?, None)));
-        *kept.borrow_mut() = Some(parser);
-        tree
-    });
-    let Some((tree, ended)) = tree else { return unread };
-    let root = tree.root_node();
-    let mut lower = Lower {
-        text: ended.unwrap_or(&prepared.text),
-        documents: &prepared.documents,
-        broken: root.has_error() || prepared.open || text.contains('\0'),
-        depth,
+    let broken = prepared.open || text.contains('\0');
+    if let Some(parted) = part(&prepared.text)
+        && let Some(tree) = tree_of(&parted.text)
+        && !tree.root_node().has_error()
+    {
+        let mut lower = Lower::new(&parted.text, &prepared.documents, broken, depth);
+        lower.signs = &parted.signs;
+        let nodes = lower.children(tree.root_node());
+        if !lower.wrong && lower.signs_met == parted.signs.len() {
+            return Script::new(nodes, lower.broken);
+        }
+    }
+    let Some(tree) = tree_of(&prepared.text) else {
+        return unread;
     };
+    let root = tree.root_node();
+    let mut lower = Lower::new(
+        &prepared.text,
+        &prepared.documents,
+        broken || root.has_error(),
+        depth,
+    );
     let nodes = lower.children(root);
     Script::new(nodes, lower.broken)
 }
 
+fn tree_of(text: &str) -> Option<Tree> {
+    PARSER.with(|kept| {
+        let mut parser = kept.borrow_mut().take().or_else(new_parser)?;
+        let tree = parser.parse(text, None);
+        *kept.borrow_mut() = Some(parser);
+        tree
+    })
+}
+
+/// The name of what was found. The grammar keeps it as a string of C, which would be measured and checked each time.
+fn kind(found: Found<'_>) -> &'static str {
+    static KINDS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        let count = u16::try_from(LANGUAGE.node_kind_count()).unwrap_or(u16::MAX);
+        let name = |id| LANGUAGE.node_kind_for_id(id).unwrap_or_default();
+        (0..count).map(name).collect()
+    });
+    // An error has no number of the grammar's own.
+    KINDS
+        .get(usize::from(found.kind_id()))
+        .copied()
+        .unwrap_or("ERROR")
+}
+
 fn new_parser() -> Option<Parser> {
     let mut parser = Parser::new();
-    parser.set_language(&tree_sitter_bash::LANGUAGE.into()).ok()?;
+    parser.set_language(&LANGUAGE).ok()?;
     Some(parser)
 }
 
@@ -73,11 +101,44 @@ struct Lower<'t> {
     documents: &'t [Document],
     broken: bool,
     depth: u32,
+    /// Where a sign was written as `;`.
+    signs: &'t [(usize, Sign)],
+    /// How many of them were met between commands.
+    signs_met: usize,
+    /// One of them stands elsewhere.
+    wrong: bool,
 }
 
 impl<'t> Lower<'t> {
+    fn new(text: &'t str, documents: &'t [Document], broken: bool, depth: u32) -> Self {
+        Self {
+            text,
+            documents,
+            broken,
+            depth,
+            signs: &[],
+            signs_met: 0,
+            wrong: false,
+        }
+    }
+
     fn text_of(&self, found: Found<'_>) -> &'t str {
         self.text.get(found.byte_range()).unwrap_or_default()
+    }
+
+    /// In a pipe the grammar passes over a line break at times, and takes what stands on the next line for more words of the
+    /// same command. Such a text is not read as it would run.
+    fn one_line(&mut self, found: Found<'_>) {
+        if self.broken || !self.text_of(found).contains('\n') {
+            return;
+        }
+        let mut cursor = found.walk();
+        let mut at = found.start_byte();
+        for child in found.children(&mut cursor) {
+            let between = self.text.get(at..child.start_byte()).unwrap_or_default();
+            self.broken |= between.contains('\n');
+            at = child.end_byte();
+        }
     }
 
     /// Goes one level down, unless that is too deep.
@@ -95,12 +156,36 @@ impl<'t> Lower<'t> {
     fn children(&mut self, of: Found<'_>) -> Vec<Node> {
         self.deeper(|lower| {
             let mut nodes = Vec::new();
+            let mut joins = Joins::default();
             let mut cursor = of.walk();
             for child in of.children(&mut cursor) {
+                if let Some(sign) = lower.sign(child) {
+                    lower.signs_met += 1;
+                    joins.sign(sign);
+                    continue;
+                }
+                let before = nodes.len();
                 lower.statement(child, &mut nodes);
+                match is_command(child) {
+                    true => joins.command(before..nodes.len()),
+                    false => joins.other(),
+                }
             }
-            nodes
+            joins.other();
+            lower.wrong |= joins.wrong;
+            joins.join(nodes)
         })
+    }
+
+    /// The sign that was written as this `;`.
+    fn sign(&self, found: Found<'_>) -> Option<Sign> {
+        if self.signs.is_empty() || found.is_named() {
+            return None;
+        }
+        let at = self
+            .signs
+            .binary_search_by_key(&found.start_byte(), |(at, _)| *at);
+        Some(self.signs.get(at.ok()?)?.1)
     }
 
     fn script(&mut self, of: Found<'_>) -> Script {
@@ -111,7 +196,18 @@ impl<'t> Lower<'t> {
         if !found.is_named() {
             return;
         }
-        match found.kind() {
+        let kind = kind(found);
+        if matches!(
+            kind,
+            "command"
+                | "redirected_statement"
+                | "declaration_command"
+                | "unset_command"
+                | "variable_assignments"
+        ) {
+            self.one_line(found);
+        }
+        match kind {
             "comment" | "heredoc_body" | "heredoc_end" | "heredoc_start" => {}
             "command" => {
                 let simple = self.deeper(|lower| lower.command(found));
@@ -177,7 +273,7 @@ impl<'t> Lower<'t> {
         let mut simple = Simple::default();
         let mut cursor = found.walk();
         for child in found.children(&mut cursor) {
-            match child.kind() {
+            match kind(child) {
                 "variable_assignment" => simple.assigns.extend(self.assign(child)),
                 "command_name" => {
                     let word = self.word(child.child(0).unwrap_or(child));
@@ -207,7 +303,7 @@ impl<'t> Lower<'t> {
         let (mut redirects, mut words) = (Vec::new(), Vec::new());
         let mut cursor = found.walk();
         for child in found.children(&mut cursor) {
-            match child.kind() {
+            match kind(child) {
                 "file_redirect" => {
                     let (redirect, more) = self.file_redirect(child);
                     redirects.extend(redirect);
@@ -244,11 +340,12 @@ impl<'t> Lower<'t> {
 
     /// The redirection, and what the grammar took for further targets.
     fn file_redirect(&mut self, found: Found<'_>) -> (Option<Redirect>, Vec<Word>) {
+        self.one_line(found);
         let mut how = How::Write;
         let mut words = Vec::new();
         let mut cursor = found.walk();
         for child in found.children(&mut cursor) {
-            match child.kind() {
+            match kind(child) {
                 "file_descriptor" => {}
                 "<" => how = How::Read,
                 ">&" | "<&" | ">&-" | "<&-" => how = How::Same,
@@ -307,7 +404,7 @@ impl<'t> Lower<'t> {
         let (mut name, mut values, mut body) = (String::new(), Vec::new(), Vec::new());
         let mut cursor = found.walk();
         for child in found.named_children(&mut cursor) {
-            match child.kind() {
+            match kind(child) {
                 "variable_name" if name.is_empty() => name = self.text_of(child).to_owned(),
                 "do_group" | "compound_statement" => body = self.children(child),
                 "comment" => {}
@@ -336,14 +433,14 @@ impl<'t> Lower<'t> {
 
     fn assign(&mut self, found: Found<'_>) -> Option<Assign> {
         let name = found.child_by_field_name("name")?;
-        let (name, index) = match name.kind() {
+        let (name, index) = match kind(name) {
             "subscript" => (name.child_by_field_name("name").unwrap_or(name), true),
             _ => (name, false),
         };
         let joins = index || self.text_of(found).contains("+=");
         let values = match found.child_by_field_name("value") {
             None => vec![Word::literal("")],
-            Some(array) if array.kind() == "array" => {
+            Some(array) if kind(array) == "array" => {
                 let mut cursor = array.walk();
                 array
                     .named_children(&mut cursor)
@@ -363,7 +460,7 @@ impl<'t> Lower<'t> {
         let mut simple = Simple::default();
         let mut cursor = found.walk();
         for child in found.children(&mut cursor) {
-            match child.kind() {
+            match kind(child) {
                 "variable_assignment" => simple.assigns.extend(self.assign(child)),
                 _ => {
                     let word = self.word(child);
@@ -382,7 +479,7 @@ impl<'t> Lower<'t> {
 
     fn parts(&mut self, found: Found<'_>, quoted: bool, parts: &mut Vec<Part>) {
         let text = self.text_of(found);
-        match found.kind() {
+        match kind(found) {
             "concatenation" | "command_name" if found.child_count() > 0 => {
                 self.deeper(|lower| lower.joined(found, found.start_byte(), found.end_byte(), quoted, parts));
             }
@@ -467,8 +564,9 @@ impl<'t> Lower<'t> {
     /// Children between two places, and the text between them, which the grammar does not always keep.
     fn joined(&mut self, found: Found<'_>, from: usize, to: usize, quoted: bool, parts: &mut Vec<Part>) {
         let mut at = from;
+        let whole = self.text;
         let gap = |from: usize, to: usize, parts: &mut Vec<Part>| {
-            if let Some(text) = self.text.get(from..to)
+            if let Some(text) = whole.get(from..to)
                 && !text.is_empty()
             {
                 parts.push(Part::Text {
@@ -487,14 +585,7 @@ impl<'t> Lower<'t> {
         for child in inner {
             gap(at, child.start_byte(), parts);
             at = child.end_byte();
-            let mut lower = Lower {
-                text: self.text,
-                documents: self.documents,
-                broken: false,
-                depth: self.depth,
-            };
-            lower.parts(child, quoted, parts);
-            self.broken |= lower.broken;
+            self.parts(child, quoted, parts);
         }
         gap(at, to, parts);
     }
@@ -554,7 +645,7 @@ impl<'t> Lower<'t> {
 
     /// Every substitution below.
     fn runs(&mut self, found: Found<'_>) -> Vec<Script> {
-        self.deeper(|lower| match found.kind() {
+        self.deeper(|lower| match kind(found) {
             "command_substitution" => vec![lower.substitution(found)],
             "process_substitution" => vec![lower.script(found)],
             "command" | "list" | "pipeline" | "redirected_statement" | "subshell" | "declaration_command" => {
@@ -572,6 +663,27 @@ impl<'t> Lower<'t> {
             }
         })
     }
+}
+
+/// Whether this is a whole command, which may stand before a sign and behind one.
+fn is_command(found: Found<'_>) -> bool {
+    matches!(
+        kind(found),
+        "command"
+            | "redirected_statement"
+            | "variable_assignment"
+            | "variable_assignments"
+            | "declaration_command"
+            | "unset_command"
+            | "test_command"
+            | "negated_command"
+            | "for_statement"
+            | "while_statement"
+            | "if_statement"
+            | "subshell"
+            | "compound_statement"
+            | "function_definition"
+    )
 }
 
 /// Without its backslashes, as between double quotes or outside of quotes.
@@ -649,5 +761,5 @@ fn ansi_c(text: &str) -> String {
 /// As [`parse`], with every text as it stands.
 #[cfg(test)]
 pub(super) fn parse_as_it_stands(text: &str) -> Script {
-    parse_ending(text, DEEPEST, |_| None)
+    parse_parted(text, DEEPEST, |_| None)
 }

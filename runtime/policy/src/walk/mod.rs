@@ -742,6 +742,10 @@ fn doing(category: Category) -> &'static str {
 
 /// A line of at most about 160 characters for a person, without control characters.
 pub(crate) fn brief(text: &str) -> String {
+    // Most are short and plain.
+    if text.len() <= 160 && text.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
+        return text.to_owned();
+    }
     let mut line = String::new();
     for (count, c) in text.chars().enumerate() {
         if count == 160 {

@@ -1,0 +1,518 @@
+//! Writes `;` for each `|`, `&&` and `||` between commands, before the grammar sees them; the tree is joined again after.
+//!
+//! The grammar has two readings of `a | b | c`, and one of `a | b | c && d` that is not the shell's: `a | { b | c && d; }`. It
+//! follows both word by word, and mends the one that fails where the text ends, which is most of what a parse takes. Of
+//! `a ; b ; c` there is one reading.
+//!
+//! Where a sign stands between commands is not found out here: this only passes over what is quoted, so that few signs are
+//! written for nothing. What counts is the tree: [`Joins`] holds for it only if each sign that was written stands in it between
+//! two whole commands of one row. Then the text before reads as these commands with the signs it had, since the grammar
+//! and the shell allow each sign wherever they allow `;` between two commands. Otherwise the text is read as it stands.
+
+use std::ops::Range;
+
+use super::ast::Node;
+
+/// Longest text that is parted. Texts that turn out to be something else are parsed twice.
+const LONGEST: usize = 16 * 1024;
+
+/// What stood between two commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// `|`, `|&`
+    Pipe,
+    /// `&&`, `||`
+    List,
+}
+
+/// A text with `;` for its signs.
+#[derive(Debug, Default)]
+pub(super) struct Parted {
+    pub(super) text: String,
+    /// Where these stand, in their order, and what each was.
+    pub(super) signs: Vec<(usize, Sign)>,
+}
+
+/// Parts `text`, if there is a sign in it. Linear in its length. A list without pipes and redirections has one reading, and is
+/// left as it is.
+pub(super) fn parted(text: &str) -> Option<Parted> {
+    let bytes = text.as_bytes();
+    if bytes.len() > LONGEST || !bytes.iter().any(|byte| matches!(byte, b'|' | b'&')) {
+        return None;
+    }
+    let mut out = Parted::default();
+    let (mut at, mut kept) = (0, 0);
+    // The byte before, or a quote for whatever was passed over.
+    let mut previous = b' ';
+    while let Some(&byte) = bytes.get(at) {
+        let next = bytes.get(at + 1).copied().unwrap_or_default();
+        let sign = match (byte, next) {
+            // `>| file`
+            (b'|', _) if previous == b'>' => None,
+            (b'|', b'|') | (b'&', b'&') => Some((Sign::List, 2)),
+            (b'|', b'&') => Some((Sign::Pipe, 2)),
+            (b'|', _) => Some((Sign::Pipe, 1)),
+            _ => None,
+        };
+        if let Some((sign, length)) = sign {
+            if out.signs.is_empty() {
+                out.text.reserve(text.len() + 32);
+            }
+            // A blank before and behind, so that `;` makes no other sign with what stands there.
+            out.text.push_str(&text[kept..at]);
+            out.text.push(' ');
+            out.signs.push((out.text.len(), sign));
+            out.text.push_str("; ");
+            at += length;
+            kept = at;
+            previous = b' ';
+            continue;
+        }
+        let begins = matches!(previous, b' ' | b'\t' | b'\n' | b';' | b'(');
+        let passed = match (byte, next) {
+            (b'\\', _) => 2,
+            (b'\'', _) => past(&text[at + 1..], b'\'', previous == b'$')? + 1,
+            (b'"', _) => past(&text[at + 1..], b'"', true)? + 1,
+            (b'$', b'{') => past(&text[at..], b'}', true)?,
+            (b'(', b'(') => text[at..].find("))")? + 2,
+            (b'[', b'[') if begins => text[at..].find("]]")? + 2,
+            (b'#', _) if begins => text[at..].find('\n').unwrap_or(text.len() - at),
+            // Patterns of a case are told apart by `|`.
+            (b'e', b's') if begins && text[at..].starts_with("esac") => return None,
+            _ => 1,
+        };
+        at += passed;
+        previous = match passed {
+            1 => byte,
+            _ => b'"',
+        };
+    }
+    let pipes = out.signs.iter().any(|(_, sign)| *sign == Sign::Pipe);
+    let redirects = || bytes.iter().any(|byte| matches!(byte, b'<' | b'>'));
+    if out.signs.is_empty() || !pipes && !redirects() {
+        return None;
+    }
+    out.text.push_str(&text[kept..]);
+    Some(out)
+}
+
+/// How far it is behind the next `end`, which a backslash may hide.
+fn past(text: &str, end: u8, escapes: bool) -> Option<usize> {
+    let mut bytes = text.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        if byte == end {
+            return Some(at + 1);
+        }
+        if escapes && byte == b'\\' {
+            bytes.next();
+        }
+    }
+    None
+}
+
+/// Joins the commands of one row again.
+#[derive(Debug, Default)]
+pub(super) struct Joins {
+    joins: Vec<Join>,
+    /// Nodes of the command that was met last.
+    last: Option<Range<usize>>,
+    /// A sign that still waits for the command behind it.
+    open: bool,
+    /// A sign did not stand between two commands.
+    pub(super) wrong: bool,
+}
+
+#[derive(Debug)]
+struct Join {
+    sign: Sign,
+    /// Nodes of the commands before it and behind it.
+    before: Range<usize>,
+    behind: Range<usize>,
+}
+
+impl Joins {
+    pub(super) fn sign(&mut self, sign: Sign) {
+        match self.last.take() {
+            Some(before) if !self.open => self.joins.push(Join {
+                sign,
+                behind: before.end..before.end,
+                before,
+            }),
+            _ => self.wrong = true,
+        }
+        self.open = true;
+    }
+
+    /// A command of the row was met, which made these nodes.
+    pub(super) fn command(&mut self, nodes: Range<usize>) {
+        if let (true, Some(join)) = (self.open, self.joins.last_mut()) {
+            join.behind = nodes.clone();
+        }
+        self.open = false;
+        self.last = Some(nodes);
+    }
+
+    /// Something else was met, or the end of the row.
+    pub(super) fn other(&mut self) {
+        self.wrong |= self.open;
+        self.open = false;
+        self.last = None;
+    }
+
+    /// The row with its pipes and lists. A pipe binds closer than a list.
+    pub(super) fn join(self, row: Vec<Node>) -> Vec<Node> {
+        if self.joins.is_empty() || self.wrong {
+            return row;
+        }
+        let mut row = row.into_iter();
+        let mut joins = self.joins.into_iter().peekable();
+        let (mut joined, mut at) = (Vec::new(), 0);
+        while let Some(mut join) = joins.next() {
+            joined.extend(row.by_ref().take(join.before.start - at));
+            let (mut list, mut is_list) = (Vec::new(), false);
+            let mut pipe = Vec::new();
+            let mut last: Vec<Node> = row.by_ref().take(join.before.len()).collect();
+            loop {
+                at = join.behind.end;
+                match join.sign {
+                    Sign::Pipe => pipe.extend(stage(last)),
+                    Sign::List => {
+                        is_list = true;
+                        list.extend(ended(std::mem::take(&mut pipe), last));
+                    }
+                }
+                last = row.by_ref().take(join.behind.len()).collect();
+                let follows = joins.next_if(|next| next.before == join.behind);
+                match follows {
+                    Some(next) => join = next,
+                    None => break,
+                }
+            }
+            list.extend(ended(pipe, last));
+            match is_list {
+                true => joined.push(Node::Block {
+                    nodes: list,
+                    subshell: false,
+                }),
+                false => joined.append(&mut list),
+            }
+        }
+        joined.extend(row);
+        joined
+    }
+}
+
+/// The end of a pipe, if it is one.
+fn ended(mut pipe: Vec<Node>, last: Vec<Node>) -> Vec<Node> {
+    if pipe.is_empty() {
+        return last;
+    }
+    pipe.extend(stage(last));
+    vec![Node::Pipe(pipe)]
+}
+
+/// A command as one stage of a pipe. One that only works something out makes none.
+fn stage(mut nodes: Vec<Node>) -> Option<Node> {
+    match nodes.len() {
+        0 | 1 => nodes.pop(),
+        _ => Some(Node::Block {
+            nodes,
+            subshell: false,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parted;
+    use crate::shell::ast::{Node, Part, Redirect, Script, Word};
+    use crate::shell::parse::{parse, parse_as_it_stands};
+
+    /// What a line is made of, and what stands between two of these.
+    const PIECES: &[&str] = &[
+        "git log",
+        "-x",
+        "--format='%an'",
+        "\"x y\"",
+        "\"\"",
+        "'a'\"b\"c",
+        "{}",
+        "\\;",
+        "*.rs",
+        "x=1",
+        "20",
+        "2>&1",
+        ">f",
+        "> f",
+        "2>/dev/null",
+        "< f",
+        ">&2",
+        "&> f",
+        ">| f",
+        "done",
+        "in",
+        "~/a",
+        "$(a | b | c)",
+        "`a | b`",
+        "${x}",
+        "$x",
+        "!",
+        "time",
+        "do",
+        "if",
+        "then",
+        "(a)",
+        "{ a; }",
+        "<(a)",
+        "[[ a ]]",
+        "for",
+        "while",
+        "a#b",
+        "#",
+        "\\",
+        "a\\",
+        "'",
+        "\"",
+        "&",
+        "&&&",
+        "\"$(a \"b | c\")\"",
+        "(a && b)",
+        "[[ a && b ]]",
+        "[ -f a ]",
+        "((a|b))",
+        "$((1 | 2))",
+        "$[1 | 2]",
+        "@(a|b)",
+        "${x:-a | b}",
+        "case a in a|b) c | d;; esac",
+        "f() { a | b; }",
+        "unset a",
+        "export a=1",
+        "x=(a b)",
+        "fi",
+        "else",
+        "esac",
+        "}",
+        ")",
+        "< '\u{1}a'",
+    ];
+    // No line break alone: in a pipe the grammar may pass over it, and then words of two commands run together.
+    const SIGNS: &[&str] = &[
+        " ", " ", " | ", " | ", " | ", "|", "|&", " && ", " && ", " || ", "&&", "; ", " & ", " |\n", " &&\n",
+    ];
+
+    /// Commands in their order, and redirections, without what holds them together.
+    #[derive(Debug, Default, PartialEq)]
+    struct Leaves {
+        commands: Vec<String>,
+        redirects: Vec<String>,
+    }
+
+    impl Leaves {
+        fn of(script: &Script) -> Self {
+            let mut leaves = Self::default();
+            leaves.nodes(&script.nodes);
+            // The grammar gives those at the end of a list or a pipe to the whole of it.
+            leaves.redirects.sort();
+            leaves
+        }
+
+        fn nodes(&mut self, nodes: &[Node]) {
+            nodes.iter().for_each(|node| self.node(node));
+        }
+
+        fn node(&mut self, node: &Node) {
+            match node {
+                Node::Simple(simple) => {
+                    let mut text = String::new();
+                    for assign in &simple.assigns {
+                        text.push_str(&format!("{}={} ", assign.name, assign.joins));
+                        assign.values.iter().for_each(|word| self.word(word, &mut text));
+                    }
+                    simple.words.iter().for_each(|word| self.word(word, &mut text));
+                    if !text.is_empty() {
+                        self.commands.push(text);
+                    }
+                    self.redirects(&simple.redirects);
+                }
+                Node::Pipe(nodes) => self.nodes(nodes),
+                Node::Block { nodes, subshell } => {
+                    self.nodes(nodes);
+                    if *subshell {
+                        self.commands.push("subshell".into());
+                    }
+                }
+                Node::For { name, values, body } => {
+                    let mut text = format!("for {name} ");
+                    values.iter().for_each(|word| self.word(word, &mut text));
+                    self.commands.push(text);
+                    self.nodes(body);
+                }
+                Node::Function { name, body } => {
+                    self.commands.push(format!("function {name}"));
+                    self.nodes(body);
+                }
+                Node::Redirected { body, redirects } => {
+                    self.node(body);
+                    self.redirects(redirects);
+                }
+            }
+        }
+
+        fn redirects(&mut self, redirects: &[Redirect]) {
+            for redirect in redirects {
+                let mut text = format!("{:?} ", redirect.how);
+                self.word(&redirect.to, &mut text);
+                self.redirects.push(text);
+            }
+        }
+
+        fn word(&mut self, word: &Word, text: &mut String) {
+            for part in &word.parts {
+                let scripts = match part {
+                    Part::Run { script, .. } | Part::Process(script) => std::slice::from_ref(script),
+                    Part::Opaque(scripts) => scripts,
+                    part => {
+                        text.push_str(&format!("{part:?}"));
+                        continue;
+                    }
+                };
+                for script in scripts {
+                    text.push_str(&format!("{:?}", Self::of(script)));
+                }
+            }
+            text.push(' ');
+        }
+    }
+
+    /// Whether the line is read as parted; it must hold the same commands then, in the same order.
+    fn is_parted(line: &str) -> bool {
+        let (script, as_it_stands) = (parse(line), parse_as_it_stands(line));
+        // Where the grammar loses its way at a redirection, it finds it in the parts.
+        if !as_it_stands.broken {
+            assert!(!script.broken, "{line:?}");
+            assert_eq!(Leaves::of(&script), Leaves::of(&as_it_stands), "{line:?}");
+        }
+        parted(line).is_some() && !script.broken
+    }
+
+    #[test]
+    fn a_line_of_the_corpora_holds_the_same_commands_when_it_is_parted() {
+        let corpora = [
+            include_str!("../../tests/data/acts-ordinary.txt"),
+            include_str!("../../tests/data/acts-risky.txt"),
+        ];
+        let lines = corpora.iter().flat_map(|corpus| corpus.lines());
+        let count = lines.filter(|line| is_parted(&line.replace("\\n", "\n"))).count();
+        assert!(count > 40, "only {count} lines were parted");
+    }
+
+    #[test]
+    fn whatever_a_line_is_made_of_it_holds_the_same_commands_when_it_is_parted() {
+        let mut seed = 7_u64;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            usize::try_from(seed % below as u64).expect("below a usize")
+        };
+        let mut count = 0;
+        for _ in 0..20_000 {
+            let mut line = String::from("a");
+            for _ in 0..random(12) {
+                line.push_str(SIGNS[random(SIGNS.len())]);
+                line.push_str(PIECES[random(PIECES.len())]);
+            }
+            count += usize::from(is_parted(&line));
+        }
+        assert!(count > 500, "only {count} lines were parted");
+    }
+
+    /// As it stands the grammar reads `head git push` here, in which nothing is pushed.
+    #[test]
+    fn a_command_on_the_next_line_is_no_word_of_the_one_before() {
+        let line = "sort a | uniq -c | sort -rn | head\ngit push || true";
+        assert!(parse_as_it_stands(line).broken);
+        assert!(!parse(line).broken);
+        // Where no sign is written.
+        assert!(parse(&format!("x=\"$({line})\"")).broken);
+        assert!(parse(&format!("case a in b) {line};; esac")).broken);
+    }
+
+    /// Pipes as `a|b`, lists as `[a b]`, blocks of other kinds as `{a}`.
+    fn shape(nodes: &[Node]) -> String {
+        let shapes: Vec<String> = nodes
+            .iter()
+            .map(|node| match node {
+                Node::Simple(simple) => match simple.words.first().map(|word| &word.parts[..]) {
+                    Some([Part::Text { text, .. }]) => text.clone(),
+                    _ => "_".into(),
+                },
+                Node::Pipe(stages) => stages
+                    .iter()
+                    .map(|stage| shape(std::slice::from_ref(stage)))
+                    .collect::<Vec<_>>()
+                    .join("|"),
+                Node::Block { nodes, subshell } if *subshell => format!("({})", shape(nodes)),
+                Node::Block { nodes, .. } => format!("[{}]", shape(nodes)),
+                Node::Redirected { body, .. } => format!("{}>", shape(std::slice::from_ref(body))),
+                Node::For { body, .. } => format!("for [{}]", shape(body)),
+                Node::Function { name, .. } => format!("{name}()"),
+            })
+            .collect();
+        shapes.join(" ")
+    }
+
+    /// The grammar reads `a | b | c && d` as `a | { b | c && d; }`, and a redirection at the end as one of the whole.
+    #[test]
+    fn a_pipe_binds_closer_than_a_list() {
+        for (line, expected) in [
+            ("a | b", "a|b"),
+            ("a | b | c && d", "[a|b|c d]"),
+            ("a && b | c || d | e", "[a b|c d|e]"),
+            ("a | b; c | d & e", "a|b c|d e"),
+            ("a |& b |\n c &&\n d", "[a|b|c d]"),
+            ("a|b&&c", "[a|b c]"),
+            ("a && b < f", "[a b]"),
+            ("(a && b | c) | d", "([a b|c])|d"),
+            ("{ a | b; } > f && c", "[[a|b]> c]"),
+            ("[ -f a ] && b | c", "[b|c]"),
+            ("a | while b | c; do d | e; done", "a|[b|c [d|e]]"),
+            ("for x in a; do b | c; done | d", "for [b|c]|d"),
+            ("if a | b && c; then d | e; else f | g; fi", "[[a|b c] d|e [f|g]]"),
+            ("f() { a | b; } && c | d", "[f() c|d]"),
+            ("! a | b", "[a]|b"),
+            ("a | b\nc && d | e\nf", "a|b [c d|e] f"),
+        ] {
+            assert_eq!(shape(&parse(line).nodes), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_sign_that_does_not_stand_between_two_commands_is_left() {
+        for line in [
+            "a |",
+            "a && && b",
+            "a | | b",
+            "| a",
+            "a & | b",
+            "while a | do b; done",
+            "if a; then | b; fi",
+            "if a | else b; fi",
+            "for x in a | do b; done",
+            "a ; | b",
+        ] {
+            assert!(parse(line).broken, "{line:?}");
+        }
+        for line in [
+            "a '|' b | c",
+            "a # b | c",
+            "a \"x && y\" | b",
+            "a \\| b | c",
+            "[[ a && b ]] | c",
+        ] {
+            let (script, as_it_stands) = (parse(line), parse_as_it_stands(line));
+            assert_eq!(Leaves::of(&script), Leaves::of(&as_it_stands), "{line:?}");
+        }
+    }
+}
