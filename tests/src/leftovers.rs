@@ -85,7 +85,12 @@ pub fn named(folder: &Path) -> Vec<u32> {
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid: &u32| {
         let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        words.windows(folder.len()).any(|window| window == folder)
+        let mut words = words.split(|byte| *byte == 0);
+        // Not one whose name begins like this one's.
+        words.any(|word| {
+            word.strip_prefix(folder)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        })
     })
     .collect()
 }

@@ -14,6 +14,10 @@ use longhaul_actors::session::{ApprovalDecision, Mode, SendMode, WorkspaceKind};
 
 use super::script::{ANSWER, COMMANDS, HEARD, MESSAGE};
 
+/// At every so manieth look the runtime is asked; the others are at the files of the commands alone, which costs next to
+/// nothing.
+const ASKS: u32 = 4;
+
 /// Where a session comes from.
 #[derive(Clone, Debug)]
 pub struct Origin {
@@ -34,6 +38,7 @@ pub struct Human {
     pub acknowledged: u64,
     /// The command that is not let go.
     pub held: Option<&'static str>,
+    looks: u32,
 }
 
 /// What a look has found.
@@ -56,6 +61,7 @@ impl Human {
             id: None,
             acknowledged: 0,
             held: None,
+            looks: 0,
         }
     }
 
@@ -72,6 +78,10 @@ impl Human {
         };
         if self.let_go(control, &id, &crate::home(data, &id)).await? {
             return Ok(Found::Holding);
+        }
+        self.looks += 1;
+        if self.looks % ASKS != 0 {
+            return Ok(Found::UnderWay);
         }
         let view = control.show(&id).await?;
         match view.state.as_str() {
