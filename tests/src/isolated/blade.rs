@@ -10,12 +10,15 @@ use std::io;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use longhaul_journal::files::{Disk, DiskFile, RealDisk};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::wreck::lying;
+
+/// How long a frame is on its way to the disk before its process dies: longer than a command takes to begin.
+const SLOW: Duration = Duration::from_millis(60);
 
 /// On which side of a frame the process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,6 +162,10 @@ impl DiskFile for Cutting {
             done += self.file.write_at(&bytes[done..written], offset + done as u64)?;
         }
         self.file.sync_data()?;
+        // A slow disk: what is done before this frame is durable, though it may not be, has time to be done.
+        if self.cut.side == Side::Before {
+            std::thread::sleep(SLOW);
+        }
         kill_process(getpid(), Signal::KILL)?;
         // The signal takes the whole process at the latest when this call returns to it.
         loop {

@@ -49,6 +49,8 @@ pub struct Life {
     pub session: StreamId,
     /// What was on disk when its runtime was killed; nothing when none was.
     pub wreck: Option<Streams>,
+    /// The commands that had begun then.
+    pub begun: Vec<&'static str>,
     /// The highest seq at which anything acknowledged lay then.
     pub acknowledged: u64,
     /// What is on disk at the end.
@@ -153,10 +155,12 @@ impl Stage {
         let session = StreamId::named("session", "local", &format!("key:{name}"));
         let place = Place { data, session };
         let mut human = Human::wanting(name.to_owned(), self.origin.clone());
-        let mut wreck = None;
+        let (mut wreck, mut begun) = (None, Vec::new());
         if let Some(moment) = moment {
             self.die_at(moment, &mut human, &place).await;
             wreck = Some(self.look_at_the_wreck(&place));
+            let home = home(&place.data, &session.to_string());
+            begun.extend(COMMANDS.into_iter().filter(|command| home.join(command).exists()));
         }
         let acknowledged = human.acknowledged;
         let mut child = self.start(self.program, None, &place.data);
@@ -183,6 +187,7 @@ impl Stage {
         Life {
             session,
             wreck,
+            begun,
             acknowledged,
             streams,
             files: files(&place.folder().join("workspace")),
