@@ -257,7 +257,7 @@ impl Stage {
                         human.held = None;
                         let shim = i32::try_from(shim_pid).ok().and_then(Pid::from_raw);
                         kill_process(shim.expect("a process"), Signal::KILL).expect("it is ours");
-                        let lost = || matches!(state(&step), Ok(State::Unknown(_)));
+                        let lost = || !matches!(state(&step), Ok(State::Running { .. }));
                         until("its shim is gone", lost).await;
                     }
                 }
