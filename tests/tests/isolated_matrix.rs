@@ -78,8 +78,10 @@ async fn a_runtime_that_is_killed_at_any_frame_or_in_any_command_ends_its_sessio
 /// Whether this machine can build the walls. Where all of them are required, one that cannot fails the test.
 fn has_walls() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").expect("there is a /proc");
-    let mut walls = Walls::default();
-    walls.host_uid = is_root().then(|| session_uid("probe", &map)).flatten();
+    let walls = Walls {
+        host_uid: is_root().then(|| session_uid("probe", &map)).flatten(),
+        ..Walls::default()
+    };
     match probe(Path::new(PROGRAM), &walls) {
         Ok(_) => true,
         Err(refusal) if are_required() => panic!("{refusal:?}"),
@@ -105,7 +107,7 @@ fn scratch() -> tempfile::TempDir {
     let in_memory = (room > ROOM).then(|| tempfile::tempdir_in(memory));
     in_memory
         .and_then(Result::ok)
-        .map_or_else(|| tempfile::tempdir().expect("a folder"), |folder| folder)
+        .unwrap_or_else(|| tempfile::tempdir().expect("a folder"))
 }
 
 /// The phase that the session was in, the act that was open, and what kind of moment it was.

@@ -80,7 +80,7 @@ impl Human {
             return Ok(Found::Holding);
         }
         self.looks += 1;
-        if self.looks % ASKS != 0 {
+        if !self.looks.is_multiple_of(ASKS) {
             return Ok(Found::UnderWay);
         }
         let view = control.show(&id).await?;
