@@ -18,9 +18,10 @@ test:
 test-tools:
     cargo test --workspace --locked -- --ignored
 
-# The crash matrix, and SIGKILLs from one seed.
+# The crash matrix with virtual hands, the one with real hands behind walls, and SIGKILLs from one seed.
 crash SEED="1" KILLS="40":
     cargo test -p longhaul-tests --locked --test crash_matrix -- --nocapture
+    cargo test -p longhaul-tests --locked --test isolated_matrix -- --nocapture
     LONGHAUL_TEST_SEED={{SEED}} LONGHAUL_TEST_KILLS={{KILLS}} cargo test -p longhaul-tests --locked --test kill -- --nocapture
 
 # Breaks one promise at a time, and requires that a named test notices.

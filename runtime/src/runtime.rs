@@ -17,6 +17,7 @@ use longhaul_actors::{
 };
 use longhaul_hands::Pool;
 use longhaul_hands::egress::AllowList;
+use longhaul_journal::files::{Disk, RealDisk};
 use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptions, StreamId};
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
@@ -78,6 +79,9 @@ pub struct Options {
     /// A clock that a test moves by hand, instead of the machine's. Nothing sets it from outside the program.
     #[doc(hidden)]
     pub manual_clock: Option<ManualClock>,
+    /// The disk that the journal is written to, where a test has a hand in it. Nothing sets it from outside the program.
+    #[doc(hidden)]
+    pub journal_disk: Option<Arc<dyn Disk>>,
     /// How commands are walled in: isolated, unless told otherwise.
     pub sandbox: SandboxOptions,
     /// Active milliseconds that a run of duration `until-done` may take at most: 24 h when absent.
@@ -167,7 +171,7 @@ impl Runtime {
             }
         };
         let socket = options.socket.as_ref().map(|path| path.display().to_string());
-        let journal = Arc::new(open_journal(directory.clone(), socket).await?);
+        let journal = Arc::new(open_journal(directory.clone(), socket, options.journal_disk).await?);
         let shared: Arc<dyn Journal> = Arc::clone(&journal) as Arc<dyn Journal>;
         let clock: Arc<dyn Clock> = match options.manual_clock {
             Some(clock) => Arc::new(clock),
@@ -516,10 +520,12 @@ async fn open_snapshots(directory: PathBuf) -> Result<Arc<SnapshotStore>, Proble
 pub(crate) async fn open_journal(
     directory: PathBuf,
     socket: Option<String>,
+    disk: Option<Arc<dyn Disk>>,
 ) -> Result<LocalJournal, Problem> {
     let mut options = JournalOptions::default();
     options.socket = socket;
-    let opened = tokio::task::spawn_blocking(move || LocalJournal::open(&directory, options)).await;
+    let disk = disk.unwrap_or_else(|| Arc::new(RealDisk));
+    let opened = tokio::task::spawn_blocking(move || LocalJournal::open_on(disk, &directory, options)).await;
     let opened = opened.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
     let (journal, report) = opened.map_err(|error| open_problem(&error))?;
     for damage in &report.damaged {

@@ -24,13 +24,22 @@ pub struct Child {
 impl Child {
     /// Starts the program, behind `wrapper` if there is one.
     pub fn start(wrapper: &[&str], program: &str, directory: &Path) -> Self {
+        Self::serve(wrapper, program, directory, crate::sandbox_word())
+    }
+
+    /// The same, with every command behind walls whatever the environment says.
+    pub fn isolated(wrapper: &[&str], program: &str, directory: &Path) -> Self {
+        Self::serve(wrapper, program, directory, "isolated")
+    }
+
+    fn serve(wrapper: &[&str], program: &str, directory: &Path, sandbox: &str) -> Self {
         let mut words: Vec<&str> = wrapper.to_vec();
         words.push(program);
         let mut process = Command::new(words[0])
             .args(&words[1..])
             .arg("--data")
             .arg(directory)
-            .args(["serve", "--sandbox", crate::sandbox_word()])
+            .args(["serve", "--sandbox", sandbox])
             .env("LONGHAUL_MAX_ACTIVE", "1000")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -70,6 +79,11 @@ impl Child {
     /// Its process; none once it was waited for.
     pub fn pid(&self) -> Option<u32> {
         self.process.id()
+    }
+
+    /// Waits until it has ended by itself, or by its own hand.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.process.wait().await.expect("it can be waited for")
     }
 
     /// SIGKILL, and waits until it is gone.

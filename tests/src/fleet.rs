@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use longhaul::Control;
@@ -15,7 +14,7 @@ use longhaul::api::{
 use longhaul_actors::session::{ApprovalDecision, Mode, SendMode, WorkspaceKind};
 
 use crate::dice::Dice;
-use crate::shell_brain;
+use crate::{repository, shell_brain};
 
 /// Rounds of work in one session; each has every kind of act.
 const ROUNDS: usize = 3;
@@ -98,7 +97,7 @@ impl Ship {
             std::fs::write(&file, playbook(fate)).expect("the playbook is written");
             format!("playbook:{}", file.display())
         };
-        let repository = (fate == Fate::Patches).then(|| repository(&home));
+        let repository = (fate == Fate::Patches).then(|| repository(&home, &[]));
         Self {
             key,
             fate,
@@ -300,28 +299,4 @@ const FINISHES: &str =
 fn dies_often(home: &Path) -> String {
     let deaths = home.join("deaths").display().to_string();
     format!("echo died >>{deaths}; [ $(wc -l <{deaths}) -gt 4 ] || exit 3")
-}
-
-fn repository(home: &Path) -> PathBuf {
-    let folder = home.join("repository");
-    std::fs::create_dir(&folder).expect("a folder");
-    let words = [
-        &["init", "--quiet"][..],
-        &[
-            "-c",
-            "user.name=fleet",
-            "-c",
-            "user.email=fleet@localhost",
-            "commit",
-            "--quiet",
-            "--allow-empty",
-            "-m",
-            "first",
-        ],
-    ];
-    for words in words {
-        let status = Command::new("git").current_dir(&folder).args(words).status();
-        assert!(status.expect("git is installed").success(), "git {words:?}");
-    }
-    folder
 }

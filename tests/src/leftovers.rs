@@ -78,6 +78,23 @@ fn links(folder: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Processes that were started with words that name this folder: runtimes that have it, and the shims of their commands.
+pub fn named(folder: &Path) -> Vec<u32> {
+    let folder = folder.as_os_str().as_encoded_bytes();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &u32| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = words.split(|byte| *byte == 0);
+        // Not one whose name begins like this one's.
+        words.any(|word| {
+            word.strip_prefix(folder)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        })
+    })
+    .collect()
+}
+
 /// Folders of control groups of commands whose name holds this text, wherever control groups are mounted.
 pub fn groups(text: &str) -> Vec<String> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

@@ -5,14 +5,17 @@ pub mod child;
 pub mod dice;
 pub mod fleet;
 pub mod invariants;
+pub mod isolated;
 pub mod leftovers;
 pub mod matrix;
 pub mod trace;
 pub mod watched;
+pub mod wreck;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +86,24 @@ pub fn playbook(folder: &Path, text: &str) -> String {
     let file = folder.join("playbook.toml");
     std::fs::write(&file, text).expect("the playbook is written");
     format!("playbook:{}", file.display())
+}
+
+/// Makes a repository in this folder, whose one commit holds these files.
+pub fn repository(folder: &Path, files: &[(&str, &str)]) -> PathBuf {
+    let repository = folder.join("repository");
+    std::fs::create_dir(&repository).expect("a folder");
+    for (name, content) in files {
+        std::fs::write(repository.join(name), content).expect("the file is written");
+    }
+    let git = |line: &str| {
+        let words = line.split(' ');
+        let status = Command::new("git").current_dir(&repository).args(words).status();
+        assert!(status.expect("git is installed").success(), "git {line}");
+    };
+    git("init --quiet");
+    git("add --all");
+    git("-c user.name=fleet -c user.email=fleet@localhost commit --quiet --allow-empty -m first");
+    repository
 }
 
 /// Starts a session that ends when its playbook does.

@@ -9,12 +9,13 @@ use longhaul::Control;
 use longhaul::api::Code;
 use longhaul_actors::fold;
 use longhaul_actors::session::{Body, CrashCause, Phase, Session, State, Work};
-use longhaul_journal::{Frame, Journal, Limit, LocalJournal, Options, Seq, StreamId, verify};
+use longhaul_journal::{Frame, Journal, LocalJournal, Options, StreamId, verify};
 use longhaul_tests::child::Child;
 use longhaul_tests::dice::Dice;
 use longhaul_tests::fleet::{Fate, Ship};
 use longhaul_tests::invariants;
 use longhaul_tests::matrix::story::bodies;
+use longhaul_tests::wreck::{copy_journal, frames, open_copy};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_longhaul-under-test");
 /// Sessions that are under way at the same time.
@@ -374,50 +375,4 @@ fn cell(state: &State) -> (&'static str, String) {
         (None, _) => "-".to_owned(),
     };
     (state.phase.name(), effect)
-}
-
-fn frames(journal: &LocalJournal, stream: StreamId) -> Vec<Arc<Frame>> {
-    let (mut frames, mut after) = (Vec::new(), Seq::ZERO);
-    loop {
-        let page = journal
-            .read(stream, after, Limit::default())
-            .expect("the journal is sound");
-        match page.last() {
-            Some(last) => after = last.last_seq(),
-            None => return frames,
-        }
-        frames.extend(page);
-    }
-}
-
-/// Opens a copy, so that the killed runtime's directory is first opened by its successor.
-fn open_copy<T>(copy: &Path, look: impl FnOnce(&LocalJournal) -> T) -> T {
-    let mut options = Options::default();
-    options.fill_ahead = 0;
-    let (journal, report) = LocalJournal::open(copy, options).expect("it opens");
-    assert!(report.damaged.is_empty() && report.lost.is_empty(), "{report:?}");
-    look(&journal)
-}
-
-/// Copies what survives of a journal; `false` when the runtime was killed before it had made one.
-fn copy_journal(data: &Path, into: &Path) -> bool {
-    let _ = std::fs::remove_dir_all(into);
-    std::fs::create_dir_all(into.join("journal")).expect("a folder");
-    for name in ["format", "boot"] {
-        // A runtime that was killed at once has made neither.
-        let _ = std::fs::copy(data.join(name), into.join(name));
-    }
-    let Ok(segments) = std::fs::read_dir(data.join("journal")) else {
-        return false;
-    };
-    let mut copied = false;
-    for segment in segments {
-        let path = segment.expect("listed").path();
-        if path.extension().is_some_and(|extension| extension == "seg") {
-            let name = path.file_name().expect("a segment has a name");
-            std::fs::copy(&path, into.join("journal").join(name)).expect("copied");
-            copied = true;
-        }
-    }
-    copied
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use longhaul_journal::{ENVELOPE_LEN, Frame};
 
+use crate::wreck;
+
 /// Bytes of a segment before its first frame.
 const SEGMENT_HEADER: usize = 64;
 
@@ -130,19 +132,13 @@ impl Original {
 
 /// Frames and markers of a segment, one behind the other.
 fn lying(path: &Path, bytes: &[u8]) -> Vec<Lying> {
-    let mut frames = Vec::new();
-    let mut offset = SEGMENT_HEADER;
-    while bytes.get(offset..offset + 4) == Some(b"\x8cLHF") {
-        let sealed = u32::from_le_bytes(bytes[offset + 5..offset + 9].try_into().expect("four bytes"));
-        let position = u64::from_le_bytes(bytes[offset + 9..offset + 17].try_into().expect("eight bytes"));
-        let len = ENVELOPE_LEN + sealed as usize;
-        frames.push(Lying {
-            segment: path.to_owned(),
-            position,
-            offset,
-            len,
-        });
-        offset += len;
-    }
+    let frames = wreck::lying(&bytes[SEGMENT_HEADER..]);
     frames
+        .map(|frame| Lying {
+            segment: path.to_owned(),
+            position: frame.position,
+            offset: SEGMENT_HEADER + frame.offset,
+            len: frame.len,
+        })
+        .collect()
 }

@@ -11,9 +11,7 @@ use longhaul_actors::ports::{Clock, EndlessSlots};
 use longhaul_actors::session::{Actor, Session, SessionWorld, State};
 use longhaul_actors::task::{Task, TaskDesk, TaskWorld};
 use longhaul_actors::{Entity, Link, Options, Ports, Registry, System, SystemClock, SystemOptions};
-use longhaul_journal::{
-    Frame, Journal, Limit, LocalJournal, OpenReport, Options as JournalOptions, Seq, StreamId,
-};
+use longhaul_journal::{Frame, Journal, LocalJournal, OpenReport, Options as JournalOptions, StreamId};
 
 use longhaul_snapshots::SnapshotStore;
 
@@ -21,6 +19,7 @@ use super::gate::MatrixGate;
 use super::human::{Log, next_wish};
 use super::outside::{Outside, VirtualHands, World};
 use super::script::{Script, ScriptedBrain};
+use crate::wreck::frames;
 
 /// How long a life may take; what takes longer has stopped.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -226,19 +225,5 @@ async fn run(directory: &Path, world: World) -> Life {
         tasks: frames_of_tasks,
         state,
         world: outside.world(),
-    }
-}
-
-fn frames(journal: &dyn Journal, stream: StreamId) -> Vec<Arc<Frame>> {
-    let (mut frames, mut after) = (Vec::new(), Seq::ZERO);
-    loop {
-        let page = journal
-            .read(stream, after, Limit::default())
-            .expect("the journal is sound");
-        match page.last() {
-            Some(last) => after = last.last_seq(),
-            None => return frames,
-        }
-        frames.extend(page);
     }
 }

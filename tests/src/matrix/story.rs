@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use longhaul_actors::Entity;
-use longhaul_actors::session::{Body, FileWrite, Session, TurnEnd};
+use longhaul_actors::session::{Body, FileWrite, Session, State, TurnEnd};
 use longhaul_journal::Frame;
 
 use super::life::Life;
+use crate::invariants::fold;
 
 /// What must be the same, however often and wherever the life was cut.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,24 +36,36 @@ pub struct Story {
 impl Story {
     /// The story of a life.
     pub fn of(life: &Life) -> Self {
+        Self::told_by(&life.frames, life.world.files.clone())
+    }
+
+    /// The story that a log tells, with the files that it left.
+    pub fn told_by(frames: &[Arc<Frame>], files: BTreeMap<String, String>) -> Self {
+        let mut state = State::default();
+        frames.iter().for_each(|frame| fold(&mut state, frame));
         let mut story = Self {
-            end: format!("{}: {}", life.state.phase.name(), life.state.outcome),
-            files: life.world.files.clone(),
+            end: format!("{}: {}", state.phase.name(), state.outcome),
+            files,
             ..Self::default()
         };
-        for body in bodies(&life.frames) {
+        for body in bodies(frames) {
             story.tell(&body);
         }
         story
     }
 
+    /// The same story without the names of requests, which say whose session it is.
+    pub fn without_names(mut self) -> Self {
+        self.approvals.iter_mut().for_each(|(id, _)| id.clear());
+        self
+    }
+
     /// The same story, as it is told when nobody can know what became of one act: the brain is asked once more there.
     pub fn without_what_is_said_about(mut self, brief: &str) -> Self {
         self.said.clear();
-        // One brain call more, so that the steps behind it have other numbers, and their requests other names.
-        self.approvals.iter_mut().for_each(|(id, _)| id.clear());
         self.acts.retain(|(act, _)| act != brief);
-        self
+        // One brain call more, so that the steps behind it have other numbers, and their requests other names.
+        self.without_names()
     }
 
     fn tell(&mut self, body: &Body) {

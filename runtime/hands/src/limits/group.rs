@@ -293,18 +293,21 @@ pub(crate) fn name_ahead(shim: &Process) -> String {
     format!("{AHEAD}{}.{}", shim.pid, shim.start_time)
 }
 
-/// Removes the groups that shims have made ahead and did not live to remove. They are empty: what waits in one dies with
-/// its shim. Only empty ones go, so that nobody is hurt whose processes cannot be seen from here.
+/// How the groups begin that are made to find out whether any can be made.
+const PROBE: &str = "longhaul-probe-";
+
+/// Removes the groups that shims have made ahead, and runtimes to find out whether they can, and that they did not live to
+/// remove. They are empty: what waits in one dies with its shim, and nothing is ever in the others. Only empty ones go, so
+/// that nobody is hurt whose processes cannot be seen from here.
 pub(crate) fn sweep_ahead(groups: &Groups) {
     for base in groups.dirs("") {
         for entry in fs::read_dir(base).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let owner = name.to_str().and_then(|name| {
-                let (pid, start_time) = name.strip_prefix(AHEAD)?.split_once('.')?;
-                Some((pid.parse().ok()?, start_time.parse::<u64>().ok()?))
-            });
-            let lives = |(pid, start_time)| {
-                procs::find(pid).is_some_and(|found| found.start_time == start_time && !found.is_dead())
+            let owner = name.to_str().and_then(owner_of);
+            let lives = |(pid, start_time): (u32, Option<u64>)| {
+                procs::find(pid).is_some_and(|found| {
+                    start_time.is_none_or(|time| found.start_time == time) && !found.is_dead()
+                })
             };
             if owner.is_some_and(|owner| !lives(owner)) {
                 let _ = fs::remove_dir(entry.path());
@@ -313,11 +316,22 @@ pub(crate) fn sweep_ahead(groups: &Groups) {
     }
 }
 
+/// The process that made a group of this name, and when that was started, as far as the name tells; none for the groups of
+/// commands, whose claims say whose they are.
+fn owner_of(name: &str) -> Option<(u32, Option<u64>)> {
+    if let Some(owner) = name.strip_prefix(AHEAD) {
+        let (pid, start_time) = owner.split_once('.')?;
+        return Some((pid.parse().ok()?, Some(start_time.parse().ok()?)));
+    }
+    let (pid, _) = name.strip_prefix(PROBE)?.split_once('-')?;
+    Some((pid.parse().ok()?, None))
+}
+
 /// Whether `dir` can hold groups: one is made there, `files` are looked for in it, and it is removed.
 pub(super) fn can_hold(dir: &Path, files: &[&str]) -> io::Result<bool> {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let probe = dir.join(format!("longhaul-probe-{}-{number}", std::process::id()));
+    let probe = dir.join(format!("{PROBE}{}-{number}", std::process::id()));
     fs::create_dir(&probe)?;
     let found = files.iter().all(|file| File::open(probe.join(file)).is_ok());
     fs::remove_dir(&probe)?;
@@ -338,6 +352,41 @@ mod tests {
             value_of("oom_kill_disable 0\nunder_oom 0\noom_kill 5\n", "oom_kill"),
             Some(5)
         );
+    }
+
+    /// A runtime that was killed while it looked for control groups left the one that it tried with, for ever.
+    #[test]
+    fn what_was_tried_with_goes_once_who_tried_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path().to_owned();
+        let groups = Groups {
+            unified: None,
+            memory: base.clone(),
+            pids: base.clone(),
+            cpu: None,
+            cpu_time: None,
+            freezer: None,
+        };
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        let (gone, here) = (gone.id(), std::process::id());
+        let of_the_gone = [format!("{PROBE}{gone}-0"), format!("{AHEAD}{gone}.1")];
+        let others = [
+            format!("{PROBE}{here}-7"),
+            name_ahead(&procs::myself().unwrap()),
+            format!("longhaul-session-1-{gone}.1"),
+            "somebody-else".to_owned(),
+        ];
+        for name in of_the_gone.iter().chain(&others) {
+            fs::create_dir(base.join(name)).unwrap();
+        }
+        sweep_ahead(&groups);
+        for name in &of_the_gone {
+            assert!(!base.join(name).exists(), "{name}");
+        }
+        for name in &others {
+            assert!(base.join(name).exists(), "{name}");
+        }
     }
 
     /// The files of version 2, in a plain folder: what is written where is all that can be seen here.
