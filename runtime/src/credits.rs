@@ -108,6 +108,7 @@ impl CreditOptions {
 ///
 /// # Errors
 /// `invalid_request` when it is not a number above zero.
+#[cfg(feature = "cli")]
 pub(crate) fn active_sessions(variable: impl Fn(&str) -> Option<String>) -> Result<usize, Problem> {
     match variable("LONGHAUL_MAX_ACTIVE").filter(|value| !value.is_empty()) {
         None => Ok(ACTIVE_SESSIONS),
@@ -165,6 +166,7 @@ mod tests {
             let problem = of(&[(name, value)]).expect_err(name);
             assert!(problem.detail.starts_with(name), "{problem}");
         }
+        #[cfg(feature = "cli")]
         assert!(active_sessions(|_| Some("0".into())).is_err());
     }
 }

@@ -3,7 +3,7 @@
 //! Whoever reaches the control socket as its owner, and does not descend from an agent, is the local human, or the one that the
 //! token they show was minted for. A token makes nobody human: this is asked first, whatever is shown.
 
-use longhaul_hands::{Held, Lineage, lineage};
+use longhaul_hands::{Held, Lineage};
 
 use crate::api::{Code, Problem};
 use crate::brains::process::MARK;
@@ -15,7 +15,6 @@ const MARKS: &[&str] = &[MARK];
 ///
 /// # Errors
 /// `self_approval`.
-#[cfg(feature = "server")]
 pub(crate) fn check_peer(peer: Option<&Held>) -> Result<(), Problem> {
     judge(peer.map_or(Lineage::Unknown, |held| held.lineage(MARKS)))
 }
@@ -26,7 +25,7 @@ pub(crate) fn check_peer(peer: Option<&Held>) -> Result<(), Problem> {
 /// `self_approval`.
 #[cfg(feature = "cli")]
 pub(crate) fn check_self() -> Result<(), Problem> {
-    judge(lineage(std::process::id(), MARKS))
+    judge(longhaul_hands::lineage(std::process::id(), MARKS))
 }
 
 fn judge(lineage: Lineage) -> Result<(), Problem> {

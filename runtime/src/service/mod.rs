@@ -61,6 +61,7 @@ pub(crate) use self::problems::poisoned;
 use self::problems::{read_problem, recover_problem, send_problem};
 use self::records::records;
 pub(crate) use self::room::bytes_below;
+#[cfg(feature = "cli")]
 pub(crate) use self::view::view;
 use self::view::{quarantined, shown};
 

@@ -34,6 +34,7 @@ use self::child::{Child, Ended, Inlet, Launch};
 use self::lines::Line;
 use self::wire::Said;
 
+#[cfg(feature = "server")]
 pub(crate) use self::leftovers::MARK;
 pub use self::leftovers::kill_leftovers;
 pub use self::program::{ProgramError, absolute_word, find_program};
