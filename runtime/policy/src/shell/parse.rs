@@ -46,10 +46,21 @@ fn parse_parted(text: &str, depth: u32, part: fn(&str) -> Option<Parted>) -> Scr
         && let Some(tree) = tree_of(&parted.text)
         && !tree.root_node().has_error()
     {
-        let mut lower = Lower::new(&parted.text, &prepared.documents, broken, depth);
-        lower.signs = &parted.signs;
-        let nodes = lower.children(tree.root_node());
-        if !lower.wrong && lower.signs_met == parted.signs.len() {
+        let lower = || Lower {
+            signs: &parted.signs,
+            ..Lower::new(&parted.text, &prepared.documents, broken, depth)
+        };
+        // Texts within texts are read once it is known that this reading counts: read for each attempt, they would be read
+        // twice as often with each level.
+        let mut looking = lower();
+        looking.only_looks = true;
+        let nodes = looking.children(tree.root_node());
+        if !looking.wrong && looking.signs_met == parted.signs.len() {
+            if !looking.left_unread {
+                return Script::new(nodes, looking.broken);
+            }
+            let mut lower = lower();
+            let nodes = lower.children(tree.root_node());
             return Script::new(nodes, lower.broken);
         }
     }
@@ -68,6 +79,8 @@ fn parse_parted(text: &str, depth: u32, part: fn(&str) -> Option<Parted>) -> Scr
 }
 
 fn tree_of(text: &str) -> Option<Tree> {
+    #[cfg(test)]
+    TREES.with(|trees| trees.set(trees.get() + 1));
     PARSER.with(|kept| {
         let mut parser = kept.borrow_mut().take().or_else(new_parser)?;
         let tree = parser.parse(text, None);
@@ -107,6 +120,10 @@ struct Lower<'t> {
     signs_met: usize,
     /// One of them stands elsewhere.
     wrong: bool,
+    /// Whether texts within this one are left unread.
+    only_looks: bool,
+    /// One of them was.
+    left_unread: bool,
 }
 
 impl<'t> Lower<'t> {
@@ -119,6 +136,8 @@ impl<'t> Lower<'t> {
             signs: &[],
             signs_met: 0,
             wrong: false,
+            only_looks: false,
+            left_unread: false,
         }
     }
 
@@ -387,8 +406,7 @@ impl<'t> Lower<'t> {
         }
         // As between double quotes, where only the quote itself would be special.
         let line = format!("_ \"{}\"", document.body.replace('"', "\\\""));
-        let script = parse_within(&line, self.depth.saturating_sub(1));
-        self.broken |= script.broken;
+        let script = self.within(&line);
         match script.nodes.into_iter().next() {
             Some(Node::Simple(mut simple)) if simple.words.len() == 2 => simple.words.swap_remove(1),
             _ => {
@@ -627,6 +645,17 @@ impl<'t> Lower<'t> {
         }
     }
 
+    /// Reads a text within this one.
+    fn within(&mut self, line: &str) -> Script {
+        if self.only_looks {
+            self.left_unread = true;
+            return Script::new(Vec::new(), false);
+        }
+        let script = parse_within(line, self.depth.saturating_sub(1));
+        self.broken |= script.broken;
+        script
+    }
+
     fn opaque(&mut self, found: Found<'_>) -> Word {
         let mut scripts = self.runs(found);
         let text = self.text_of(found);
@@ -634,9 +663,7 @@ impl<'t> Lower<'t> {
             // The grammar did not see that something runs here.
             let inner = text.trim_start_matches("${").trim_end_matches('}');
             let line = format!("_ \"{}\"", inner.replace('"', "\\\""));
-            let script = parse_within(&line, self.depth.saturating_sub(1));
-            self.broken |= script.broken;
-            scripts.push(script);
+            scripts.push(self.within(&line));
         }
         Word {
             parts: vec![Part::Opaque(scripts)],
@@ -756,6 +783,12 @@ fn ansi_c(text: &str) -> String {
         });
     }
     out
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Texts that this thread has made a tree of.
+    pub(super) static TREES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// As [`parse`], with every text as it stands.

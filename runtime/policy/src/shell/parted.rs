@@ -226,7 +226,7 @@ fn stage(mut nodes: Vec<Node>) -> Option<Node> {
 mod tests {
     use super::parted;
     use crate::shell::ast::{Node, Part, Redirect, Script, Word};
-    use crate::shell::parse::{parse, parse_as_it_stands};
+    use crate::shell::parse::{TREES, parse, parse_as_it_stands};
 
     /// What a line is made of, and what stands between two of these.
     const PIECES: &[&str] = &[
@@ -437,6 +437,19 @@ mod tests {
         // Where no sign is written.
         assert!(parse(&format!("x=\"$({line})\"")).broken);
         assert!(parse(&format!("case a in b) {line};; esac")).broken);
+    }
+
+    /// Where each text is read in parts first and then as it stands, those within it must not be read twice each time.
+    #[test]
+    fn texts_within_texts_are_read_as_often_as_there_are_levels() {
+        let mut text = "a".to_owned();
+        for level in 0..10 {
+            text = format!("echo \\\" | \\\" <<A{level}\n`{text}`\nA{level}\n$(a \"b | c\") ");
+        }
+        let before = TREES.get();
+        parse(&text);
+        let trees = TREES.get() - before;
+        assert!((10..=40).contains(&trees), "{trees}");
     }
 
     /// Pipes as `a|b`, lists as `[a b]`, blocks of other kinds as `{a}`.
