@@ -19,6 +19,16 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// A frame that does not follow what is known of its stream.
+    pub(crate) fn of_break(before: Option<&Head>, frame: &Summary, reason: String) -> Self {
+        Self {
+            stream: frame.head.stream,
+            kind: frame.head.kind.to_string(),
+            readable_to: before.map_or(Seq::ZERO, |before| before.seq),
+            reason,
+        }
+    }
+
     /// A frame that cannot be read, right behind the last seq that can.
     pub(crate) fn of_frame(
         stream: StreamId,

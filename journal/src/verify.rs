@@ -191,14 +191,8 @@ impl Walk {
         let sound = rules::follows(before, &summary)
             .and_then(|()| codec::open(sealed, envelope.position).map_err(|flaw| flaw.to_string()));
         if let Err(reason) = sound {
-            let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
-            let kind = summary.head.kind.to_string();
-            self.damaged.entry(stream).or_insert(Damage {
-                stream,
-                kind,
-                readable_to,
-                reason,
-            });
+            let damage = Damage::of_break(before, &summary, reason);
+            self.damaged.entry(stream).or_insert(damage);
             return;
         }
         if let Some(aside) = SetAside::by(&summary) {

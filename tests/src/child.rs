@@ -81,11 +81,6 @@ impl Child {
         self.process.id()
     }
 
-    /// Waits until it has ended by itself, or by its own hand.
-    pub async fn ended(&mut self) -> ExitStatus {
-        self.process.wait().await.expect("it can be waited for")
-    }
-
     /// SIGKILL, and waits until it is gone.
     pub async fn kill(mut self) {
         self.process.kill().await.expect("it can be killed");

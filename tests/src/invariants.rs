@@ -293,6 +293,13 @@ pub fn each_message_is_consumed_once(frames: &[Arc<Frame>]) {
     );
 }
 
+/// What a session has come to by the end of these frames.
+pub fn folded(frames: &[Arc<Frame>]) -> State {
+    let mut state = State::default();
+    frames.iter().for_each(|frame| fold(&mut state, frame));
+    state
+}
+
 /// B-CRASH-7: what each frame says its session waits for is what the fold says, and it is never nothing.
 pub fn the_sealed_standing_is_the_folds(frames: &[Arc<Frame>]) {
     let mut state = State::default();

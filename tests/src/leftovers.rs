@@ -22,18 +22,17 @@ impl Leftovers {
     /// as anybody lives in it or holds it, and a name like `net:[4026532008]` tells it from all others.
     pub fn now() -> Self {
         let (mut found, mut of_commands) = (BTreeSet::new(), BTreeSet::new());
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().parse::<u32>().is_ok() {
-                for folder in ["ns", "fd"] {
-                    links(&entry.path().join(folder), &mut found);
-                }
-                let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-                if environment
-                    .split(|byte| *byte == 0)
-                    .any(|variable| variable.starts_with(MARK))
-                {
-                    links(&entry.path().join("ns"), &mut of_commands);
-                }
+        for pid in pids() {
+            let process = Path::new("/proc").join(pid.to_string());
+            for folder in ["ns", "fd"] {
+                links(&process.join(folder), &mut found);
+            }
+            let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+            if environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable.starts_with(MARK))
+            {
+                links(&process.join("ns"), &mut of_commands);
             }
         }
         found.retain(|name| !of_commands.contains(name));
@@ -78,21 +77,26 @@ fn links(folder: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Every process that is there.
+pub fn pids() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
 /// Processes that were started with words that name this folder: runtimes that have it, and the shims of their commands.
 pub fn named(folder: &Path) -> Vec<u32> {
     let folder = folder.as_os_str().as_encoded_bytes();
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &u32| {
-        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let mut words = words.split(|byte| *byte == 0);
-        // Not one whose name begins like this one's.
-        words.any(|word| {
-            word.strip_prefix(folder)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    pids()
+        .filter(|pid| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = words.split(|byte| *byte == 0);
+            // Not one whose name begins like this one's.
+            words.any(|word| {
+                word.strip_prefix(folder)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
 /// Folders of control groups of commands whose name holds this text, wherever control groups are mounted.

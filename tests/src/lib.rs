@@ -261,14 +261,14 @@ pub fn of_type<'a>(log: &'a [RecordView], type_name: &str) -> Vec<&'a RecordView
 
 /// Processes whose environment holds this text, by id.
 pub fn processes_with(environment: &str) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").expect("there is a /proc");
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &u32| {
-        // Those of others, and those that have just ended, cannot be read.
-        let bytes = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        bytes
-            .windows(environment.len())
-            .any(|window| window == environment.as_bytes())
-    })
-    .collect()
+    let there = leftovers::pids();
+    there
+        .filter(|pid| {
+            // Those of others, and those that have just ended, cannot be read.
+            let bytes = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            bytes
+                .windows(environment.len())
+                .any(|window| window == environment.as_bytes())
+        })
+        .collect()
 }

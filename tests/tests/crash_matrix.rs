@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use longhaul_actors::Entity;
-use longhaul_actors::session::{Body, SUGGESTION, State, ToolOutcome};
+use longhaul_actors::session::{Body, SUGGESTION, ToolOutcome};
 use longhaul_actors::task::{self, Task};
 use longhaul_journal::verify;
 use longhaul_tests::invariants;
@@ -118,7 +118,7 @@ impl Matrix<'_> {
         invariants::check(&life.frames);
         invariants::check_ledger(&life.account, &life.frames);
         assert_eq!(
-            replayed(&life),
+            invariants::folded(&life.frames),
             life.state,
             "replay and life lead to the same fold"
         );
@@ -165,7 +165,7 @@ fn assert_reference_is_sound(reference: &Life) {
     let exhausted = reference.account.iter().flat_map(|frame| &frame.records);
     let exhausted = exhausted.filter(|record| record.event.type_name == "credits.exhausted");
     assert!(exhausted.count() > 0, "the credit lasted");
-    assert_eq!(replayed(reference), reference.state);
+    assert_eq!(invariants::folded(&reference.frames), reference.state);
     assert_heard_once(reference);
     assert_suggested_once(reference);
     let story = Story::of(reference);
@@ -284,14 +284,6 @@ fn assert_suggested_once(life: &Life) {
 fn assert_chain_verifies(place: &Path) {
     let report = verify(place, None).expect("the journal is readable");
     assert!(report.is_sound(), "{report:?}");
-}
-
-fn replayed(life: &Life) -> State {
-    let mut state = State::default();
-    for frame in &life.frames {
-        invariants::fold(&mut state, frame);
-    }
-    state
 }
 
 fn count(life: &Life, type_name: &str) -> usize {

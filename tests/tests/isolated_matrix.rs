@@ -149,7 +149,7 @@ impl Matrix {
             );
         }
         assert_is_sound(life);
-        let state = folded(of_kind(wreck, "session"));
+        let state = invariants::folded(of_kind(wreck, "session"));
         self.assert_same_story(moment, &state, life);
         assert_effects_happened_once(moment, life);
         let crashes = usize::from(state.phase.has_compute());
@@ -367,14 +367,6 @@ fn is_lost(moment: &Moment) -> bool {
 
 fn story(life: &Life) -> Story {
     Story::told_by(life.frames(), life.files.clone()).without_names()
-}
-
-fn folded(frames: &[Arc<Frame>]) -> State {
-    let mut state = State::default();
-    frames
-        .iter()
-        .for_each(|frame| invariants::fold(&mut state, frame));
-    state
 }
 
 fn hashes(frames: &[Arc<Frame>]) -> Vec<longhaul_journal::ChainHash> {

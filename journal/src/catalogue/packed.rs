@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -140,35 +140,26 @@ impl Packed {
         to: Bound<&[u8]>,
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, Broken>,
     ) -> Result<(), Broken> {
-        let mut from = from.map(<[u8]>::to_vec);
+        let mut at = match from {
+            Bound::Included(from) | Bound::Excluded(from) => from.to_vec(),
+            Bound::Unbounded => Vec::new(),
+        };
+        let is_ahead = |key: &[u8]| RangeBounds::<[u8]>::contains(&(Bound::Unbounded, to), key);
         loop {
-            let (Bound::Included(at) | Bound::Excluded(at)) = &from else {
-                return Err(Broken::Flawed("a range without a beginning".into()));
-            };
-            let found = self.covering(at)?;
+            let found = self.covering(&at)?;
             let (upper, mut entries) = page::open(found.page())?;
             while let Some((key, value)) = entries.next()? {
-                let is_before = match &from {
-                    Bound::Included(from) => key < from.as_slice(),
-                    Bound::Excluded(from) => key <= from.as_slice(),
-                    Bound::Unbounded => false,
-                };
-                if is_before {
+                // A page that has taken in another meanwhile begins with what was shown.
+                if key < at.as_slice() || from == Bound::Excluded(key) {
                     continue;
                 }
-                let is_behind = match to {
-                    Bound::Included(to) => key > to,
-                    Bound::Excluded(to) => key >= to,
-                    Bound::Unbounded => false,
-                };
-                if is_behind || !visit(key, value)? {
+                if !is_ahead(key) || !visit(key, value)? {
                     return Ok(());
                 }
             }
-            match (upper, to) {
-                (None, _) => return Ok(()),
-                (Some(upper), Bound::Included(to) | Bound::Excluded(to)) if upper > to => return Ok(()),
-                (Some(upper), _) => from = Bound::Included(upper.to_vec()),
+            match upper {
+                Some(upper) if is_ahead(upper) => at = upper.to_vec(),
+                _ => return Ok(()),
             }
         }
     }

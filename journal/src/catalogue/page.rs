@@ -70,6 +70,8 @@ pub(super) struct Run<'a> {
 struct Entry<'a> {
     /// Where its key ends in `keys`; it begins where the one before ends.
     key_end: usize,
+    /// How many of its first bytes are those of the key before.
+    shared: usize,
     value: &'a [u8],
 }
 
@@ -112,9 +114,12 @@ impl<'a> Run<'a> {
 
     fn put(&mut self, key: &[u8], value: Option<&'a [u8]>) {
         let Some(value) = value else { return };
+        let before = self.entries.len().checked_sub(1);
+        let shared = before.map_or(0, |before| shared(self.key(before), key));
         self.keys.extend_from_slice(key);
         self.entries.push(Entry {
             key_end: self.keys.len(),
+            shared,
             value,
         });
     }
@@ -126,11 +131,8 @@ impl<'a> Run<'a> {
 
     /// How many bytes an entry takes, within one, when it follows the one before it in the same page.
     fn len(&self, at: usize) -> usize {
-        let key = self.key(at);
-        let shared = at
-            .checked_sub(1)
-            .map_or(0, |before| shared(self.key(before), key));
-        key.len() - shared + self.entries[at].value.len() + 4
+        let Entry { shared, value, .. } = &self.entries[at];
+        self.key(at).len() - shared + value.len() + 4
     }
 
     /// The bytes that all of it takes.
@@ -179,14 +181,13 @@ impl<'a> Run<'a> {
         // Keys are some dozens of bytes long; see `MAX_KEY`.
         page.extend_from_slice(&u16::try_from(upper.len()).unwrap_or(u16::MAX).to_le_bytes());
         page.extend_from_slice(upper);
-        let mut before: &[u8] = &[];
         for at in begin..end {
-            let key = self.key(at);
-            let shared = shared(before, key);
+            let Entry { shared, value, .. } = self.entries[at];
+            // The first key of a page stands there whole.
+            let shared = if at == begin { 0 } else { shared };
             page.push(u8::try_from(shared).unwrap_or(u8::MAX));
-            put_bytes(&mut page, &key[shared..]);
-            put_bytes(&mut page, self.entries[at].value);
-            before = key;
+            put_bytes(&mut page, &self.key(at)[shared..]);
+            put_bytes(&mut page, value);
         }
         page
     }

@@ -9,7 +9,7 @@ use crate::catalogue::{Broken, Catalogue, Span};
 use crate::codec::Summary;
 use crate::damage::{Damage, Lost, SetAside, blame};
 use crate::files::{self, DiskFile};
-use crate::id::{Position, Seq, StreamId};
+use crate::id::{Position, StreamId};
 use crate::local::fresh::Fresh;
 use crate::local::index::Shelf;
 use crate::local::indexer::IndexError;
@@ -152,14 +152,8 @@ impl Findings {
                     if let Err(reason) = follows
                         && !is_repeated(settled.as_ref(), &summary)
                     {
-                        let readable_to = before.map_or(Seq::ZERO, |before| before.seq);
-                        let kind = summary.head.kind.to_string();
-                        self.damaged.entry(stream).or_insert(Damage {
-                            stream,
-                            kind,
-                            readable_to,
-                            reason,
-                        });
+                        let damage = Damage::of_break(before, &summary, reason);
+                        self.damaged.entry(stream).or_insert(damage);
                         return Ok(());
                     }
                     if let Some(aside) = aside {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use longhaul_actors::Entity;
-use longhaul_actors::session::{Body, FileWrite, Session, State, TurnEnd};
+use longhaul_actors::session::{Body, FileWrite, Session, TurnEnd};
 use longhaul_journal::Frame;
 
 use super::life::Life;
-use crate::invariants::fold;
+use crate::invariants::folded;
 
 /// What must be the same, however often and wherever the life was cut.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,8 +41,7 @@ impl Story {
 
     /// The story that a log tells, with the files that it left.
     pub fn told_by(frames: &[Arc<Frame>], files: BTreeMap<String, String>) -> Self {
-        let mut state = State::default();
-        frames.iter().for_each(|frame| fold(&mut state, frame));
+        let state = folded(frames);
         let mut story = Self {
             end: format!("{}: {}", state.phase.name(), state.outcome),
             files,

@@ -45,6 +45,12 @@ fn pages(map: &Packed) -> Vec<(Vec<u8>, Option<Vec<u8>>, usize)> {
     pages.collect()
 }
 
+/// What pages hold on average.
+fn bytes_per_page(map: &Packed) -> usize {
+    let pages = pages(map);
+    pages.iter().map(|page| page.2).sum::<usize>() / pages.len()
+}
+
 fn divide_all_keys(map: &Packed) {
     let pages = pages(map);
     assert!(pages[0].0.is_empty(), "the first page begins below every key");
@@ -149,14 +155,8 @@ fn what_comes_in_order_fills_its_pages() {
         map.apply(&numbered(begin..begin + 100, Some(&[1; 60]))).unwrap();
     }
     divide_all_keys(&map);
-    let (pages, bytes) = pages(&map)
-        .iter()
-        .fold((0, 0), |(pages, bytes), page| (pages + 1, bytes + page.2));
-    assert!(
-        bytes / pages > PAGE_BYTES * 9 / 10,
-        "{pages} pages of {} bytes",
-        bytes / pages
-    );
+    let bytes = bytes_per_page(&map);
+    assert!(bytes > PAGE_BYTES * 9 / 10, "{bytes} bytes in a page");
 }
 
 #[test]
@@ -168,14 +168,8 @@ fn what_comes_in_any_order_leaves_pages_more_than_half_full() {
             .unwrap();
     }
     divide_all_keys(&map);
-    let (pages, bytes) = pages(&map)
-        .iter()
-        .fold((0, 0), |(pages, bytes), page| (pages + 1, bytes + page.2));
-    assert!(
-        bytes / pages > PAGE_BYTES / 2,
-        "{pages} pages of {} bytes",
-        bytes / pages
-    );
+    let bytes = bytes_per_page(&map);
+    assert!(bytes > PAGE_BYTES / 2, "{bytes} bytes in a page");
 }
 
 /// Streams that wait for a time leave the front of their range, and come again at its end.
