@@ -12,8 +12,9 @@ use std::borrow::Cow;
 use bincode::{BorrowDecode, Encode};
 
 use crate::id::{ChainHash, Epoch, Position, Seq, StreamId};
+use crate::journal::Draft;
 use crate::record::{Frame, Head, Level, NewRecord, Record, Standing};
-use crate::rules::{Intent, MAX_FRAME_PAYLOAD, MAX_FRAME_RECORDS, MAX_KIND, MAX_TYPE_NAME, MAX_WAIT_NAME};
+use crate::rules::{MAX_FRAME_PAYLOAD, MAX_FRAME_RECORDS, MAX_KIND, MAX_TYPE_NAME, MAX_WAIT_NAME};
 use crate::sabotage;
 
 /// Codec 1: bincode 2.0.1, standard configuration (little endian, variable-length integers).
@@ -22,11 +23,15 @@ const CODEC_BINCODE_2: u8 = 1;
 const CODEC_OVER_GAP: u8 = 2;
 /// Upper bound of an encoded header: ids and hashes, five integers of at most nine bytes, two names.
 pub(crate) const MAX_HEADER: usize = 1 + 16 + 16 + 6 * 9 + (3 + MAX_KIND) + (1 + 3 + MAX_WAIT_NAME);
-const MAX_RECORD_HEADER: usize = (3 + MAX_TYPE_NAME) + 3 + 10 + 1 + 9;
+const MAX_RECORD_HEADER: usize = MAX_TYPE_NAME + RECORD_NUMBERS;
+/// The same without the name.
+const RECORD_NUMBERS: usize = 3 + 3 + 10 + 1 + 9;
 /// Longest sealed part that can exist; a longer length in an envelope is damage.
 pub(crate) const MAX_SEALED: usize =
     MAX_HEADER + MAX_FRAME_RECORDS * MAX_RECORD_HEADER + MAX_FRAME_PAYLOAD + 4;
 const CRC_LEN: usize = 4;
+/// Where the hash of the frame before lies in a sealed part: behind the codec and the stream.
+const PREVIOUS: std::ops::Range<usize> = 17..33;
 
 type Config = bincode::config::Configuration<
     bincode::config::LittleEndian,
@@ -132,14 +137,32 @@ impl Summary {
     }
 }
 
-/// Encodes records as they will lie in the sealed part.
-pub(crate) fn encode_records(records: &[NewRecord]) -> Vec<u8> {
-    let bytes: usize = records
+/// A sealed part before it is sealed: the hash of the frame before it is zeros, and the checksum is not there yet.
+///
+/// All of it is known to whoever hands the frame in, so that the committer has nothing to encode.
+pub(crate) fn unsealed(draft: &Draft, resumes_after: Option<Seq>) -> Vec<u8> {
+    let records: usize = draft
+        .records
         .iter()
-        .map(|record| record.payload.len() + MAX_RECORD_HEADER)
+        .map(|record| record.payload.len() + record.type_name.len() + RECORD_NUMBERS)
         .sum();
-    let mut out = Vec::with_capacity(bytes);
-    for record in records {
+    let mut out = Vec::with_capacity(MAX_HEADER - MAX_KIND + draft.kind.len() + records);
+    put_header(
+        &mut out,
+        &StoredHeader {
+            stream: *draft.stream.as_bytes(),
+            previous: ChainHash::ZERO.0,
+            kind: &draft.kind,
+            boot: draft.epoch.boot(),
+            claim: claim_of(draft.epoch),
+            first_seq: draft.expected.0 + 1,
+            count: u32::try_from(draft.records.len()).expect("MAX_FRAME_RECORDS fits in 32 bits"),
+            time_ms: draft.time_ms,
+            standing: stored_standing(&draft.standing),
+        },
+        resumes_after,
+    );
+    for record in &draft.records {
         put(
             &mut out,
             &StoredRecord {
@@ -154,29 +177,19 @@ pub(crate) fn encode_records(records: &[NewRecord]) -> Vec<u8> {
     out
 }
 
-/// Appends the sealed part of an admitted frame to `out` and returns its chain hash.
-pub(crate) fn seal(intent: &Intent, previous: ChainHash, out: &mut Vec<u8>) -> ChainHash {
-    let gap = intent.over_gap.map(|gap| gap.resumes_after);
-    seal_parts(
-        &StoredHeader {
-            stream: *intent.stream.as_bytes(),
-            previous: previous.0,
-            kind: &intent.kind,
-            boot: intent.epoch.boot(),
-            claim: claim_of(intent.epoch),
-            first_seq: intent.expected.0 + 1,
-            count: intent.count,
-            time_ms: intent.time_ms,
-            standing: stored_standing(&intent.standing),
-        },
-        gap,
-        &intent.encoded,
-        out,
-    )
+/// Appends to `out` what [`unsealed`] made, sealed behind the frame with the hash `previous`, and returns its chain hash.
+pub(crate) fn seal(unsealed: &[u8], previous: ChainHash, out: &mut Vec<u8>) -> ChainHash {
+    let start = out.len();
+    out.extend_from_slice(unsealed);
+    out[start..][PREVIOUS].copy_from_slice(&previous.0);
+    let crc = crc32c::crc32c(&out[start..]);
+    out.extend_from_slice(&crc.to_le_bytes());
+    ChainHash::of(&out[start..])
 }
 
 /// Appends the sealed part of a marker: it holds nothing, only its envelope matters.
 pub(crate) fn seal_marker(out: &mut Vec<u8>) {
+    let mut unsealed = Vec::with_capacity(MAX_HEADER);
     let header = StoredHeader {
         stream: *StreamId::MARKER.as_bytes(),
         previous: ChainHash::ZERO.0,
@@ -188,16 +201,11 @@ pub(crate) fn seal_marker(out: &mut Vec<u8>) {
         time_ms: 0,
         standing: StoredStanding::Done,
     };
-    seal_parts(&header, None, &[], out);
+    put_header(&mut unsealed, &header, None);
+    seal(&unsealed, ChainHash::ZERO, out);
 }
 
-fn seal_parts(
-    header: &StoredHeader<'_>,
-    resumes_after: Option<Seq>,
-    records: &[u8],
-    out: &mut Vec<u8>,
-) -> ChainHash {
-    let start = out.len();
+fn put_header(out: &mut Vec<u8>, header: &StoredHeader<'_>, resumes_after: Option<Seq>) {
     out.push(match resumes_after {
         None => CODEC_BINCODE_2,
         Some(_) => CODEC_OVER_GAP,
@@ -206,10 +214,6 @@ fn seal_parts(
     if let Some(seq) = resumes_after {
         put(out, &seq.0);
     }
-    out.extend_from_slice(records);
-    let crc = crc32c::crc32c(&out[start..]);
-    out.extend_from_slice(&crc.to_le_bytes());
-    ChainHash::of(&out[start..])
 }
 
 /// Checks a sealed part and reads its header.

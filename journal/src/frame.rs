@@ -100,7 +100,7 @@ pub(crate) fn write(
     out: &mut Vec<u8>,
 ) -> ChainHash {
     enclose(position, durable_below, out, |out| {
-        codec::seal(intent, previous, out)
+        codec::seal(&intent.unsealed, previous, out)
     })
 }
 
@@ -242,13 +242,11 @@ mod tests {
     fn a_frame_over_a_gap_is_read_and_written_as_it_was() {
         let golden = include_str!("../tests/golden/v1-over-a-gap.hex");
         let golden: String = golden.split_whitespace().collect();
-        let intent = Intent {
-            over_gap: Some(crate::Gap {
-                resumes_after: Seq(36),
-                hash: ChainHash([0xab; 16]),
-            }),
-            ..Intent::new(golden_draft("one record").unwrap()).unwrap()
+        let gap = crate::Gap {
+            resumes_after: Seq(36),
+            hash: ChainHash([0xab; 16]),
         };
+        let intent = Intent::over(golden_draft("one record").unwrap(), Some(gap)).unwrap();
         let mut bytes = Vec::new();
         write(
             &intent,

@@ -104,7 +104,7 @@ impl MemoryJournal {
         intent.admit(head, fence)?;
         let previous = head.map_or(ChainHash::ZERO, |head| head.hash);
         let mut sealed = Vec::new();
-        let hash = codec::seal(&intent, previous, &mut sealed);
+        let hash = codec::seal(&intent.unsealed, previous, &mut sealed);
         let position = state.end;
         let frame = codec::open(&sealed, position).expect("what was just sealed opens again");
         let head = intent.into_head(hash);

@@ -23,7 +23,7 @@ pub const MAX_WAIT_NAME: usize = 64;
 /// Kind of a stream that was removed: what is left of it is the frame that says so.
 pub const REMOVED: &str = "removed";
 
-/// A draft that is well formed, its records already encoded on the caller's thread.
+/// A draft that is well formed, already encoded on the caller's thread.
 ///
 /// The committer is the one thread everybody waits for, so that whatever needs no order is done before it.
 #[derive(Debug)]
@@ -35,7 +35,8 @@ pub(crate) struct Intent {
     pub(crate) time_ms: u64,
     pub(crate) standing: Standing,
     pub(crate) count: u32,
-    pub(crate) encoded: Vec<u8>,
+    /// The frame as it will be sealed, but for what only its place in the chain tells ([`codec::unsealed`]).
+    pub(crate) unsealed: Vec<u8>,
     /// Set when the stream continues over a gap.
     pub(crate) over_gap: Option<Gap>,
     /// Whether it comes from another place, with the epoch it was written under there.
@@ -45,8 +46,13 @@ pub(crate) struct Intent {
 impl Intent {
     /// Checks what can be checked without knowing the stream.
     pub(crate) fn new(draft: Draft) -> Result<Self, SubmitError> {
+        Self::over(draft, None)
+    }
+
+    /// As [`Intent::new`], for a frame that may continue over a gap.
+    pub(crate) fn over(draft: Draft, over_gap: Option<Gap>) -> Result<Self, SubmitError> {
         check_shape(&draft).map_err(|reason| SubmitError::Invalid { reason })?;
-        let encoded = codec::encode_records(&draft.records);
+        let unsealed = codec::unsealed(&draft, over_gap.map(|gap| gap.resumes_after));
         Ok(Self {
             stream: draft.stream,
             kind: draft.kind,
@@ -55,8 +61,8 @@ impl Intent {
             time_ms: draft.time_ms,
             standing: draft.standing,
             count: u32::try_from(draft.records.len()).expect("check_shape bounds the number of records"),
-            encoded,
-            over_gap: None,
+            unsealed,
+            over_gap,
             imported: false,
         })
     }

@@ -24,6 +24,8 @@ pub(super) struct Batch {
     pub(super) frames: Vec<(Head, Span)>,
     pub(super) gaps: Vec<(StreamId, SetAside)>,
     pub(super) moved: Vec<(StreamId, Seq)>,
+    /// What was sealed.
+    pub(super) spent: Vec<Vec<u8>>,
     /// Where streams stand after this batch, or stood after one before it.
     pub(super) tips: ByStream<Head>,
 }
@@ -48,13 +50,14 @@ impl Batch {
     /// Seals an admitted frame behind the others; the batch begins at `first`, and everything below `durable` is on disk.
     pub(super) fn seal(
         &mut self,
-        intent: Intent,
+        mut intent: Intent,
         previous: ChainHash,
         first: Position,
         durable: Position,
     ) -> Durable {
         let position = Position(first.0 + self.bytes.len() as u64);
         let hash = frame::write(&intent, previous, position, durable, &mut self.bytes);
+        self.spent.push(std::mem::take(&mut intent.unsealed));
         let span = Span {
             position,
             first_seq: intent.expected.next(),

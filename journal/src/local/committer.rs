@@ -129,7 +129,6 @@ impl Committer {
 
     /// Commits the first part of what waits. An error means that a write or a sync failed.
     fn commit(&mut self, waiting: &mut VecDeque<(Intent, Answer)>, batch: &mut Batch) -> Result<(), String> {
-        batch.clear();
         let mut unprepared = self.roll_if_full()?;
         let mut patience = Patience::new(self.expected);
         while batch.bytes.len() < BATCH_BYTES {
@@ -177,7 +176,10 @@ impl Committer {
         }
         self.expected = batch.len() + waiting.len() + self.inbox.len();
         batch.answer();
-        // Nobody who was answered waits for this.
+        // Nobody who was answered waits for any of this: they are on their way back meanwhile.
+        self.inbox.give_back(&mut batch.spent);
+        self.index.sort_in();
+        batch.clear();
         self.filler
             .used(&self.room, offset_of(self.room.first, self.head));
         Ok(())
@@ -227,7 +229,7 @@ impl Committer {
         self.head = Position(self.head.0 + batch.bytes.len() as u64);
         self.durable = self.head;
         self.marked = false;
-        self.index.publish(batch.frames.drain(..), self.durable);
+        self.index.publish(&mut batch.frames, self.durable);
         for (stream, aside) in batch.gaps.drain(..) {
             self.index.continue_over(stream, aside);
         }
@@ -281,6 +283,7 @@ impl Committer {
         }
         self.marked = true;
         self.expected = 0;
+        self.inbox.give_back(&mut Vec::new());
         let mut bytes = Vec::new();
         frame::write_marker(self.head, &mut bytes);
         let offset = offset_of(self.room.first, self.head);

@@ -18,6 +18,8 @@ pub(crate) struct Fresh {
     owed: BTreeSet<StreamId>,
     waiting: BTreeSet<(u64, StreamId)>,
     frames: usize,
+    /// Frames that were published and are in none of the above yet.
+    published: Vec<(Head, Span)>,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,21 @@ pub(crate) struct Page {
 }
 
 impl Fresh {
+    /// Takes over the frames of a batch; they are seen once they are sorted in.
+    pub(crate) fn publish(&mut self, frames: &mut Vec<(Head, Span)>) {
+        self.published.append(frames);
+    }
+
+    /// Sorts in what was published. Whoever asks does it first; mostly the committer has done it by then.
+    pub(crate) fn sort_in(&mut self) {
+        let mut published = std::mem::take(&mut self.published);
+        for (head, span) in published.drain(..) {
+            self.push(head, span);
+        }
+        // The room is kept.
+        self.published = published;
+    }
+
     /// Adds the next frame of a stream, by the head it makes and where it lies.
     pub(crate) fn push(&mut self, head: Head, span: Span) {
         let stream = head.stream;

@@ -145,12 +145,11 @@ fn intent(summary: &Summary, sealed: &[u8]) -> Result<Intent, ImportError> {
         hash: summary.previous,
     });
     let intent = Intent {
-        over_gap,
         imported: true,
-        ..Intent::new(draft)?
+        ..Intent::over(draft, over_gap)?
     };
     let mut again = Vec::new();
-    codec::seal(&intent, summary.previous, &mut again);
+    codec::seal(&intent.unsealed, summary.previous, &mut again);
     if again == sealed {
         Ok(intent)
     } else {

@@ -36,6 +36,9 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 struct Waiting {
     items: VecDeque<(Intent, Answer)>,
+    /// Bytes that were sealed: whoever hands in the next frame frees them. An allocator is slow at what one thread
+    /// allocates and another one frees, and the committer would do it while everybody waits for it.
+    spent: Vec<Vec<u8>>,
     /// Whether the committer sleeps until something arrives: waking it costs a system call, which nobody makes for nothing.
     sleeps: bool,
     /// Set once no more work is taken.
@@ -92,8 +95,10 @@ impl Inbox {
             return;
         }
         state.items.push_back((intent, answer));
+        let spent = state.spent.pop();
         let sleeps = std::mem::take(&mut state.sleeps);
         drop(state);
+        drop(spent);
         if sleeps {
             self.arrived.notify_one();
         }
@@ -133,6 +138,12 @@ impl Inbox {
                 return Awaited::Nothing;
             }
         }
+    }
+
+    /// Leaves what was sealed to those who come next, instead of what nobody came for since the last time.
+    pub(super) fn give_back(&self, spent: &mut Vec<Vec<u8>>) {
+        std::mem::swap(&mut self.state().spent, spent);
+        spent.clear();
     }
 
     /// How many wait here.

@@ -116,14 +116,18 @@ impl Index {
         }
     }
 
-    /// Adds frames that have just become durable, in order.
-    pub(crate) fn publish(&self, frames: impl Iterator<Item = (Head, Span)>, durable: Position) {
-        let mut fresh = self.fresh();
-        for (head, span) in frames {
-            fresh.push(head, span);
-        }
-        drop(fresh);
+    /// Takes over frames that have just become durable, in order: whoever asks from now on finds them.
+    pub(crate) fn publish(&self, frames: &mut Vec<(Head, Span)>, durable: Position) {
+        self.fresh
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .publish(frames);
         *self.durable.lock().unwrap_or_else(PoisonError::into_inner) = durable;
+    }
+
+    /// Sorts in what was published, so that who asks next need not do it.
+    pub(crate) fn sort_in(&self) {
+        drop(self.fresh());
     }
 
     /// The position below which everything is durable.
@@ -704,7 +708,9 @@ impl Index {
     }
 
     fn fresh(&self) -> MutexGuard<'_, Fresh> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        fresh.sort_in();
+        fresh
     }
 }
 

@@ -254,10 +254,7 @@ impl Journal for LocalJournal {
             let reason = "nothing stands before this gap; such a stream can only be removed".into();
             return self.hand_in(Err(SubmitError::Invalid { reason }));
         }
-        self.hand_in(Intent::new(draft).map(|intent| Intent {
-            over_gap: Some(gap),
-            ..intent
-        }))
+        self.hand_in(Intent::over(draft, Some(gap)))
     }
 
     fn highest_seen(&self, stream: StreamId) -> Result<Seq, ReadError> {

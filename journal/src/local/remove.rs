@@ -57,11 +57,7 @@ pub(super) fn remove(
         resumes_after: Seq::ZERO,
         hash: ChainHash::ZERO,
     };
-    let intent = Intent::new(draft).map(|intent| Intent {
-        over_gap: Some(gap),
-        ..intent
-    });
-    let durable = journal.hand_in(intent).wait()?;
+    let durable = journal.hand_in(Intent::over(draft, Some(gap))).wait()?;
     // Only now: until then it is a copy that nobody adopted.
     journal
         .inert
