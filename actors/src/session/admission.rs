@@ -88,7 +88,7 @@ pub(super) fn candidate(state: &State) -> Option<Candidate> {
 /// The act that the plan goes on with, whatever is open.
 pub(super) fn next_of_plan(state: &State) -> Option<Candidate> {
     let plan = &state.turn.as_ref()?.plan;
-    Candidate::first(state.steps + 1, plan.iter().map(call_of))
+    Candidate::first(state.steps + 1, plan.iter().map(|planned| call_of(planned)))
 }
 
 pub(super) fn call_of(planned: &PlannedCall) -> ToolCall {

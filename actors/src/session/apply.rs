@@ -1,5 +1,7 @@
 //! Folding facts into the state. Never refuses: what is written has happened.
 
+use std::sync::Arc;
+
 use longhaul_journal::Seq;
 
 use super::approval::{Approval, Word};
@@ -44,7 +46,7 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
 fn fold(state: &mut State, seq: Seq, time_ms: u64, by: ActorKind, body: &Body) {
     match body {
         Body::SessionStarted(started) => {
-            state.origin = Some(origin(started, time_ms));
+            state.origin = Some(Arc::new(origin(started, time_ms)));
             state.money.terms.clone_from(&started.terms);
             state.phase = Phase::Queued;
         }
@@ -312,11 +314,11 @@ fn origin(started: &event::SessionStarted, time_ms: u64) -> Origin {
     }
 }
 
-fn planned(call: &ToolCall) -> PlannedCall {
-    PlannedCall {
+fn planned(call: &ToolCall) -> Arc<PlannedCall> {
+    Arc::new(PlannedCall {
         tool: call.tool.clone(),
         args: call.args.to_string(),
-    }
+    })
 }
 
 fn remember_key(state: &mut State, key: &str, fingerprint: String, seq: Seq, time_ms: u64) {
@@ -386,10 +388,10 @@ fn start_tool(state: &mut State, seq: Seq, by: ActorKind, started: &event::ToolS
         turn.plan.remove(0)
     } else {
         // The patch at the end, which longhaul makes of its own accord, whatever the plan still holds.
-        PlannedCall {
+        Arc::new(PlannedCall {
             tool: started.tool.clone(),
             args: "{}".into(),
-        }
+        })
     };
     let work = Work::Act {
         call,

@@ -3,6 +3,8 @@
 //! Its log begins with the records of its source, under their seqs, so that its fold, and what its brain sees, are those of
 //! the source, and nothing of the source is needed from then on. `session.forked` is the first record of its own.
 
+use std::sync::Arc;
+
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +110,7 @@ pub(super) fn leave_behind(state: &mut State, forked: &Forked) {
         at: forked.at,
     });
     if let Some(origin) = &mut state.origin {
+        let origin = Arc::make_mut(origin);
         origin.owner.clone_from(&forked.owner);
         origin.key.clone_from(&forked.key);
         origin.fingerprint.clone_from(&forked.fingerprint);

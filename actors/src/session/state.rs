@@ -1,5 +1,7 @@
 //! The fold of a session: what its records amount to. Nothing here is stored but in disposable snapshots.
 
+use std::sync::Arc;
+
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +19,7 @@ use super::service::RunningService;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// What it was started with; `None` before its first record.
-    pub origin: Option<Origin>,
+    pub origin: Option<Arc<Origin>>,
     /// Seq of its last record.
     pub head: Seq,
     /// Time of its last record, milliseconds since 1970.
@@ -248,7 +250,7 @@ pub struct Turn {
     /// What it used so far.
     pub usage: Usage,
     /// Calls of the brain's last answer that are still to be made.
-    pub plan: Vec<PlannedCall>,
+    pub plan: Vec<Arc<PlannedCall>>,
     /// How the turn ends after them.
     pub end: Option<Ending>,
     /// The brain's last word.
@@ -321,7 +323,7 @@ pub enum Work {
     /// An act of the hands.
     Act {
         /// The call.
-        call: PlannedCall,
+        call: Arc<PlannedCall>,
         /// Hash of the exact act.
         digest: String,
         /// Active milliseconds it may take.

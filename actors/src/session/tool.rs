@@ -1,5 +1,7 @@
 //! Tools: what a brain may call, and what becomes of a call.
 
+use std::sync::LazyLock;
+
 use longhaul_journal::StreamId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,7 +21,7 @@ pub struct ToolCall {
 }
 
 /// A checked call.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "tool", content = "args", rename_all = "snake_case")]
 pub enum Tool {
     /// Runs a command in the workspace.
@@ -151,27 +153,26 @@ impl Tool {
     /// # Errors
     /// [`CallError`] when there is no such tool or its arguments do not fit.
     pub fn parse(call: &ToolCall) -> Result<Self, CallError> {
-        if !Self::NAMES.contains(&call.tool.as_str()) {
-            let detail = format!(
-                "there is no tool {:?}; there are {}",
-                call.tool,
-                Self::NAMES.join(", ")
-            );
-            return Err(CallError {
-                code: "unknown_tool",
-                detail,
-            });
-        }
-        let args = if call.args.is_null() {
-            Value::Object(serde_json::Map::new())
-        } else {
-            call.args.clone()
+        let tool = match call.tool.as_str() {
+            "exec" => Self::Exec(arguments(call)?),
+            "read" => Self::Read(arguments(call)?),
+            "write" => Self::Write(arguments(call)?),
+            "edit" => Self::Edit(arguments(call)?),
+            "list" => Self::List(arguments(call)?),
+            "artifact" => Self::Artifact(arguments(call)?),
+            "patch" => Self::Patch(arguments(call)?),
+            "service" => Self::Service(arguments(call)?),
+            unknown => {
+                let detail = format!(
+                    "there is no tool {unknown:?}; there are {}",
+                    Self::NAMES.join(", ")
+                );
+                return Err(CallError {
+                    code: "unknown_tool",
+                    detail,
+                });
+            }
         };
-        let tool = serde_json::from_value(serde_json::json!({ "tool": call.tool, "args": args }));
-        let tool: Self = tool.map_err(|error| CallError {
-            code: "invalid_arguments",
-            detail: format!("the arguments of {} do not fit: {error}", call.tool),
-        })?;
         match &tool {
             Self::Artifact(Artifact { kind, .. }) if !ARTIFACT_KINDS.contains(&kind.as_str()) => {
                 let detail = format!(
@@ -242,6 +243,16 @@ impl Tool {
             None => line,
         }
     }
+}
+
+/// Reads the arguments of a call; none at all are as good as an empty object.
+fn arguments<'call, T: Deserialize<'call>>(call: &'call ToolCall) -> Result<T, CallError> {
+    static NONE: LazyLock<Value> = LazyLock::new(|| Value::Object(serde_json::Map::new()));
+    let args: &Value = if call.args.is_null() { &NONE } else { &call.args };
+    T::deserialize(args).map_err(|error| CallError {
+        code: "invalid_arguments",
+        detail: format!("the arguments of {} do not fit: {error}", call.tool),
+    })
 }
 
 /// A command in words.

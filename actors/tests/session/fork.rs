@@ -84,7 +84,7 @@ fn a_fork_belongs_to_whoever_forked_it_and_not_to_the_name_of_its_source() {
     let source = idle().when(send_once("more", "k1"));
     let (shared, state, _) = forked(&source, head(&source), None).expect("it can be forked");
     let origin = state.origin.expect("it has one");
-    assert_eq!((origin.owner.as_str(), origin.key), ("somebody", None));
+    assert_eq!((origin.owner.as_str(), origin.key.as_deref()), ("somebody", None));
     assert_eq!(origin.fingerprint, "a fork");
     assert_eq!(
         state.forked.map(|from| (from.id, from.at.0)),

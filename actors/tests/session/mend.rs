@@ -1,5 +1,7 @@
 //! Sessions taken up again: over a gap in their log, and in another place. What was under way is never done again.
 
+use std::sync::Arc;
+
 use longhaul_actors::ports::Ruling;
 use longhaul_actors::session::{Command, Event, Session, State, over_gap};
 use longhaul_actors::{Entity, Moment, Placed};
@@ -111,10 +113,10 @@ fn a_planned_call_may_have_begun_in_the_gap_and_is_not_made() {
         .as_mut()
         .expect("the turn goes on")
         .plan
-        .push(longhaul_actors::session::PlannedCall {
+        .push(Arc::new(longhaul_actors::session::PlannedCall {
             tool: "exec".into(),
             args: "{\"command\":\"make install\"}".into(),
-        });
+        }));
     let (state, written) = repaired(&before);
     assert_eq!(written, ["journal.gap", "tool.outcome_unknown", "session.paused"]);
     assert!(state.turn.is_some_and(|turn| turn.plan.is_empty()));

@@ -12,7 +12,7 @@ use crate::world::SessionFolder;
 
 /// A session as it is shown.
 pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView {
-    let origin = state.origin.as_ref();
+    let origin = state.origin.as_deref();
     let text = |of: fn(&Origin) -> &String| origin.map(of).cloned().unwrap_or_default();
     SessionView {
         id: session_id(stream),
