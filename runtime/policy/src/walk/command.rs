@@ -129,7 +129,7 @@ impl Walk<'_> {
             // A file of this name in some folder need not be the program that the rule means.
             Some(_) if path => false,
             Some(rule) => {
-                self.ordinary(&rule.name, shown(fields));
+                self.ordinary_command(&rule.name, fields);
                 true
             }
             None if path => false,

@@ -18,7 +18,7 @@ impl Walk<'_> {
             "git" => return self.git(args),
             "env" | "printenv" => self.environment_shown(program, args),
             "echo" | "printf" | "test" | "[" | "true" | "false" | ":" => {
-                self.ordinary("ordinary", shown(fields))
+                self.ordinary_command("ordinary", fields)
             }
             "curl" => self.curl(args, fields),
             "wget" => self.wget(args, fields),
@@ -36,7 +36,7 @@ impl Walk<'_> {
             }
             "npm" | "pnpm" | "yarn" | "bun" => return self.package_script(program, args, fields),
             "at" | "batch" => self.fed_code(feed),
-            "crontab" if args.len() == 1 && args[0].text == "-l" => self.ordinary("ordinary", shown(fields)),
+            "crontab" if args.len() == 1 && args[0].text == "-l" => self.ordinary_command("ordinary", fields),
             "crontab" => self.unknown("runs-later", shown(fields)),
             "tmux" | "screen" => self.terminal(args),
             "su" | "runuser" | "script" | "watch" | "concurrently" | "npm-run-all" | "nix-shell"

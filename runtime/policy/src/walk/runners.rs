@@ -145,7 +145,7 @@ impl Walk<'_> {
         for target in &targets {
             self.target_says(target, read.contains(target), &shown(fields));
         }
-        self.ordinary("project-recipe", shown(fields));
+        self.ordinary_command("project-recipe", fields);
         true
     }
 
@@ -288,7 +288,7 @@ impl Walk<'_> {
                 self.target_says(name, done.contains(name), &shown(fields));
             }
         }
-        self.ordinary("project-recipe", shown(fields));
+        self.ordinary_command("project-recipe", fields);
         true
     }
 }
