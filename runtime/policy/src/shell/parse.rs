@@ -43,26 +43,11 @@ fn parse_parted(text: &str, depth: u32, part: fn(&str) -> Option<Parted<'_>>) ->
     }
     let prepared = documents::prepare(text);
     let broken = prepared.open || text.contains('\0');
-    if let Some(parted) = part(&prepared.text)
-        && let Some(tree) = tree_of(&parted.text)
-        && !tree.root_node().has_error()
-    {
-        let lower = || Lower {
-            parted: Some(&parted),
-            ..Lower::new(&parted.text, &prepared.documents, broken, depth)
-        };
-        // Texts within texts are read once it is known that this reading counts: read for each attempt, they would be read
-        // twice as often with each level.
-        let mut looking = lower();
-        looking.only_looks = true;
-        let nodes = looking.children(tree.root_node());
-        if looking.met_all_of(&parted) {
-            if !looking.left_unread {
-                return Script::new(nodes, looking.broken);
-            }
-            let mut lower = lower();
-            let nodes = lower.children(tree.root_node());
-            return Script::new(nodes, lower.broken);
+    if let Some(parted) = part(&prepared.text) {
+        let read = |parted: &Parted<'_>| parse_parts(parted, &prepared.documents, broken, depth);
+        let script = read(&parted).or_else(|| read(&parted.with_signs_alone()?));
+        if let Some(script) = script {
+            return script;
         }
     }
     let Some(tree) = tree_of(&prepared.text) else {
@@ -77,6 +62,32 @@ fn parse_parted(text: &str, depth: u32, part: fn(&str) -> Option<Parted<'_>>) ->
     );
     let nodes = lower.children(root);
     Script::new(nodes, lower.broken)
+}
+
+/// Reads a text as parted, if its tree holds what was written for others where those may stand.
+fn parse_parts(parted: &Parted<'_>, documents: &[Document], broken: bool, depth: u32) -> Option<Script> {
+    let tree = tree_of(&parted.text)?;
+    if tree.root_node().has_error() {
+        return None;
+    }
+    let lower = || Lower {
+        parted: Some(parted),
+        ..Lower::new(&parted.text, documents, broken, depth)
+    };
+    // Texts within texts are read once it is known that this reading counts: read for each attempt, they would be read
+    // twice as often with each level.
+    let mut looking = lower();
+    looking.only_looks = true;
+    let nodes = looking.children(tree.root_node());
+    if !looking.met_all_of(parted) {
+        return None;
+    }
+    if !looking.left_unread {
+        return Some(Script::new(nodes, looking.broken));
+    }
+    let mut lower = lower();
+    let nodes = lower.children(tree.root_node());
+    Some(Script::new(nodes, lower.broken))
 }
 
 fn tree_of(text: &str) -> Option<Tree> {

@@ -42,11 +42,15 @@ pub(super) struct Parted<'t> {
 
 /// Parts `text`, if that makes it easier to read. Linear in its length.
 pub(super) fn parted(text: &str) -> Option<Parted<'_>> {
+    part(text, Plain::of(text))
+}
+
+fn part<'t>(text: &'t str, plain: Plain<'t>) -> Option<Parted<'t>> {
     let bytes = text.as_bytes();
     if bytes.len() > LONGEST {
         return None;
     }
-    let mut parting = Parting::of(text);
+    let mut parting = Parting::of(text, plain);
     let mut at = 0;
     // The byte before, or a quote for whatever was passed over.
     let mut previous = b' ';
@@ -111,14 +115,14 @@ struct Parting<'t> {
 }
 
 impl<'t> Parting<'t> {
-    fn of(whole: &'t str) -> Self {
+    fn of(whole: &'t str, plain: Plain<'t>) -> Self {
         Self {
             whole,
             kept: 0,
             text: String::new(),
             signs: Vec::new(),
             runs: Vec::new(),
-            plain: Plain::of(whole),
+            plain,
         }
     }
 
@@ -171,6 +175,14 @@ impl<'t> Parting<'t> {
 }
 
 impl Parted<'_> {
+    /// The same text with its words as they stand, where runs of them were written as one and there is a sign as well.
+    pub(super) fn with_signs_alone(&self) -> Option<Self> {
+        match self.runs.is_empty() || self.signs.is_empty() {
+            true => None,
+            false => part(self.whole, Plain::never(self.whole)),
+        }
+    }
+
     /// The words of the run that stands at `at`.
     pub(super) fn words(&self, at: usize) -> Option<impl Iterator<Item = Word>> {
         let number = self.runs.binary_search_by_key(&at, |(at, _)| *at).ok()?;
@@ -550,6 +562,22 @@ mod tests {
         // Where no sign is written.
         assert!(parse(&format!("x=\"$({line})\"")).broken);
         assert!(parse(&format!("case a in b) {line};; esac")).broken);
+    }
+
+    /// With `test it -o` as one word the grammar finds no tree here, and with the pipe as it stands none either.
+    #[test]
+    fn where_words_cannot_be_joined_the_signs_are_parted_all_the_same() {
+        let line = "lines | echo  test it -o `\n` publish: > x 12 ";
+        assert!(parse_as_it_stands(line).broken);
+        assert!(!parse(line).broken);
+    }
+
+    #[test]
+    fn words_that_were_joined_come_apart_as_they_were() {
+        let line = r#"find src -name '*.rs' -o -name "x y" -exec grep -l TODO {} \; | xargs -n 1 wc -l"#;
+        let runs = parted(line).expect("a pipe").runs.len();
+        assert_eq!(runs, 2);
+        assert_eq!(Leaves::of(&parse(line)), Leaves::of(&parse_as_it_stands(line)));
     }
 
     /// Where each text is read in parts first and then as it stands, those within it must not be read twice each time.

@@ -8,7 +8,7 @@
 //! and as many of them as there are.
 //!
 //! Which word is the name of a command is guessed here. Behind a wrong guess the run stands elsewhere in the tree, or the
-//! text has no tree, and then it is read as it stands.
+//! text has no tree, and then its words are read as they stand.
 
 use std::ops::Range;
 
@@ -79,6 +79,14 @@ impl<'t> Plain<'t> {
             place: Place::Name,
             run: None,
             pieces: Vec::new(),
+        }
+    }
+
+    /// Joins no words.
+    pub(super) fn never(text: &'t str) -> Self {
+        Self {
+            joins: false,
+            ..Self::of(text)
         }
     }
 
