@@ -242,6 +242,12 @@ impl Walk<'_> {
             ["pack", ..] => vec!["prepack", "prepare", "postpack"],
             // A version runs scripts, and commits.
             ["version", ..] => vec!["preversion", "version", "postversion"],
+            ["config" | "c", "set", ..] if ["npm", "pnpm"].contains(&program) => {
+                if !args.iter().any(|arg| arg.text.ends_with("location=project")) {
+                    self.unknown("outside-workspace", shown(fields));
+                }
+                return false;
+            }
             [file, ..] if program == "bun" && file.contains('.') => {
                 let file = file.to_owned();
                 return self.script_of(&file, fields);
