@@ -285,7 +285,16 @@ const CONTRASTS: [&str; 24] = [
 ];
 
 /// What is said behind a risky word and forbids it: "publishing is forbidden".
-const AFTERWARDS: [&str; 62] = [
+const AFTERWARDS: [&str; 71] = [
+    "is frozen",
+    "are frozen",
+    "is on hold",
+    "are on hold",
+    "is paused",
+    "are paused",
+    "must stay untouched",
+    "should stay untouched",
+    "must remain untouched",
     "is forbidden",
     "are forbidden",
     "is prohibited",

@@ -213,7 +213,21 @@ pub(super) fn risky_at(tokens: &[Token], at: usize) -> Option<(Vec<Category>, us
             );
         return if harmless { None } else { one(Deploy) };
     }
-    if token.is("roll") && (follows("out back")) || token.any("go goes going") && follows("live") {
+    let rolls = token.any("roll rolls rolling rolled");
+    if rolls && follows("out back") || token.any("go goes going") && follows("live") {
+        return Some((vec![Deploy], 2));
+    }
+    if rolls
+        && follows("it this that them anything everything")
+        && after(2).is_some_and(|token| token.any("out back"))
+    {
+        return Some((vec![Deploy], 3));
+    }
+    let spoken_of = |words: &str| (1..=24).any(|back| before(back).is_some_and(|token| token.any(words)));
+    if token.any("apply applying")
+        && follows("it them this that")
+        && spoken_of("terraform tofu helm kubernetes k8s manifests infrastructure")
+    {
         return Some((vec![Deploy], 2));
     }
     if token.any("terraform kubectl helm tofu pulumi") && follows("apply destroy upgrade install up delete")

@@ -26,10 +26,10 @@ pub const STANDARD: &str = include_str!("../../data/policy.toml");
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     rules: Vec<Rule>,
-    /// Command patterns by the program they begin with: rule, pattern.
-    by_program: HashMap<String, Vec<(usize, usize)>>,
+    /// Command patterns by the program they begin with.
+    by_program: HashMap<String, ByWord>,
     /// Those that begin with a glob.
-    of_any_program: Vec<(usize, usize)>,
+    of_any_program: Vec<At>,
     pub(crate) wrappers: HashMap<String, Wrapper>,
     with_value: HashMap<String, HashSet<String>>,
     pub(crate) secrets: Secrets,
@@ -37,6 +37,48 @@ pub struct Policy {
     pub(crate) production: HashSet<String>,
     /// What `policy test` tries.
     cases: Vec<Case>,
+}
+
+/// Where a pattern of commands stands: its rule, and its number there.
+type At = (usize, usize);
+
+/// Patterns of one program, each list in the order of the rules.
+#[derive(Clone, Debug, Default)]
+struct ByWord {
+    all: Vec<At>,
+    /// Those that may match whatever the first argument is, or without one.
+    open: Vec<At>,
+    /// By a first argument: those of them that begin with it, and the open ones.
+    by_word: HashMap<String, Vec<At>>,
+}
+
+impl ByWord {
+    /// Adds a pattern, whose operands begin with one of these words; none: with any.
+    fn add(&mut self, at: At, first_words: Option<&[String]>) {
+        self.all.push(at);
+        match first_words {
+            None => {
+                self.open.push(at);
+                self.by_word.values_mut().for_each(|patterns| patterns.push(at));
+            }
+            Some(words) => {
+                for word in words {
+                    let open = &self.open;
+                    let patterns = self.by_word.entry(word.clone()).or_insert_with(|| open.clone());
+                    patterns.push(at);
+                }
+            }
+        }
+    }
+
+    /// Those that the first argument does not exclude. Behind an option any word may be the first.
+    fn that_may_match(&self, args: &[Field]) -> &[At] {
+        match args.first().map(|arg| arg.text.as_str()) {
+            None => &self.open,
+            Some(option) if option.starts_with(['-', '+']) => &self.all,
+            Some(word) => self.by_word.get(word).unwrap_or(&self.open),
+        }
+    }
 }
 
 /// One rule.
@@ -114,14 +156,14 @@ impl Policy {
         self.of_any_program.clear();
         for (rule, found) in self.rules.iter().enumerate() {
             for (number, pattern) in found.commands.iter().enumerate() {
+                let at = (rule, number);
                 for name in pattern.programs() {
                     match name.contains(['*', '?']) {
-                        true => self.of_any_program.push((rule, number)),
-                        false => self
-                            .by_program
-                            .entry(name.clone())
-                            .or_default()
-                            .push((rule, number)),
+                        true => self.of_any_program.push(at),
+                        false => {
+                            let patterns = self.by_program.entry(name.clone()).or_default();
+                            patterns.add(at, pattern.first_words());
+                        }
                     }
                 }
             }
@@ -138,15 +180,21 @@ impl Policy {
     /// The user's rule that a command meets, and the rule of longhaul: of those that ask the first, else one that allows.
     pub(crate) fn rules_for(&self, program: &str, args: &[Field]) -> (Option<&Rule>, Option<&Rule>) {
         let (mut users, mut asks, mut allows) = (None, None, None);
-        let own = self.by_program.get(program).map_or(&[][..], Vec::as_slice);
-        for (rule, number) in own.iter().chain(&self.of_any_program) {
+        let own = self
+            .by_program
+            .get(program)
+            .map_or(&[][..], |by| by.that_may_match(args));
+        let own = own.iter().map(|at| (at, true));
+        let of_any = self.of_any_program.iter().map(|at| (at, false));
+        for ((rule, number), named) in own.chain(of_any) {
             let rule = &self.rules[*rule];
+            let pattern = &rule.commands[*number];
             let slot = match (rule.users, rule.verdict) {
                 (true, _) => &mut users,
                 (false, Verdict::Allow) => &mut allows,
                 (false, _) => &mut asks,
             };
-            if slot.is_none() && rule.commands[*number].matches(self, program, args) {
+            if slot.is_none() && (named || pattern.is_of(program)) && pattern.matches(self, program, args) {
                 *slot = Some(rule);
             }
         }

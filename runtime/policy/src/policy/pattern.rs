@@ -83,12 +83,22 @@ impl Pattern {
         &self.program.0
     }
 
-    /// Whether a command is of this form. An option that nobody described may or may not take the next word: the command
+    /// Words of which the operands begin with one; none when that may be any word, or no operand is wanted.
+    pub(super) fn first_words(&self) -> Option<&[String]> {
+        let words = &self.operands.first()?.0;
+        let any = words.iter().any(|word| word == "$" || word.contains(['*', '?']));
+        (!any).then_some(words)
+    }
+
+    /// Whether it speaks of this program.
+    pub(crate) fn is_of(&self, program: &str) -> bool {
+        self.program.matches(program)
+    }
+
+    /// Whether a command of this program is of this form. An option that nobody described may or may not take the next word: the command
     /// matches when it does either way.
     pub(crate) fn matches(&self, policy: &Policy, program: &str, args: &[Field]) -> bool {
-        self.program.matches(program)
-            && self.operands_match(policy, program, args)
-            && self.options.iter().all(|wanted| wanted.is_met(args))
+        self.operands_match(policy, program, args) && self.options.iter().all(|wanted| wanted.is_met(args))
     }
 
     fn operands_match(&self, policy: &Policy, program: &str, args: &[Field]) -> bool {

@@ -67,8 +67,8 @@ impl Reading {
         open.text.push_str(text);
         open.quoted |= quoted;
         if !quoted {
-            open.glob |= text.contains(['*', '?', '[']);
-            open.braces |= text.contains(['{', '}']);
+            open.glob |= text.bytes().any(|byte| matches!(byte, b'*' | b'?' | b'['));
+            open.braces |= text.bytes().any(|byte| matches!(byte, b'{' | b'}'));
         }
     }
 
@@ -111,7 +111,10 @@ impl Reading {
 
 /// The readings of a list of words, each a list of fields.
 pub(crate) fn fields(words: &[Word], scope: &mut dyn Scope) -> Vec<Vec<Field>> {
-    let mut readings = vec![Reading::default()];
+    let mut readings = vec![Reading {
+        done: Vec::with_capacity(words.len()),
+        open: None,
+    }];
     for word in words {
         // Most words are one piece of text.
         if let [Part::Text { text, quoted }] = &word.parts[..]

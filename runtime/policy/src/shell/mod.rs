@@ -5,5 +5,6 @@ mod documents;
 pub(crate) mod expand;
 mod parse;
 mod parted;
+mod plain;
 
 pub(crate) use parse::parse;

@@ -12,6 +12,7 @@ use tree_sitter::{Language, Node as Found, Parser, Tree};
 use super::ast::{Assign, How, Node, Part, Redirect, Script, Simple, Word};
 use super::documents::{self, Document, MARK};
 use super::parted::{self, Joins, Parted, Sign};
+use super::plain::JOINT;
 
 /// Longest text that is parsed, bytes.
 const LONGEST: usize = 256 * 1024;
@@ -35,33 +36,18 @@ fn parse_within(text: &str, depth: u32) -> Script {
 }
 
 /// Parses `text`, which `part` may part before.
-fn parse_parted(text: &str, depth: u32, part: fn(&str) -> Option<Parted>) -> Script {
+fn parse_parted(text: &str, depth: u32, part: fn(&str) -> Option<Parted<'_>>) -> Script {
     let unread = Script::new(Vec::new(), true);
     if text.len() > LONGEST || depth == 0 {
         return unread;
     }
     let prepared = documents::prepare(text);
     let broken = prepared.open || text.contains('\0');
-    if let Some(parted) = part(&prepared.text)
-        && let Some(tree) = tree_of(&parted.text)
-        && !tree.root_node().has_error()
-    {
-        let lower = || Lower {
-            signs: &parted.signs,
-            ..Lower::new(&parted.text, &prepared.documents, broken, depth)
-        };
-        // Texts within texts are read once it is known that this reading counts: read for each attempt, they would be read
-        // twice as often with each level.
-        let mut looking = lower();
-        looking.only_looks = true;
-        let nodes = looking.children(tree.root_node());
-        if !looking.wrong && looking.signs_met == parted.signs.len() {
-            if !looking.left_unread {
-                return Script::new(nodes, looking.broken);
-            }
-            let mut lower = lower();
-            let nodes = lower.children(tree.root_node());
-            return Script::new(nodes, lower.broken);
+    if let Some(parted) = part(&prepared.text) {
+        let read = |parted: &Parted<'_>| parse_parts(parted, &prepared.documents, broken, depth);
+        let script = read(&parted).or_else(|| read(&parted.with_signs_alone()?));
+        if let Some(script) = script {
+            return script;
         }
     }
     let Some(tree) = tree_of(&prepared.text) else {
@@ -76,6 +62,32 @@ fn parse_parted(text: &str, depth: u32, part: fn(&str) -> Option<Parted>) -> Scr
     );
     let nodes = lower.children(root);
     Script::new(nodes, lower.broken)
+}
+
+/// Reads a text as parted, if its tree holds what was written for others where those may stand.
+fn parse_parts(parted: &Parted<'_>, documents: &[Document], broken: bool, depth: u32) -> Option<Script> {
+    let tree = tree_of(&parted.text)?;
+    if tree.root_node().has_error() {
+        return None;
+    }
+    let lower = || Lower {
+        parted: Some(parted),
+        ..Lower::new(&parted.text, documents, broken, depth)
+    };
+    // Texts within texts are read once it is known that this reading counts: read for each attempt, they would be read
+    // twice as often with each level.
+    let mut looking = lower();
+    looking.only_looks = true;
+    let nodes = looking.children(tree.root_node());
+    if !looking.met_all_of(parted) {
+        return None;
+    }
+    if !looking.left_unread {
+        return Some(Script::new(nodes, looking.broken));
+    }
+    let mut lower = lower();
+    let nodes = lower.children(tree.root_node());
+    Some(Script::new(nodes, lower.broken))
 }
 
 fn tree_of(text: &str) -> Option<Tree> {
@@ -114,10 +126,12 @@ struct Lower<'t> {
     documents: &'t [Document],
     broken: bool,
     depth: u32,
-    /// Where a sign was written as `;`.
-    signs: &'t [(usize, Sign)],
-    /// How many of them were met between commands.
+    /// The text was parted before.
+    parted: Option<&'t Parted<'t>>,
+    /// How many of its signs were met between commands.
     signs_met: usize,
+    /// How many of its runs of words were met among the arguments of a command.
+    runs_met: usize,
     /// One of them stands elsewhere.
     wrong: bool,
     /// Whether texts within this one are left unread.
@@ -133,8 +147,9 @@ impl<'t> Lower<'t> {
             documents,
             broken,
             depth,
-            signs: &[],
+            parted: None,
             signs_met: 0,
+            runs_met: 0,
             wrong: false,
             only_looks: false,
             left_unread: false,
@@ -198,13 +213,21 @@ impl<'t> Lower<'t> {
 
     /// The sign that was written as this `;`.
     fn sign(&self, found: Found<'_>) -> Option<Sign> {
-        if self.signs.is_empty() || found.is_named() {
-            return None;
-        }
-        let at = self
-            .signs
-            .binary_search_by_key(&found.start_byte(), |(at, _)| *at);
-        Some(self.signs.get(at.ok()?)?.1)
+        let parted = self
+            .parted
+            .filter(|parted| !parted.signs.is_empty() && !found.is_named())?;
+        parted.sign(found.start_byte())
+    }
+
+    /// The words that were written as this one.
+    fn run(&self, found: Found<'_>) -> Option<impl Iterator<Item = Word> + use<'t>> {
+        let is_run = self.text_of(found).strip_prefix(JOINT) == Some("");
+        self.parted.filter(|_| is_run)?.words(found.start_byte())
+    }
+
+    /// Whether the tree holds what was written for others where those may stand.
+    fn met_all_of(&self, parted: &Parted<'_>) -> bool {
+        !self.wrong && self.signs_met == parted.signs.len() && self.runs_met == parted.runs.len()
     }
 
     fn script(&mut self, of: Found<'_>) -> Script {
@@ -295,7 +318,7 @@ impl<'t> Lower<'t> {
             match kind(child) {
                 "variable_assignment" => simple.assigns.extend(self.assign(child)),
                 "command_name" => {
-                    let word = self.word(child.child(0).unwrap_or(child));
+                    let word = self.name(child);
                     simple.words.push(word);
                 }
                 "file_redirect" => {
@@ -308,6 +331,10 @@ impl<'t> Lower<'t> {
                     let word = self.opaque(child);
                     simple.words.push(word);
                 }
+                "word" if let Some(words) = self.run(child) => {
+                    simple.words.extend(words);
+                    self.runs_met += 1;
+                }
                 _ => {
                     let word = self.word(child);
                     simple.words.push(word);
@@ -315,6 +342,20 @@ impl<'t> Lower<'t> {
             }
         }
         simple
+    }
+
+    /// The name of a command, mostly a word of letters.
+    fn name(&mut self, found: Found<'_>) -> Word {
+        let text = self.text_of(found);
+        match text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            true => Word {
+                parts: vec![Part::Text {
+                    text: text.to_owned(),
+                    quoted: false,
+                }],
+            },
+            false => self.word(found.child(0).unwrap_or(found)),
+        }
     }
 
     fn redirected(&mut self, found: Found<'_>) -> Option<Node> {

@@ -1,4 +1,5 @@
-//! Writes `;` for each `|`, `&&` and `||` between commands, before the grammar sees them; the tree is joined again after.
+//! Writes `;` for each `|`, `&&` and `||` between commands, and one word for those that mean what they say
+//! ([`plain`]), before the grammar sees them; the tree is joined again after.
 //!
 //! The grammar has two readings of `a | b | c`, and one of `a | b | c && d` that is not the shell's: `a | { b | c && d; }`. It
 //! follows both word by word, and mends the one that fails where the text ends, which is most of what a parse takes. Of
@@ -11,7 +12,8 @@
 
 use std::ops::Range;
 
-use super::ast::Node;
+use super::ast::{Node, Word};
+use super::plain::{self, JOINT, Piece, Plain, Run};
 
 /// Longest text that is parted. Texts that turn out to be something else are parsed twice.
 const LONGEST: usize = 16 * 1024;
@@ -25,26 +27,46 @@ pub(super) enum Sign {
     List,
 }
 
-/// A text with `;` for its signs.
-#[derive(Debug, Default)]
-pub(super) struct Parted {
+/// A text with `;` for its signs, and with a [`JOINT`] for words next to each other.
+#[derive(Debug)]
+pub(super) struct Parted<'t> {
     pub(super) text: String,
     /// Where these stand, in their order, and what each was.
     pub(super) signs: Vec<(usize, Sign)>,
+    /// Where a run of words stands, in their order, and which of the pieces it is.
+    pub(super) runs: Vec<(usize, Range<usize>)>,
+    pieces: Vec<Piece>,
+    /// The text as it was.
+    whole: &'t str,
 }
 
-/// Parts `text`, if there is a sign in it. Linear in its length. A list without pipes and redirections has one reading, and is
-/// left as it is.
-pub(super) fn parted(text: &str) -> Option<Parted> {
+/// Parts `text`, if that makes it easier to read. Linear in its length.
+pub(super) fn parted(text: &str) -> Option<Parted<'_>> {
+    part(text, Plain::of(text))
+}
+
+fn part<'t>(text: &'t str, plain: Plain<'t>) -> Option<Parted<'t>> {
     let bytes = text.as_bytes();
-    if bytes.len() > LONGEST || !bytes.iter().any(|byte| matches!(byte, b'|' | b'&')) {
+    if bytes.len() > LONGEST {
         return None;
     }
-    let mut out = Parted::default();
-    let (mut at, mut kept) = (0, 0);
+    let mut parting = Parting::of(text, plain);
+    let mut at = 0;
     // The byte before, or a quote for whatever was passed over.
     let mut previous = b' ';
     while let Some(&byte) = bytes.get(at) {
+        let begins = matches!(previous, b' ' | b'\t' | b'\n' | b';' | b'(');
+        // Patterns of a case are told apart by `|`.
+        if begins && byte == b'e' && text[at..].starts_with("esac") {
+            return None;
+        }
+        if begins && let Some((piece, length)) = plain::piece(text, at) {
+            let ended = parting.plain.word(piece, length, at);
+            parting.run(ended);
+            at += length;
+            previous = b'"';
+            continue;
+        }
         let next = bytes.get(at + 1).copied().unwrap_or_default();
         let sign = match (byte, next) {
             // `>| file`
@@ -54,21 +76,14 @@ pub(super) fn parted(text: &str) -> Option<Parted> {
             (b'|', _) => Some((Sign::Pipe, 1)),
             _ => None,
         };
+        let ended = parting.plain.other(byte, previous);
+        parting.run(ended);
         if let Some((sign, length)) = sign {
-            if out.signs.is_empty() {
-                out.text.reserve(text.len() + 32);
-            }
-            // A blank before and behind, so that `;` makes no other sign with what stands there.
-            out.text.push_str(&text[kept..at]);
-            out.text.push(' ');
-            out.signs.push((out.text.len(), sign));
-            out.text.push_str("; ");
+            parting.sign(at..at + length, sign);
             at += length;
-            kept = at;
             previous = b' ';
             continue;
         }
-        let begins = matches!(previous, b' ' | b'\t' | b'\n' | b';' | b'(');
         let passed = match (byte, next) {
             (b'\\', _) => 2,
             (b'\'', _) => past(&text[at + 1..], b'\'', previous == b'$')? + 1,
@@ -77,8 +92,6 @@ pub(super) fn parted(text: &str) -> Option<Parted> {
             (b'(', b'(') => text[at..].find("))")? + 2,
             (b'[', b'[') if begins => text[at..].find("]]")? + 2,
             (b'#', _) if begins => text[at..].find('\n').unwrap_or(text.len() - at),
-            // Patterns of a case are told apart by `|`.
-            (b'e', b's') if begins && text[at..].starts_with("esac") => return None,
             _ => 1,
         };
         at += passed;
@@ -87,13 +100,101 @@ pub(super) fn parted(text: &str) -> Option<Parted> {
             _ => b'"',
         };
     }
-    let pipes = out.signs.iter().any(|(_, sign)| *sign == Sign::Pipe);
-    let redirects = || bytes.iter().any(|byte| matches!(byte, b'<' | b'>'));
-    if out.signs.is_empty() || !pipes && !redirects() {
-        return None;
+    parting.done()
+}
+
+/// A text that is being parted.
+struct Parting<'t> {
+    whole: &'t str,
+    /// Up to where it was written.
+    kept: usize,
+    text: String,
+    signs: Vec<(usize, Sign)>,
+    runs: Vec<(usize, Range<usize>)>,
+    plain: Plain<'t>,
+}
+
+impl<'t> Parting<'t> {
+    fn of(whole: &'t str, plain: Plain<'t>) -> Self {
+        Self {
+            whole,
+            kept: 0,
+            text: String::new(),
+            signs: Vec::new(),
+            runs: Vec::new(),
+            plain,
+        }
     }
-    out.text.push_str(&text[kept..]);
-    Some(out)
+
+    /// A run of words ended. One word alone stays as it is.
+    fn run(&mut self, ended: Option<Run>) {
+        if let Some(run) = ended
+            && run.pieces.len() > 1
+        {
+            self.write(run.at);
+            self.runs.push((self.text.len(), run.pieces));
+            self.text.push(JOINT);
+        }
+    }
+
+    fn sign(&mut self, at: Range<usize>, sign: Sign) {
+        self.write(at);
+        // A blank before and behind, so that `;` makes no other sign with what stands there.
+        self.text.push(' ');
+        self.signs.push((self.text.len(), sign));
+        self.text.push_str("; ");
+    }
+
+    /// Writes what stands before `at`.
+    fn write(&mut self, at: Range<usize>) {
+        if self.kept == 0 {
+            self.text.reserve(self.whole.len() + 32);
+        }
+        self.text.push_str(&self.whole[self.kept..at.start]);
+        self.kept = at.end;
+    }
+
+    /// The text, if it is not as it was. A list without pipes and redirections has one reading.
+    fn done(mut self) -> Option<Parted<'t>> {
+        let ended = self.plain.end();
+        self.run(ended);
+        let pipes = self.signs.iter().any(|(_, sign)| *sign == Sign::Pipe);
+        let redirects = || self.whole.contains(['<', '>']);
+        if self.runs.is_empty() && (self.signs.is_empty() || !pipes && !redirects()) {
+            return None;
+        }
+        self.write(self.whole.len()..self.whole.len());
+        Some(Parted {
+            text: self.text,
+            signs: self.signs,
+            runs: self.runs,
+            pieces: self.plain.pieces,
+            whole: self.whole,
+        })
+    }
+}
+
+impl Parted<'_> {
+    /// The same text with its words as they stand, where runs of them were written as one and there is a sign as well.
+    pub(super) fn with_signs_alone(&self) -> Option<Self> {
+        match self.runs.is_empty() || self.signs.is_empty() {
+            true => None,
+            false => part(self.whole, Plain::never(self.whole)),
+        }
+    }
+
+    /// The words of the run that stands at `at`.
+    pub(super) fn words(&self, at: usize) -> Option<impl Iterator<Item = Word>> {
+        let number = self.runs.binary_search_by_key(&at, |(at, _)| *at).ok()?;
+        let pieces = self.pieces.get(self.runs[number].1.clone())?;
+        Some(pieces.iter().map(|piece| piece.word(self.whole)))
+    }
+
+    /// The sign that stands at `at`.
+    pub(super) fn sign(&self, at: usize) -> Option<Sign> {
+        let number = self.signs.binary_search_by_key(&at, |(at, _)| *at).ok()?;
+        Some(self.signs[number].1)
+    }
 }
 
 /// How far it is behind the next `end`, which a backslash may hide.
@@ -295,6 +396,19 @@ mod tests {
         "}",
         ")",
         "< '\u{1}a'",
+        "-a b --c=d",
+        "a/b 'c d' \"e f\" *.rs",
+        "x y 2>f z w",
+        "b > f g h",
+        "in b c",
+        "for i in a b c; do d e f; done",
+        "while read -r a b; do c d e; done",
+        "function g { a b c; }",
+        "export b c d",
+        "y=(a b c)",
+        "== = +=",
+        "-- ''",
+        "\u{2}",
     ];
     // No line break alone: in a pipe the grammar may pass over it, and then words of two commands run together.
     const SIGNS: &[&str] = &[
@@ -368,12 +482,23 @@ mod tests {
         }
 
         fn word(&mut self, word: &Word, text: &mut String) {
+            // The grammar gives `{}` in two pieces, which is the same text.
+            let mut before = None;
             for part in &word.parts {
                 let scripts = match part {
+                    Part::Text { text: piece, quoted } => {
+                        if before != Some(*quoted) {
+                            text.push_str(if *quoted { " quoted:" } else { " plain:" });
+                        }
+                        text.push_str(piece);
+                        before = Some(*quoted);
+                        continue;
+                    }
                     Part::Run { script, .. } | Part::Process(script) => std::slice::from_ref(script),
                     Part::Opaque(scripts) => scripts,
                     part => {
                         text.push_str(&format!("{part:?}"));
+                        before = None;
                         continue;
                     }
                 };
@@ -437,6 +562,22 @@ mod tests {
         // Where no sign is written.
         assert!(parse(&format!("x=\"$({line})\"")).broken);
         assert!(parse(&format!("case a in b) {line};; esac")).broken);
+    }
+
+    /// With `test it -o` as one word the grammar finds no tree here, and with the pipe as it stands none either.
+    #[test]
+    fn where_words_cannot_be_joined_the_signs_are_parted_all_the_same() {
+        let line = "lines | echo  test it -o `\n` publish: > x 12 ";
+        assert!(parse_as_it_stands(line).broken);
+        assert!(!parse(line).broken);
+    }
+
+    #[test]
+    fn words_that_were_joined_come_apart_as_they_were() {
+        let line = r#"find src -name '*.rs' -o -name "x y" -exec grep -l TODO {} \; | xargs -n 1 wc -l"#;
+        let runs = parted(line).expect("a pipe").runs.len();
+        assert_eq!(runs, 2);
+        assert_eq!(Leaves::of(&parse(line)), Leaves::of(&parse_as_it_stands(line)));
     }
 
     /// Where each text is read in parts first and then as it stands, those within it must not be read twice each time.

@@ -1,9 +1,9 @@
 //! Commands of the shell itself, and what a command leaves behind for those after it.
 
-use super::command::{is_assignment, shown};
+use super::command::{is_assignment, program_of, shown};
 use super::{Feed, LONGEST_SCRIPT, Walk, places};
 use crate::decision::Category;
-use crate::shell::ast::{How, Node, Redirect, Simple};
+use crate::shell::ast::{How, Node, Part, Redirect, Simple};
 use crate::shell::expand::{self, Field, HOLE};
 use crate::words;
 
@@ -98,7 +98,7 @@ impl Walk<'_> {
     pub(super) fn collect_command(&mut self, simple: &Simple, feed: &Feed) {
         self.collect_written(simple, feed);
         let Some(first) = simple.words.first() else { return };
-        let [crate::shell::ast::Part::Text { text: name, .. }] = &first.parts[..] else {
+        let [Part::Text { text: name, .. }] = &first.parts[..] else {
             return;
         };
         let defines = [
@@ -250,9 +250,10 @@ impl Walk<'_> {
                 self.wrote(redirect, content.clone());
             }
         }
-        let tees = simple.words.first().is_some_and(
-            |word| matches!(&word.parts[..], [crate::shell::ast::Part::Text { text, .. }] if text == "tee"),
-        );
+        let tees = simple
+            .words
+            .first()
+            .is_some_and(|word| matches!(&word.parts[..], [Part::Text { text, .. }] if text == "tee"));
         if tees {
             let content = match self.fed_by(simple, feed) {
                 Feed::Text(text) => Some(text),
@@ -326,6 +327,9 @@ impl Walk<'_> {
                     return Feed::Dynamic;
                 }
                 self.budget -= 1;
+                if prints_untold(simple) {
+                    return Feed::Dynamic;
+                }
                 let feed = self.fed_by(simple, feed);
                 let unset = self.met_unset;
                 let mut readings = expand::fields(&simple.words, self);
@@ -367,7 +371,7 @@ impl Walk<'_> {
             args.iter()
                 .any(|arg| arg.text.starts_with('-') && arg.text.contains(letter))
         };
-        match super::command::program_of(&name.text).as_str() {
+        match program_of(&name.text).as_str() {
             "echo" => {
                 let words: Vec<&str> = args
                     .iter()
@@ -491,7 +495,7 @@ impl Walk<'_> {
                 Some(Language::Shell) => self.follow(path, &text, &words, false),
                 Some(Language::Other) => self.source(path, &text),
                 None => match self.place(path) {
-                    places::Place::Inside => self.ordinary("own-program", shown(fields)),
+                    places::Place::Inside => self.ordinary_command("own-program", fields),
                     _ => self.unknown("unknown", format!("no rule knows this: {}", shown(fields))),
                 },
             },
@@ -648,6 +652,26 @@ impl Walk<'_> {
             }
             None => Found::Absent,
         }
+    }
+}
+
+/// Programs whose output may be told.
+const TOLD: [&str; 30] = [
+    "echo", "printf", "true", ":", "cd", "export", "set", "mkdir", "rm", "chmod", "touch", "cat", "tee",
+    "head", "tail", "sort", "uniq", "tac", "find", "fd", "mktemp", "pwd", "basename", "dirname", "ls",
+    "grep", "rg", "git", "which", "command",
+];
+
+/// Whether the name of a command alone says that its output is known only when it runs. Nothing in it runs while its words are
+/// worked out.
+fn prints_untold(simple: &Simple) -> bool {
+    let is_text = |part: &Part| matches!(part, Part::Text { .. });
+    let text_alone = simple.words.iter().all(|word| word.parts.iter().all(is_text));
+    match simple.words.first().map(|word| &word.parts[..]) {
+        Some([Part::Text { text, .. }]) if !text.is_empty() && !text.contains('{') => {
+            text_alone && simple.redirects.is_empty() && !TOLD.contains(&program_of(text).as_str())
+        }
+        _ => false,
     }
 }
 

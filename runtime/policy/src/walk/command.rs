@@ -11,6 +11,9 @@ const SHELLS: [&str; 11] = [
     "sh", "bash", "dash", "zsh", "ksh", "mksh", "ash", "fish", "rbash", "yash", "posh",
 ];
 
+/// Programs that fetch a package and start it.
+const FETCHES: [&str; 7] = ["npx", "bunx", "pnpx", "npm", "pnpm", "yarn", "bun"];
+
 /// Folders in which programs lie that a name alone would find.
 const PROGRAM_FOLDERS: [&str; 12] = [
     "/bin/",
@@ -129,7 +132,7 @@ impl Walk<'_> {
             // A file of this name in some folder need not be the program that the rule means.
             Some(_) if path => false,
             Some(rule) => {
-                self.ordinary(&rule.name, shown(fields));
+                self.ordinary_command(&rule.name, fields);
                 true
             }
             None if path => false,
@@ -235,6 +238,13 @@ impl Walk<'_> {
             return false;
         }
         match args.get(at..) {
+            Some([package, rest @ ..]) if FETCHES.contains(&program) => {
+                let inner: Vec<Field> = [without_version(package)]
+                    .into_iter()
+                    .chain(rest.iter().cloned())
+                    .collect();
+                self.invoke(&inner, feed);
+            }
             Some(inner) if !inner.is_empty() => self.invoke(inner, feed),
             // `env`, `sudo -v`: the rules about the program itself speak.
             _ => return false,
@@ -371,6 +381,15 @@ fn downloads(program: &str, args: &[Field]) -> bool {
         && remote > 0
         && here
         && !args.iter().any(|arg| arg.text == "--delete")
+}
+
+/// `name@1.2`, as programs that fetch what they start are told it, is the program `name`.
+fn without_version(package: &Field) -> Field {
+    let begins = package.text.rfind('/').map_or(0, |at| at + 1);
+    match package.text[begins..].split_once('@') {
+        Some((name, _)) if !name.is_empty() => Field::new(format!("{}{name}", &package.text[..begins])),
+        _ => package.clone(),
+    }
 }
 
 /// The name of a program: without folders, and without what other systems put behind.

@@ -18,7 +18,7 @@ impl Walk<'_> {
             "git" => return self.git(args),
             "env" | "printenv" => self.environment_shown(program, args),
             "echo" | "printf" | "test" | "[" | "true" | "false" | ":" => {
-                self.ordinary("ordinary", shown(fields))
+                self.ordinary_command("ordinary", fields)
             }
             "curl" => self.curl(args, fields),
             "wget" => self.wget(args, fields),
@@ -36,7 +36,7 @@ impl Walk<'_> {
             }
             "npm" | "pnpm" | "yarn" | "bun" => return self.package_script(program, args, fields),
             "at" | "batch" => self.fed_code(feed),
-            "crontab" if args.len() == 1 && args[0].text == "-l" => self.ordinary("ordinary", shown(fields)),
+            "crontab" if args.len() == 1 && args[0].text == "-l" => self.ordinary_command("ordinary", fields),
             "crontab" => self.unknown("runs-later", shown(fields)),
             "tmux" | "screen" => self.terminal(args),
             "su" | "runuser" | "script" | "watch" | "concurrently" | "npm-run-all" | "nix-shell"
@@ -348,6 +348,13 @@ impl Walk<'_> {
                     .filter(|text| !text.starts_with('-') && *text != "set")
                     .collect();
                 if let [key, value, ..] = words[..] {
+                    let everywhere = ["--global", "--system"];
+                    if rest.iter().any(|arg| everywhere.contains(&arg.text.as_str())) {
+                        self.unknown(
+                            "outside-workspace",
+                            format!("git config --global {key} changes every repository"),
+                        );
+                    }
                     self.git_setting(key, value);
                 }
                 Vec::new()
@@ -451,7 +458,7 @@ impl Walk<'_> {
             "concurrently" | "npm-run-all" | "hyperfine" => {
                 for arg in args.iter().filter(|arg| !arg.text.starts_with('-')) {
                     match program {
-                        "concurrently" | "hyperfine" => self.code(&arg.text.clone(), &Feed::Dynamic),
+                        "concurrently" | "hyperfine" => self.code(&recipe_line(&arg.text), &Feed::Dynamic),
                         _ => {
                             self.by_words_of_name(&arg.text.clone(), &arg.text);
                         }
@@ -519,6 +526,7 @@ impl Walk<'_> {
         else {
             return false;
         };
+        self.reaches_out(args);
         let with_value = [
             "-e",
             "--env",
@@ -570,6 +578,21 @@ impl Walk<'_> {
             }
         }
         false
+    }
+
+    /// A folder of this machine that a box may write, and a box that may do all that this machine may.
+    fn reaches_out(&mut self, args: &[Field]) {
+        for (at, arg) in args.iter().enumerate() {
+            let (option, value) = match arg.text.split_once('=') {
+                Some((option, value)) => (option, value),
+                None => (arg.text.as_str(), args.get(at + 1).map_or("", |next| &next.text)),
+            };
+            let from = value.split(':').next().unwrap_or_default();
+            let outside = from.starts_with(['/', '~', '.']) && self.place(from) == places::Place::Outside;
+            if ["-v", "--volume"].contains(&option) && outside || option == "--privileged" {
+                self.unknown("outside-workspace", shown(args));
+            }
+        }
     }
 
     /// `sed -f`, and the `e` command of GNU sed.
@@ -643,5 +666,13 @@ impl Walk<'_> {
             }
         }
         false
+    }
+}
+
+/// The line that `concurrently` runs for a word: `npm:watch` is `npm run watch`.
+fn recipe_line(text: &str) -> String {
+    match text.split_once(':') {
+        Some((runner @ ("npm" | "pnpm" | "yarn" | "bun"), name)) => format!("{runner} run {name}"),
+        _ => text.to_owned(),
     }
 }

@@ -47,7 +47,7 @@ impl Walk<'_> {
             .iter()
             .any(|arg| ["--version", "--help", "-V"].contains(&arg.text.as_str()));
         if asks {
-            return self.ordinary("ordinary", shown(fields));
+            return self.ordinary_command("ordinary", fields);
         }
         let (mut elsewhere, mut unclear, mut code) = (false, false, Vec::<String>::new());
         // A file that is not there: nothing can be told about it, and nothing runs as things are.
@@ -154,7 +154,7 @@ impl Walk<'_> {
             }
             (true, false, true) => self.unknown("database-elsewhere", shown(fields)),
             (false, _, _) if unclear => self.unknown("dynamic-code", shown(fields)),
-            (false, _, _) => self.ordinary("local-database", shown(fields)),
+            (false, _, _) => self.ordinary_command("local-database", fields),
         }
     }
 }

@@ -237,6 +237,13 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// An ordinary command. Mostly another was found before, and nobody reads what this one was.
+    fn ordinary_command(&mut self, rule: &str, fields: &[Field]) {
+        if self.worst.is_none() {
+            self.ordinary(rule, command::shown(fields));
+        }
+    }
+
     /// What a rule says.
     fn by_rule(&mut self, rule: &Rule, detail: &str) {
         if rule.category == Some(Category::Unknown) && rule.verdict == Verdict::Ask {

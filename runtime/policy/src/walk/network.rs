@@ -238,7 +238,7 @@ impl Walk<'_> {
         } else if unclear || remote.iter().any(|address| address.contains(HOLE)) {
             self.unknown("dynamic-address", shown(fields));
         } else {
-            self.ordinary(program, shown(fields));
+            self.ordinary_command(program, fields);
         }
     }
 
@@ -263,7 +263,7 @@ impl Walk<'_> {
         }
         match (program, local || listens || scans) {
             ("socat", _) => self.unknown("unknown", shown(fields)),
-            (_, true) => self.ordinary("local-connection", shown(fields)),
+            (_, true) => self.ordinary_command("local-connection", fields),
             (_, false) => self.risky(Category::MessageOutside, "opens-connection", shown(fields)),
         }
     }
@@ -288,7 +288,7 @@ impl Walk<'_> {
                 }
             }
             if text == "-V" {
-                return self.ordinary("ordinary", shown(fields));
+                return self.ordinary_command("ordinary", fields);
             }
             let letter = text.chars().nth(1);
             at += if text.len() == 2 && letter.is_some_and(|letter| with_value.contains(letter)) {
@@ -372,7 +372,7 @@ impl Walk<'_> {
                 if args.iter().any(|arg| arg.text.starts_with(HOLE)) {
                     self.unknown("dynamic-address", shown(fields));
                 }
-                self.ordinary("local-copy", shown(fields));
+                self.ordinary_command("local-copy", fields);
             }
         }
         true

@@ -145,7 +145,7 @@ impl Walk<'_> {
         for target in &targets {
             self.target_says(target, read.contains(target), &shown(fields));
         }
-        self.ordinary("project-recipe", shown(fields));
+        self.ordinary_command("project-recipe", fields);
         true
     }
 
@@ -242,6 +242,12 @@ impl Walk<'_> {
             ["pack", ..] => vec!["prepack", "prepare", "postpack"],
             // A version runs scripts, and commits.
             ["version", ..] => vec!["preversion", "version", "postversion"],
+            ["config" | "c", "set", ..] if ["npm", "pnpm"].contains(&program) => {
+                if !args.iter().any(|arg| arg.text.ends_with("location=project")) {
+                    self.unknown("outside-workspace", shown(fields));
+                }
+                return false;
+            }
             [file, ..] if program == "bun" && file.contains('.') => {
                 let file = file.to_owned();
                 return self.script_of(&file, fields);
@@ -288,7 +294,7 @@ impl Walk<'_> {
                 self.target_says(name, done.contains(name), &shown(fields));
             }
         }
-        self.ordinary("project-recipe", shown(fields));
+        self.ordinary_command("project-recipe", fields);
         true
     }
 }

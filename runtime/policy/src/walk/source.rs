@@ -162,13 +162,13 @@ impl Walk<'_> {
                 .contains(&text)
             {
                 if text != "run" {
-                    self.ordinary("ordinary", shown(fields));
+                    self.ordinary_command("ordinary", fields);
                     return true;
                 }
                 continue;
             }
             if ["--version", "-V", "-v", "--help", "-h"].contains(&text) && args.len() == 1 {
-                self.ordinary("ordinary", shown(fields));
+                self.ordinary_command("ordinary", fields);
                 return true;
             }
             if text == "-" {
@@ -189,13 +189,13 @@ impl Walk<'_> {
         }
         // `--test`, `--watch` and their like run what the project has.
         if args.iter().any(|arg| arg.text == "--test") {
-            self.ordinary("ordinary", shown(fields));
+            self.ordinary_command("ordinary", fields);
             return true;
         }
         match feed {
             Feed::Text(code) => self.source_code(&code.clone(), &shown(fields), true),
             Feed::File(path) => return self.script_of(&path.clone(), fields),
-            Feed::Inherited if self.stdin.is_empty() => self.ordinary("nothing-to-run", shown(fields)),
+            Feed::Inherited if self.stdin.is_empty() => self.ordinary_command("nothing-to-run", fields),
             Feed::Inherited => {
                 let code = String::from_utf8_lossy(self.stdin).into_owned();
                 self.source_code(&code, &shown(fields), true);
@@ -225,7 +225,7 @@ impl Walk<'_> {
                 match self.by_words_of_name(path, &shown(fields)) {
                     true => {}
                     // There is nothing to run; what is written there later is another act with another digest.
-                    false if inside => self.ordinary("absent-script", shown(fields)),
+                    false if inside => self.ordinary_command("absent-script", fields),
                     false => self.unknown("unread-script", shown(fields)),
                 }
             }
