@@ -41,6 +41,7 @@ fn the_other_process() {
             drop(pool.launch(&dir, &spec));
         }
         "mount" => mounted_over(&rig, &pool),
+        "replace" => replaced(&rig, &pool, &place),
         other => panic!("no role {other}"),
     }
 }
@@ -344,6 +345,114 @@ fn a_shim_that_has_prepared_for_another_kind_of_command_does_this_one_all_the_sa
     }
 }
 
+/// What a command can tell of its surroundings, without what differs from mount to mount.
+const SURROUNDINGS: &str = r#"
+    while read -r id parent device rest; do echo "$rest"; done < /proc/self/mountinfo
+    for folder in / /etc /dev /dev/pts /tmp /home /var /workspace /home/agent; do
+        echo "$folder"; ls -lan "$folder" | while read -r mode links uid gid size month day time name; do echo "$mode $uid $gid $name"; done
+    done
+    grep -E '^(Uid|Gid|Groups|NStgid|NSsid|Cap|NoNewPrivs|Seccomp|Sig|Shd)' /proc/self/status
+    grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc/1/status
+    cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups /proc/self/cgroup /etc/passwd /proc/net/dev
+    ulimit -a; umask; hostname; env | sort; ls -l /proc/self/fd | wc -l
+    df -B1 --output=size /tmp /dev/shm
+    for place in / /usr /etc /dev /proc /proc/sys /home; do touch "$place/x" && echo "$place can be written"; done
+    for place in /tmp /dev/shm /workspace /home/agent; do touch "$place/x" && rm "$place/x" || echo "$place cannot be written"; done
+    for place in /proc/kcore /proc/keys /proc/sysrq-trigger; do echo "$place"; wc -c < "$place"; done
+"#;
+
+/// Makes sure that a ready shim took the command on.
+fn assert_handed_over(shims: &[u32], dir: &Path) {
+    let claim = std::fs::read_to_string(dir.join("claim.json")).unwrap();
+    let is_of = |pid: &u32| claim.contains(&format!("\"pid\":{pid},"));
+    assert!(shims.iter().any(is_of), "{shims:?}, {claim}");
+}
+
+/// One that begins with a shim that has built most of its walls before, and one whose walls are built at once.
+#[test]
+fn walls_that_stood_before_the_command_are_those_that_are_built_for_it() {
+    let Some(rig) = Rig::isolated() else { return };
+    let pool = pool_of(&rig);
+    warm(&pool, &rig.shell("true"));
+    let shims = waiting(rig.path());
+    let protected = rig.ws().join("kept");
+    std::fs::create_dir(&protected).unwrap();
+    let command = || {
+        let (dir, mut spec) = rig.shell(SURROUNDINGS);
+        // The same name for both.
+        spec.step = 7;
+        let walls = spec.walls.as_mut().unwrap();
+        walls.protected = vec!["kept".into()];
+        (dir, spec)
+    };
+    let (ready, spec) = command();
+    assert_eq!(pool.launch(&ready, &spec).unwrap(), Launched::Started);
+    let (_, of_the_ready) = ended(&ready);
+    assert_handed_over(&shims, &ready);
+    let (cold, spec) = command();
+    common::start(&cold, &spec);
+    let (_, of_the_cold) = ended(&cold);
+    let lines =
+        |output: &longhaul_hands::Output| text(&output.head).lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines(&of_the_ready.stdout), lines(&of_the_cold.stdout));
+    assert_eq!(lines(&of_the_ready.stderr), lines(&of_the_cold.stderr));
+    let told = text(&of_the_ready.stdout.head);
+    for word in [
+        " /workspace/kept ro,",
+        " /home/agent rw,nosuid,nodev",
+        "Seccomp:\t2",
+        "NoNewPrivs:\t1",
+        "agent:x:1000",
+    ] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    assert!(!told.contains("be written"), "{told}");
+}
+
+/// What waits is of no session, whoever had the last command.
+#[test]
+fn what_waits_behind_walls_has_nothing_of_the_session_before_nor_has_the_next_command() {
+    let (Some(before), Some(next)) = (Rig::isolated(), Rig::isolated()) else {
+        return;
+    };
+    let pool = pool_of(&before);
+    let line = "echo canary > /tmp/canary; echo canary > canary; echo canary > ~/canary";
+    warm(&pool, &before.shell(line));
+    let shims = waiting(before.path());
+    let is_root = rustix::process::geteuid().is_root();
+    for pid in &shims {
+        // Of what is closed only root reads this; the shims themselves have no root of their own.
+        let Ok(mounts) = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")) else {
+            assert!(!is_root, "root may look");
+            continue;
+        };
+        let ends_in = |end: &str| mounts.lines().any(|line| line.split(' ').nth(4) == Some(end));
+        assert!(
+            !ends_in("/proc/workspace") && !ends_in("/proc/home/agent"),
+            "{mounts}"
+        );
+        let is_init = shims.iter().any(|shim| is_child(*pid, *shim));
+        assert_eq!(ends_in("/proc/dev/shm"), is_init, "its walls stand: {mounts}");
+        let map = std::fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
+        let other = before.walls().host_uid.map(|uid| uid.to_string());
+        assert!(!other.is_some_and(|uid| map.contains(&uid)), "{map}");
+    }
+    let look = "find / -name canary 2>/dev/null; cat /proc/self/mountinfo; cat ~/canary canary /tmp/canary; echo next > mine";
+    let (dir, mut spec) = next.shell(look);
+    spec.groups = common::groups();
+    assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+    let output = ended(&dir).1;
+    assert_handed_over(&shims, &dir);
+    let told = text(&output.stdout.head);
+    let of_before = before.path().to_str().unwrap();
+    assert!(!told.contains("canary") && !told.contains(of_before), "{told}");
+    assert_eq!(next.file("mine"), "next\n");
+    if let Some(uid) = next.walls().host_uid {
+        let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(next.ws().join("mine")).unwrap());
+        assert_eq!(owner, uid);
+    }
+}
+
 /// A program that knows nothing of ready shims, as one of an earlier version, is started for each command as ever.
 #[test]
 fn a_program_that_cannot_wait_is_started_for_each_command() {
@@ -368,6 +477,17 @@ fn a_program_that_cannot_wait_is_started_for_each_command() {
 #[test]
 #[ignore = "needs unshare and mount (util-linux)"]
 fn a_workspace_that_was_mounted_over_meanwhile_is_the_one_that_is_worked_in() {
+    play_with_mounts_of_its_own("mount");
+}
+
+/// A shim holds the files of the machine that it shows; one that was replaced by another since is not the one to show.
+#[test]
+#[ignore = "needs unshare and mount (util-linux)"]
+fn a_file_of_the_machine_that_was_replaced_meanwhile_is_shown_as_it_is_now() {
+    play_with_mounts_of_its_own("replace");
+}
+
+fn play_with_mounts_of_its_own(role: &str) {
     let Some(rig) = Rig::isolated() else { return };
     let root = rustix::process::geteuid().is_root();
     let mut unshare = Command::new("unshare");
@@ -375,7 +495,7 @@ fn a_workspace_that_was_mounted_over_meanwhile_is_the_one_that_is_worked_in() {
         .args([if root { "-m" } else { "-rm" }, "--"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "the_other_process", "--nocapture"])
-        .env(ROLE, "mount")
+        .env(ROLE, role)
         .env(PLACE, rig.path())
         .stdin(Stdio::null());
     if !root {
@@ -386,17 +506,42 @@ fn a_workspace_that_was_mounted_over_meanwhile_is_the_one_that_is_worked_in() {
     assert!(output.status.success(), "{output:?}");
 }
 
+fn mount_in_memory(place: &Path) {
+    let mut mount = Command::new("mount");
+    let mounted = mount.args(["-t", "tmpfs", "none"]).arg(place).status();
+    assert!(mounted.unwrap().success());
+}
+
 /// Runs in a mount namespace of its own.
 fn mounted_over(rig: &Rig, pool: &Pool) {
     warm(pool, &rig.shell("true"));
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "none"])
-        .arg(rig.ws())
-        .status();
-    assert!(mounted.unwrap().success());
+    mount_in_memory(&rig.ws());
     // The workspace is the session's own, and so is what was mounted on it.
     let (dir, spec) = rig.shell("echo run >> effects");
     assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
     assert_eq!(ended(&dir).0.verdict, exited(0));
     assert_eq!(rig.file("effects"), "run\n", "where everybody else sees it");
+}
+
+/// Runs in a mount namespace of its own.
+fn replaced(rig: &Rig, pool: &Pool, place: &Path) {
+    // A place of the machine where this may make files, and that no command has of its own.
+    let shown = Path::new("/mnt");
+    mount_in_memory(shown);
+    let tool = shown.join("tool");
+    std::fs::write(&tool, "old\n").unwrap();
+    let command = || {
+        let (dir, mut spec) = rig.shell("cat /mnt/tool");
+        spec.walls.as_mut().unwrap().read_only = vec![tool.clone()];
+        (dir, spec)
+    };
+    warm(pool, &command());
+    let shims = waiting(place);
+    let draft = shown.join("draft");
+    std::fs::write(&draft, "new\n").unwrap();
+    std::fs::rename(&draft, &tool).unwrap();
+    let (dir, spec) = command();
+    assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+    assert_eq!(text(&ended(&dir).1.stdout.head), "new\n");
+    assert_handed_over(&shims, &dir);
 }

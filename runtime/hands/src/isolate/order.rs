@@ -1,7 +1,7 @@
 //! An init that was made before its command was known, and what it is told then.
 //!
-//! It waits in its namespaces, closed to other processes as the shim is, and has done nothing yet: from the order on, what it
-//! does is the same, in the same order, as when it knew its job from the start.
+//! It waits in its namespaces, closed to other processes as the shim is, and has built what is the same for all commands.
+//! From the order on, what it does is the same, in the same order, as when it knew its job from the start.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read as _};
@@ -12,9 +12,11 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::DumpableBehavior;
 
 use super::fault::{Fault, Step};
-use super::init;
+use super::frame::Frame;
+use super::init::{self, Inside};
 use crate::launcher;
 use crate::spec::Spec;
 
@@ -30,11 +32,24 @@ pub(super) fn give(link: BorrowedFd<'_>, spec: &File, stdin: &File) -> io::Resul
     Ok(())
 }
 
-/// Waits for the order, and is the init of that command. Ends when there is nobody any more who could give one.
-pub(super) fn obey(link: OwnedFd, failure: OwnedFd, outputs: [OwnedFd; 2], is_grouped: bool) -> ! {
-    let known =
-        init::die_with_the_shim().and_then(|()| take(link.as_fd()).map_err(Fault::of(Step::Handshake)));
-    let (spec, stdin) = match known {
+/// Builds what is the same for all, waits for the order, and is the init of that command. Ends when there is nobody any more
+/// who could give one.
+pub(super) fn obey(inside: Inside, frame: &Frame, outputs: [OwnedFd; 2], is_grouped: bool) -> ! {
+    let Inside {
+        link,
+        failure,
+        memory,
+    } = inside;
+    let known = init::raise(frame, memory, link.as_fd()).and_then(|raised| {
+        // Nobody looks at what waits.
+        init::dumpable(DumpableBehavior::NotDumpable)?;
+        init::say(link.as_fd(), init::READY)
+            .map_err(io::Error::from)
+            .and_then(|()| take(link.as_fd()))
+            .map(|(spec, stdin)| (raised, spec, stdin))
+            .map_err(Fault::of(Step::Handshake))
+    });
+    let (raised, spec, stdin) = match known {
         Ok(known) => known,
         Err(fault) => init::tell_and_end(&failure, fault),
     };
@@ -42,7 +57,7 @@ pub(super) fn obey(link: OwnedFd, failure: OwnedFd, outputs: [OwnedFd; 2], is_gr
         init::tell_and_end(&failure, Fault::of(Step::Handshake)(rustix::io::Errno::INVAL))
     };
     let job = launcher::job(&spec, stdin, outputs, is_grouped);
-    init::run(walls, job, link, failure)
+    init::go_on(raised, frame, walls, job, link, failure)
 }
 
 fn take(link: BorrowedFd<'_>) -> io::Result<(Spec, File)> {
