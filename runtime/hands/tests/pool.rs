@@ -208,6 +208,30 @@ fn when_the_ready_shims_were_killed_the_next_command_is_started_like_the_first()
     assert_eq!(groups_ahead(&shims), [] as [String; 0]);
 }
 
+/// What has lost the process that was to be its command is good for nothing, and goes by itself.
+#[test]
+fn when_what_waits_to_be_the_command_was_killed_its_shim_leaves_and_the_next_command_runs_once() {
+    let Some(rig) = Rig::isolated() else { return };
+    // They do not leave because nothing comes.
+    let pool = Pool::idle_after(shim_exe().to_owned(), rig.path().to_owned(), 10 * PATIENCE);
+    warm(&pool, &rig.shell("true"));
+    let all = waiting(rig.path());
+    let below = |above: &[u32]| -> Vec<u32> {
+        let is_below = |pid: &&u32| above.iter().any(|above| is_child(**pid, *above));
+        all.iter().filter(is_below).copied().collect()
+    };
+    // A shim, its init, and the command to be.
+    let commands = below(&below(&all));
+    assert_eq!(commands.len(), Pool::KEPT, "{all:?}");
+    commands.iter().for_each(|command| kill_9(*command));
+    until("all of them are gone", || waiting(rig.path()).is_empty());
+    assert_eq!(groups_ahead(&all), [] as [String; 0]);
+    let (dir, spec) = rig.shell("echo run >> effects");
+    assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+    assert_eq!(ended(&dir).0.verdict, exited(0));
+    assert_eq!(rig.file("effects"), "run\n");
+}
+
 /// B-IDLE-1
 #[test]
 fn ready_shims_leave_when_no_command_comes_and_are_there_again_after_the_next() {
@@ -348,9 +372,7 @@ fn a_shim_that_has_prepared_for_another_kind_of_command_does_this_one_all_the_sa
 /// What a command can tell of its surroundings, without what differs from mount to mount.
 const SURROUNDINGS: &str = r#"
     while read -r id parent device rest; do echo "$rest"; done < /proc/self/mountinfo
-    for folder in / /etc /dev /dev/pts /tmp /home /var /workspace /home/agent; do
-        echo "$folder"; ls -lan "$folder" | while read -r mode links uid gid size month day time name; do echo "$mode $uid $gid $name"; done
-    done
+    find / /etc /dev /dev/pts /tmp /home /var /workspace /home/agent -maxdepth 1 -printf '%M %U %G %p %l\n'
     grep -E '^(Uid|Gid|Groups|NStgid|NSsid|Cap|NoNewPrivs|Seccomp|Sig|Shd)' /proc/self/status
     grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc/1/status
     cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups /proc/self/cgroup /etc/passwd /proc/net/dev
@@ -358,6 +380,8 @@ const SURROUNDINGS: &str = r#"
     df -B1 --output=size /tmp /dev/shm
     for place in / /usr /etc /dev /proc /proc/sys /home; do touch "$place/x" && echo "$place can be written"; done
     for place in /tmp /dev/shm /workspace /home/agent; do touch "$place/x" && rm "$place/x" || echo "$place cannot be written"; done
+    # Only Landlock has something against this one.
+    mknod /workspace/device c 0 0 && rm /workspace/device && echo "a device can be written"
     for place in /proc/kcore /proc/keys /proc/sysrq-trigger; do echo "$place"; wc -c < "$place"; done
 "#;
 
@@ -392,10 +416,15 @@ fn walls_that_stood_before_the_command_are_those_that_are_built_for_it() {
     let (cold, spec) = command();
     common::start(&cold, &spec);
     let (_, of_the_cold) = ended(&cold);
-    let lines =
-        |output: &longhaul_hands::Output| text(&output.head).lines().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(lines(&of_the_ready.stdout), lines(&of_the_cold.stdout));
-    assert_eq!(lines(&of_the_ready.stderr), lines(&of_the_cold.stderr));
+    for (ready, cold) in [
+        (&of_the_ready.stdout, &of_the_cold.stdout),
+        (&of_the_ready.stderr, &of_the_cold.stderr),
+    ] {
+        let (ready, cold) = (text(&ready.head), text(&cold.head));
+        let both = ready.lines().zip(cold.lines());
+        both.for_each(|(ready, cold)| assert_eq!(ready, cold));
+        assert_eq!(ready.lines().count(), cold.lines().count());
+    }
     let told = text(&of_the_ready.stdout.head);
     for word in [
         " /workspace/kept ro,",
@@ -407,6 +436,10 @@ fn walls_that_stood_before_the_command_are_those_that_are_built_for_it() {
         assert!(told.contains(word), "{word}: {told}");
     }
     assert!(!told.contains("be written"), "{told}");
+    assert!(
+        told.contains(" /etc/passwd "),
+        "what is in a folder is listed: {told}"
+    );
 }
 
 /// What waits is of no session, whoever had the last command.

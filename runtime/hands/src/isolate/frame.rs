@@ -24,7 +24,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// That of these walls.
+    /// That of these walls, as the runtime and its shims see it.
     pub(crate) fn of(walls: &Walls) -> Self {
         Self {
             ids: Some(Ids::of(walls)).filter(|ids| !ids.changes_user()),

@@ -10,9 +10,11 @@
 //! 4. Take hold of what only the runtime's user can reach. Become the user, if it was not known before. That takes back the
 //!    wish to die with the shim: ask again.
 //! 5. A keyring of its own, the session's folders; what was the root before is let go of.
-//! 6. Fork the command, and be nothing but its reaper: no rights, no descriptor but one, no memory that can be looked at.
-//! 7. The command takes the last rights from itself, and speaks with the shim again: it may have died in between, and only it
-//!    knows that the command may begin.
+//! 6. Fork the command, unless it was forked ahead, and be nothing but its reaper: no rights, no descriptor but one, no memory
+//!    that can be looked at.
+//! 7. The command puts itself behind the filters of system calls, which are in nobody's way from here on: where it was forked
+//!    ahead it has done so before it waited. It takes the last rights from itself, and speaks with the shim again: it may have
+//!    died in between, and only it knows that the command may begin.
 //!
 //! When init ends, for whatever reason, the kernel kills every process of the sandbox.
 
@@ -101,22 +103,22 @@ pub(crate) struct Inside {
     pub(super) memory: Option<Memory>,
 }
 
-/// Is PID 1 of a sandbox whose job is known.
-pub(crate) fn run(inside: Inside, walls: &Walls, job: Job<'_>) -> ! {
+/// Is PID 1 of a sandbox whose job is known. The `frame` is that of the walls, from outside: who the runtime is cannot be told
+/// in here.
+pub(crate) fn run(inside: Inside, frame: &Frame, walls: &Walls, job: Job<'_>) -> ! {
     let Inside {
         link,
         failure,
         memory,
     } = inside;
-    let frame = Frame::of(walls);
-    let raised = raise(&frame, memory, link.as_fd()).and_then(|raised| {
+    let raised = raise(frame, memory, link.as_fd()).and_then(|raised| {
         if frame.ids.is_none() {
             talk(link.as_fd(), MOVE_IN)?;
         }
         Ok(raised)
     });
     match raised {
-        Ok(raised) => go_on(raised, &frame, walls, job, link, failure),
+        Ok(raised) => go_on(raised, frame, walls, job, link, failure),
         Err(fault) => tell_and_end(&failure, fault),
     }
 }
@@ -150,18 +152,12 @@ pub(super) fn raise(frame: &Frame, memory: Option<Memory>, link: BorrowedFd<'_>)
 }
 
 /// Goes on with a job that is known by now, as PID 1 of its sandbox.
-pub(super) fn go_on(
-    raised: Raised,
-    frame: &Frame,
-    walls: &Walls,
-    job: Job<'_>,
-    link: OwnedFd,
-    failure: OwnedFd,
-) -> ! {
-    let command = match move_in(raised, frame, walls, &job, link.as_fd()) {
+fn go_on(raised: Raised, frame: &Frame, walls: &Walls, job: Job<'_>, link: OwnedFd, failure: OwnedFd) -> ! {
+    let command = match move_in(raised, frame, walls, [job.workspace, job.home], link.as_fd()) {
         Ok(()) => match sys::fork() {
             Ok(Fork::Child) => {
-                let fault = become_the_command(walls, &job, link.as_fd());
+                let shut = shut_itself_off().err();
+                let fault = shut.unwrap_or_else(|| become_the_command(walls, &job, link.as_fd()));
                 tell_and_end(&failure, fault)
             }
             Ok(Fork::Parent(pid)) => pid,
@@ -169,6 +165,11 @@ pub(super) fn go_on(
         },
         Err(fault) => tell_and_end(&failure, fault),
     };
+    watch_over(command, link, failure, job)
+}
+
+/// Is nothing but the reaper of its one child. Of what was `held`, nothing is kept.
+pub(super) fn watch_over<T>(command: u32, link: OwnedFd, failure: OwnedFd, held: T) -> ! {
     if let Err(fault) = drop::all_rights() {
         tell_and_end(&failure, fault);
     }
@@ -176,7 +177,7 @@ pub(super) fn go_on(
         sys::exit_now(127)
     };
     // Closed in fact by now; it must not be closed a second time.
-    std::mem::forget((job, failure));
+    std::mem::forget((held, failure));
     reap_until_the_end(command, link)
 }
 
@@ -186,14 +187,14 @@ pub(super) fn tell_and_end(failure: &OwnedFd, fault: Fault) -> ! {
 }
 
 /// Adds to the root what is the session's, and makes it the root.
-fn move_in(
+pub(super) fn move_in(
     raised: Raised,
     frame: &Frame,
     walls: &Walls,
-    job: &Job<'_>,
+    [workspace, home]: [&Path; 2],
     link: BorrowedFd<'_>,
 ) -> Result<(), Fault> {
-    let own = Own::open(job.workspace, job.home)?;
+    let own = Own::open(workspace, home)?;
     if frame.ids.is_none() {
         become_the_user(true)?;
     }
@@ -210,7 +211,7 @@ fn move_in(
     Ok(())
 }
 
-fn become_the_user(another: bool) -> Result<(), Fault> {
+pub(super) fn become_the_user(another: bool) -> Result<(), Fault> {
     namespaces::become_the_user(another)?;
     dumpable(DumpableBehavior::NotDumpable)?;
     die_with_the_shim()
@@ -287,10 +288,16 @@ pub(crate) fn take_listener(link: BorrowedFd<'_>, patience: &Patience<'_>) -> io
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ECONNRESET))
 }
 
+/// The command's first steps, for which nothing of it must be known. They take longer than all the others.
+pub(super) fn shut_itself_off() -> Result<(), Fault> {
+    process::setsid().map_err(Fault::of(Step::Session))?;
+    sys::reset_signals();
+    seccomp::restrict()
+}
+
 /// Takes the last rights from itself, and executes at the word of the shim. Returns only if that failed.
-fn become_the_command(walls: &Walls, job: &Job<'_>, link: BorrowedFd<'_>) -> Fault {
+pub(super) fn become_the_command(walls: &Walls, job: &Job<'_>, link: BorrowedFd<'_>) -> Fault {
     let step = || -> Result<(), Fault> {
-        process::setsid().map_err(Fault::of(Step::Session))?;
         three_descriptors(job).map_err(Fault::of(Step::Stdio))?;
         go_to_the_folder(job.cwd)?;
         job.rlimits.apply().map_err(Fault::of(Step::Rlimits))?;
@@ -299,8 +306,6 @@ fn become_the_command(walls: &Walls, job: &Job<'_>, link: BorrowedFd<'_>) -> Fau
         // When it executes, and not before: one of them tells the shim what fails until then.
         sys::close_all_from_3_on_exec().map_err(Fault::of(Step::Descriptors))?;
         process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        sys::reset_signals();
-        seccomp::restrict()?;
         // All but its program is there.
         talk(link, GO)
     };

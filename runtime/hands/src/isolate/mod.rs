@@ -130,8 +130,8 @@ pub(crate) fn fork(frame: &Frame, beside: Option<&Path>) -> Result<Side, Fault> 
 
 impl Inside {
     /// Is init, for this job.
-    pub(crate) fn run(self, walls: &Walls, job: Job<'_>) -> ! {
-        init::run(self, walls, job)
+    pub(crate) fn run(self, frame: &Frame, walls: &Walls, job: Job<'_>) -> ! {
+        init::run(self, frame, walls, job)
     }
 
     /// Is init, for the command that the shim will name; ends with the shim if there is none.
@@ -235,8 +235,9 @@ pub(crate) fn start(
     adopt: &mut dyn FnMut(Pid) -> Result<(), Fault>,
     serve: &mut dyn FnMut(OwnedFd) -> Result<(), Fault>,
 ) -> Result<Isolated, Fault> {
-    let unborn = match fork(&Frame::of(walls), walls.beside.as_deref())? {
-        Side::Init(inside) => inside.run(walls, job),
+    let frame = Frame::of(walls);
+    let unborn = match fork(&frame, walls.beside.as_deref())? {
+        Side::Init(inside) => inside.run(&frame, walls, job),
         Side::Shim(unborn) => unborn,
     };
     // With its write ends, or the pipes would never end.
