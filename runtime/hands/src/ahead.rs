@@ -1,6 +1,7 @@
 //! What a shim does before it knows its command, where it can be known what will be needed: a control group, and an init in
-//! namespaces of its own inside that group. With version 1 of control groups the move into one waits for the kernel's grace
-//! periods, and a network namespace takes most of a millisecond; what has happened by then is waited for by nobody.
+//! namespaces of its own inside that group, behind all of its walls that are the same for every command. With version 1 of
+//! control groups the move into one waits for the kernel's grace periods, a network namespace takes most of a millisecond,
+//! and the system's part of the root another; what has happened by then is waited for by nobody.
 //!
 //! Nothing of a session is in it, so that it may be undone at any time. It is of use for one command, and only for one that
 //! would have been given the same.
@@ -13,6 +14,7 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
+use crate::isolate::Frame;
 use crate::launcher::Sandbox;
 use crate::limits::{Group, Groups, name_ahead};
 use crate::procs;
@@ -21,8 +23,8 @@ use crate::spec::Spec;
 /// What a command will need, as far as that can be said before it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shape {
-    /// Whether it gets walls with a network of its own.
-    walled: bool,
+    /// What its walls have in common with those of others, if it has any, and a network of its own.
+    frame: Option<Frame>,
     /// Where its control group is made, if it is walled. Without walls it moves there by itself.
     groups: Option<Groups>,
 }
@@ -30,10 +32,10 @@ pub(crate) struct Shape {
 impl Shape {
     /// That of a command.
     pub(crate) fn of(spec: &Spec) -> Self {
-        let walled = spec.walls.as_ref().is_some_and(|walls| walls.beside.is_none());
+        let walls = spec.walls.as_ref().filter(|walls| walls.beside.is_none());
         Self {
-            walled,
-            groups: spec.groups.clone().filter(|_| walled),
+            frame: walls.map(Frame::of),
+            groups: spec.groups.clone().filter(|_| walls.is_some()),
         }
     }
 
@@ -50,6 +52,8 @@ pub(crate) struct Ahead {
     group: Option<(String, Group)>,
     /// Tells whether anything was mounted since the sandbox took its copy of all mounts.
     mounts: File,
+    /// What the machine shows, as it lay when the sandbox took hold of it.
+    shown: Vec<Option<(u64, u64)>>,
 }
 
 impl Ahead {
@@ -58,13 +62,14 @@ impl Ahead {
     /// # Errors
     /// Nothing is left of what was begun.
     pub(crate) fn make(shape: Shape, channel: OwnedFd) -> io::Result<(Option<Self>, OwnedFd)> {
-        if !shape.walled {
+        let Some(frame) = shape.frame.clone() else {
             return Ok((None, channel));
-        }
+        };
         let mut ahead = Self {
             sandbox: None,
             group: None,
             mounts: File::open("/proc/self/mountinfo")?,
+            shown: frame.shown(),
             shape,
         };
         if let Some(groups) = &ahead.shape.groups {
@@ -73,7 +78,7 @@ impl Ahead {
             ahead.group = Some((name, group));
         }
         let group = ahead.group.as_ref().map(|(_, group)| group);
-        let (sandbox, channel) = Sandbox::prepare(group, channel)?;
+        let (sandbox, channel) = Sandbox::prepare(&frame, group, channel)?;
         ahead.sandbox = Some(sandbox);
         Ok((Some(ahead), channel))
     }
@@ -88,8 +93,17 @@ impl Ahead {
         self.sandbox.as_ref().is_some_and(Sandbox::is_alive)
     }
 
-    /// What was mounted meanwhile may not be seen from inside, and the workspace could be there.
+    /// What was mounted meanwhile may not be seen from inside, and the workspace could be there. A file that was replaced is
+    /// still the old one in there.
     fn is_outdated(&self) -> bool {
+        if self
+            .shape
+            .frame
+            .as_ref()
+            .is_none_or(|frame| frame.shown() != self.shown)
+        {
+            return true;
+        }
         let mut polled = [PollFd::new(&self.mounts, PollFlags::PRI)];
         let now = Timespec {
             tv_sec: 0,
@@ -98,8 +112,8 @@ impl Ahead {
         !matches!(poll(&mut polled, Some(&now)), Ok(0))
     }
 
-    /// Names the command in `dir` to the sandbox, with the text of its spec. Walls are built from here on; nothing of the command
-    /// executes.
+    /// Names the command in `dir` to the sandbox, with the text of its spec. The rest of the walls is built from here on; nothing
+    /// of the command executes.
     pub(crate) fn order(&mut self, dir: &Path, spec: &Spec, text: &File) -> io::Result<()> {
         match &mut self.sandbox {
             Some(sandbox) => sandbox.order(dir, spec, text),
@@ -140,7 +154,7 @@ mod tests {
         let bare = Shape::of(&spec);
         spec.walls = Some(Walls::default());
         let walled = Shape::of(&spec);
-        assert!(walled.walled && walled != bare);
+        assert!(walled.frame.is_some() && walled != bare);
         if let Some(walls) = &mut spec.walls {
             walls.stand_beside(Path::new("/steps/1"), 1);
         }

@@ -17,7 +17,7 @@ use rustix::process::{self, Pid, Resource, Rlimit, Signal};
 use crate::dir::STDIN;
 use crate::egress::Proxy;
 use crate::files::{FileError, Workspace};
-use crate::isolate::{self, Door, Doorkeeper, Fault, Job, Side, Step, Unborn};
+use crate::isolate::{self, Door, Doorkeeper, Fault, Frame, Job, Side, Step, Unborn};
 use crate::limits::{Group, Rlimits};
 use crate::patience::{Over, Patience, SET_UP, put_an_end_to};
 use crate::sabotage;
@@ -89,29 +89,31 @@ pub(crate) fn start(
 pub(crate) struct Sandbox {
     unborn: Unborn,
     outputs: [OwnedFd; 2],
-    /// Once it has been told its command, and builds.
-    door: Option<Door>,
+    door: Door,
 }
 
 impl Sandbox {
-    /// Makes one whose command is not known yet, in this control group. `channel` is kept out of it.
-    pub(crate) fn prepare(group: Option<&Group>, channel: OwnedFd) -> io::Result<(Self, OwnedFd)> {
+    /// Makes one whose command is not known yet, in this control group, with all that its walls have in common with others.
+    /// `channel` is kept out of it.
+    pub(crate) fn prepare(
+        frame: &Frame,
+        group: Option<&Group>,
+        channel: OwnedFd,
+    ) -> io::Result<(Self, OwnedFd)> {
         no_core_dump()?;
         let [(stdout, stdout_end), (stderr, stderr_end)] = [output_pipe()?, output_pipe()?];
-        let unborn = match isolate::fork(None).map_err(io::Error::from)? {
+        let unborn = match isolate::fork(frame, None)? {
             Side::Init(inside) => {
                 drop((channel, stdout, stderr));
-                inside.run_what_comes([stdout_end, stderr_end], group.is_some())
+                inside.run_what_comes(frame, [stdout_end, stderr_end], group.is_some())
             }
             Side::Shim(unborn) => unborn,
         };
-        if let (Some(group), Some(init)) = (group, unborn.init()) {
-            group.take(init)?;
-        }
+        let door = unborn.raise(frame, &Patience::of_a_set_up(), &mut |init| adopt(group, init))?;
         let sandbox = Self {
             unborn,
             outputs: [stdout, stderr],
-            door: None,
+            door,
         };
         Ok((sandbox, channel))
     }
@@ -121,16 +123,19 @@ impl Sandbox {
         self.unborn.init().is_some()
     }
 
-    /// Names the command to it, with the text of its spec, and has its walls built. Nothing of it executes before [`start`]
-    /// goes on with it, so that this may come before the claim.
+    /// Names the command to it, with the text of its spec, and has the rest of its walls built. Nothing of it executes before
+    /// [`start`] goes on with it, so that this may come before the claim.
     pub(crate) fn order(&mut self, dir: &Path, spec: &Spec, text: &File) -> io::Result<()> {
         let walls = spec.walls.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
-        self.unborn.order(text, &copy_of_stdin(dir)?)?;
         private_folder(&spec.home, walls)?;
-        // Nobody can ask to cancel what is not claimed.
-        self.door = Some(self.unborn.begin(walls, &Patience::of_a_set_up())?);
-        Ok(())
+        Ok(self.unborn.order(walls, text, &copy_of_stdin(dir)?)?)
     }
+}
+
+fn adopt(group: Option<&Group>, init: Pid) -> Result<(), Fault> {
+    group
+        .map_or(Ok(()), |group| group.take(init))
+        .map_err(Fault::of(Step::Cgroup))
 }
 
 /// What init needs to know of a command.
@@ -171,7 +176,7 @@ fn start_isolated(
             outputs,
             door,
         }) => (
-            unborn.lead(walls, door, patience, &mut |_| Ok(()), &mut serve),
+            unborn.lead(walls, Some(door), patience, &mut |_| Ok(()), &mut serve),
             outputs,
         ),
         None => {
@@ -181,11 +186,7 @@ fn start_isolated(
             let pipe = || output_pipe().map_err(|error| sandbox_error("pipe", &error));
             let [(stdout, stdout_end), (stderr, stderr_end)] = [pipe()?, pipe()?];
             let job = job(spec, stdin, [stdout_end, stderr_end], group.is_some());
-            let mut adopt = |init| {
-                group
-                    .map_or(Ok(()), |group| group.take(init))
-                    .map_err(Fault::of(Step::Cgroup))
-            };
+            let mut adopt = |init| adopt(group, init);
             let started = isolate::start(walls, job, patience, &mut adopt, &mut serve);
             (started, [stdout, stderr])
         }

@@ -41,6 +41,7 @@ fn the_other_process() {
             drop(pool.launch(&dir, &spec));
         }
         "mount" => mounted_over(&rig, &pool),
+        "replace" => replaced(&rig, &pool, &place),
         other => panic!("no role {other}"),
     }
 }
@@ -207,6 +208,30 @@ fn when_the_ready_shims_were_killed_the_next_command_is_started_like_the_first()
     assert_eq!(groups_ahead(&shims), [] as [String; 0]);
 }
 
+/// What has lost the process that was to be its command is good for nothing, and goes by itself.
+#[test]
+fn when_what_waits_to_be_the_command_was_killed_its_shim_leaves_and_the_next_command_runs_once() {
+    let Some(rig) = Rig::isolated() else { return };
+    // They do not leave because nothing comes.
+    let pool = Pool::idle_after(shim_exe().to_owned(), rig.path().to_owned(), 10 * PATIENCE);
+    warm(&pool, &rig.shell("true"));
+    let all = waiting(rig.path());
+    let below = |above: &[u32]| -> Vec<u32> {
+        let is_below = |pid: &&u32| above.iter().any(|above| is_child(**pid, *above));
+        all.iter().filter(is_below).copied().collect()
+    };
+    // A shim, its init, and the command to be.
+    let commands = below(&below(&all));
+    assert_eq!(commands.len(), Pool::KEPT, "{all:?}");
+    commands.iter().for_each(|command| kill_9(*command));
+    until("all of them are gone", || waiting(rig.path()).is_empty());
+    assert_eq!(groups_ahead(&all), [] as [String; 0]);
+    let (dir, spec) = rig.shell("echo run >> effects");
+    assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+    assert_eq!(ended(&dir).0.verdict, exited(0));
+    assert_eq!(rig.file("effects"), "run\n");
+}
+
 /// B-IDLE-1
 #[test]
 fn ready_shims_leave_when_no_command_comes_and_are_there_again_after_the_next() {
@@ -344,6 +369,123 @@ fn a_shim_that_has_prepared_for_another_kind_of_command_does_this_one_all_the_sa
     }
 }
 
+/// What a command can tell of its surroundings, without what differs from mount to mount.
+const SURROUNDINGS: &str = r#"
+    while read -r id parent device rest; do echo "$rest"; done < /proc/self/mountinfo
+    find / /etc /dev /dev/pts /tmp /home /var /workspace /home/agent -maxdepth 1 -printf '%M %U %G %p %l\n'
+    grep -E '^(Uid|Gid|Groups|NStgid|NSsid|Cap|NoNewPrivs|Seccomp|Sig|Shd)' /proc/self/status
+    grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc/1/status
+    cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups /proc/self/cgroup /etc/passwd /proc/net/dev
+    ulimit -a; umask; hostname; env | sort; ls -l /proc/self/fd | wc -l
+    df -B1 --output=size /tmp /dev/shm
+    for place in / /usr /etc /dev /proc /proc/sys /home; do touch "$place/x" && echo "$place can be written"; done
+    for place in /tmp /dev/shm /workspace /home/agent; do touch "$place/x" && rm "$place/x" || echo "$place cannot be written"; done
+    # Only Landlock has something against this one.
+    mknod /workspace/device c 0 0 && rm /workspace/device && echo "a device can be written"
+    for place in /proc/kcore /proc/keys /proc/sysrq-trigger; do echo "$place"; wc -c < "$place"; done
+"#;
+
+/// Makes sure that a ready shim took the command on.
+fn assert_handed_over(shims: &[u32], dir: &Path) {
+    let claim = std::fs::read_to_string(dir.join("claim.json")).unwrap();
+    let is_of = |pid: &u32| claim.contains(&format!("\"pid\":{pid},"));
+    assert!(shims.iter().any(is_of), "{shims:?}, {claim}");
+}
+
+/// One that begins with a shim that has built most of its walls before, and one whose walls are built at once.
+#[test]
+fn walls_that_stood_before_the_command_are_those_that_are_built_for_it() {
+    let Some(rig) = Rig::isolated() else { return };
+    let pool = pool_of(&rig);
+    warm(&pool, &rig.shell("true"));
+    let shims = waiting(rig.path());
+    let protected = rig.ws().join("kept");
+    std::fs::create_dir(&protected).unwrap();
+    let command = || {
+        let (dir, mut spec) = rig.shell(SURROUNDINGS);
+        // The same name for both.
+        spec.step = 7;
+        let walls = spec.walls.as_mut().unwrap();
+        walls.protected = vec!["kept".into()];
+        (dir, spec)
+    };
+    let (ready, spec) = command();
+    assert_eq!(pool.launch(&ready, &spec).unwrap(), Launched::Started);
+    let (_, of_the_ready) = ended(&ready);
+    assert_handed_over(&shims, &ready);
+    let (cold, spec) = command();
+    common::start(&cold, &spec);
+    let (_, of_the_cold) = ended(&cold);
+    for (ready, cold) in [
+        (&of_the_ready.stdout, &of_the_cold.stdout),
+        (&of_the_ready.stderr, &of_the_cold.stderr),
+    ] {
+        let (ready, cold) = (text(&ready.head), text(&cold.head));
+        let both = ready.lines().zip(cold.lines());
+        both.for_each(|(ready, cold)| assert_eq!(ready, cold));
+        assert_eq!(ready.lines().count(), cold.lines().count());
+    }
+    let told = text(&of_the_ready.stdout.head);
+    for word in [
+        " /workspace/kept ro,",
+        " /home/agent rw,nosuid,nodev",
+        "Seccomp:\t2",
+        "NoNewPrivs:\t1",
+        "agent:x:1000",
+    ] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    assert!(!told.contains("be written"), "{told}");
+    assert!(
+        told.contains(" /etc/passwd "),
+        "what is in a folder is listed: {told}"
+    );
+}
+
+/// What waits is of no session, whoever had the last command.
+#[test]
+fn what_waits_behind_walls_has_nothing_of_the_session_before_nor_has_the_next_command() {
+    let (Some(before), Some(next)) = (Rig::isolated(), Rig::isolated()) else {
+        return;
+    };
+    let pool = pool_of(&before);
+    let line = "echo canary > /tmp/canary; echo canary > canary; echo canary > ~/canary";
+    warm(&pool, &before.shell(line));
+    let shims = waiting(before.path());
+    let is_root = rustix::process::geteuid().is_root();
+    for pid in &shims {
+        // Of what is closed only root reads this; the shims themselves have no root of their own.
+        let Ok(mounts) = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")) else {
+            assert!(!is_root, "root may look");
+            continue;
+        };
+        let ends_in = |end: &str| mounts.lines().any(|line| line.split(' ').nth(4) == Some(end));
+        assert!(
+            !ends_in("/proc/workspace") && !ends_in("/proc/home/agent"),
+            "{mounts}"
+        );
+        let is_init = shims.iter().any(|shim| is_child(*pid, *shim));
+        assert_eq!(ends_in("/proc/dev/shm"), is_init, "its walls stand: {mounts}");
+        let map = std::fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
+        let other = before.walls().host_uid.map(|uid| uid.to_string());
+        assert!(!other.is_some_and(|uid| map.contains(&uid)), "{map}");
+    }
+    let look = "find / -name canary 2>/dev/null; cat /proc/self/mountinfo; cat ~/canary canary /tmp/canary; echo next > mine";
+    let (dir, mut spec) = next.shell(look);
+    spec.groups = common::groups();
+    assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+    let output = ended(&dir).1;
+    assert_handed_over(&shims, &dir);
+    let told = text(&output.stdout.head);
+    let of_before = before.path().to_str().unwrap();
+    assert!(!told.contains("canary") && !told.contains(of_before), "{told}");
+    assert_eq!(next.file("mine"), "next\n");
+    if let Some(uid) = next.walls().host_uid {
+        let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(next.ws().join("mine")).unwrap());
+        assert_eq!(owner, uid);
+    }
+}
+
 /// A program that knows nothing of ready shims, as one of an earlier version, is started for each command as ever.
 #[test]
 fn a_program_that_cannot_wait_is_started_for_each_command() {
@@ -368,6 +510,17 @@ fn a_program_that_cannot_wait_is_started_for_each_command() {
 #[test]
 #[ignore = "needs unshare and mount (util-linux)"]
 fn a_workspace_that_was_mounted_over_meanwhile_is_the_one_that_is_worked_in() {
+    play_with_mounts_of_its_own("mount");
+}
+
+/// A shim holds the files of the machine that it shows; one that was replaced by another since is not the one to show.
+#[test]
+#[ignore = "needs unshare and mount (util-linux)"]
+fn a_file_of_the_machine_that_was_replaced_meanwhile_is_shown_as_it_is_now() {
+    play_with_mounts_of_its_own("replace");
+}
+
+fn play_with_mounts_of_its_own(role: &str) {
     let Some(rig) = Rig::isolated() else { return };
     let root = rustix::process::geteuid().is_root();
     let mut unshare = Command::new("unshare");
@@ -375,7 +528,7 @@ fn a_workspace_that_was_mounted_over_meanwhile_is_the_one_that_is_worked_in() {
         .args([if root { "-m" } else { "-rm" }, "--"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "the_other_process", "--nocapture"])
-        .env(ROLE, "mount")
+        .env(ROLE, role)
         .env(PLACE, rig.path())
         .stdin(Stdio::null());
     if !root {
@@ -386,17 +539,42 @@ fn a_workspace_that_was_mounted_over_meanwhile_is_the_one_that_is_worked_in() {
     assert!(output.status.success(), "{output:?}");
 }
 
+fn mount_in_memory(place: &Path) {
+    let mut mount = Command::new("mount");
+    let mounted = mount.args(["-t", "tmpfs", "none"]).arg(place).status();
+    assert!(mounted.unwrap().success());
+}
+
 /// Runs in a mount namespace of its own.
 fn mounted_over(rig: &Rig, pool: &Pool) {
     warm(pool, &rig.shell("true"));
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "none"])
-        .arg(rig.ws())
-        .status();
-    assert!(mounted.unwrap().success());
+    mount_in_memory(&rig.ws());
     // The workspace is the session's own, and so is what was mounted on it.
     let (dir, spec) = rig.shell("echo run >> effects");
     assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
     assert_eq!(ended(&dir).0.verdict, exited(0));
     assert_eq!(rig.file("effects"), "run\n", "where everybody else sees it");
+}
+
+/// Runs in a mount namespace of its own.
+fn replaced(rig: &Rig, pool: &Pool, place: &Path) {
+    // A place of the machine where this may make files, and that no command has of its own.
+    let shown = Path::new("/mnt");
+    mount_in_memory(shown);
+    let tool = shown.join("tool");
+    std::fs::write(&tool, "old\n").unwrap();
+    let command = || {
+        let (dir, mut spec) = rig.shell("cat /mnt/tool");
+        spec.walls.as_mut().unwrap().read_only = vec![tool.clone()];
+        (dir, spec)
+    };
+    warm(pool, &command());
+    let shims = waiting(place);
+    let draft = shown.join("draft");
+    std::fs::write(&draft, "new\n").unwrap();
+    std::fs::rename(&draft, &tool).unwrap();
+    let (dir, spec) = command();
+    assert_eq!(pool.launch(&dir, &spec).unwrap(), Launched::Started);
+    assert_eq!(text(&ended(&dir).1.stdout.head), "new\n");
+    assert_handed_over(&shims, &dir);
 }

@@ -2,13 +2,19 @@
 //!
 //! In this order, and for these reasons:
 //!
-//! 1. Ask to die with the shim. Then wait for the ids: the answer comes from the shim, so it lives; without an answer
+//! 1. Ask to die with the shim. Then wait for its word: the answer comes from the shim, so it lives; without an answer
 //!    the socket ends, and so does this process.
-//! 2. Take hold of what only the runtime's user can reach.
-//! 3. Become the user. That takes back the wish to die with the shim: ask again.
-//! 4. A keyring of its own, the cgroup namespace (only now is the process where it stays), the root, the network.
-//! 5. Speak with the shim again: it may have died in between, and only it knows that the command may begin.
-//! 6. Fork the command, and be nothing but its reaper: no rights, no descriptor but one, no memory that can be looked at.
+//! 2. Take hold of what the machine shows; become the user, if that is known; the cgroup namespace (only now is the process
+//!    where it stays), the root as far as it is the same for all commands, the network.
+//! 3. Learn the job. An init that was made ahead waits here, and all before is waited for by nobody.
+//! 4. Take hold of what only the runtime's user can reach. Become the user, if it was not known before. That takes back the
+//!    wish to die with the shim: ask again.
+//! 5. A keyring of its own, the session's folders; what was the root before is let go of.
+//! 6. Fork the command, unless it was forked ahead, and be nothing but its reaper: no rights, no descriptor but one, no memory
+//!    that can be looked at.
+//! 7. The command puts itself behind the filters of system calls, which are in nobody's way from here on: where it was forked
+//!    ahead it has done so before it waited. It takes the last rights from itself, and speaks with the shim again: it may have
+//!    died in between, and only it knows that the command may begin.
 //!
 //! When init ends, for whatever reason, the kernel kills every process of the sandbox.
 
@@ -25,7 +31,9 @@ use rustix::net::{
 use rustix::process::{self, DumpableBehavior, Pid, Signal, WaitOptions};
 
 use super::fault::{Fault, Step};
-use super::{drop, file_rules, namespaces, root, seccomp};
+use super::frame::Frame;
+use super::root::{self, Memory, Own, Shell, Sources};
+use super::{drop, file_rules, namespaces, seccomp};
 use crate::files::Workspace;
 use crate::launcher::Program;
 use crate::limits::Rlimits;
@@ -33,9 +41,13 @@ use crate::patience::Patience;
 use crate::sys::{self, Fork};
 use crate::walls::{INSIDE_WORKSPACE, Network, Walls};
 
-/// Words on the socket between init and the shim.
+/// Words on the socket between the shim, and init or the command.
 pub(crate) const READY: u8 = b'r';
-pub(crate) const MAPPED: u8 = b'm';
+/// To an init that is where it stays, and whose ids are mapped as far as they are known.
+pub(crate) const RAISE: u8 = b'm';
+/// To an init whose ids are mapped.
+pub(crate) const MOVE_IN: u8 = b'i';
+/// To the command: its shim has claimed it, and somebody serves its listener.
 pub(crate) const GO: u8 = b'g';
 const LISTENER: u8 = b'l';
 const EXITED: u8 = b'e';
@@ -82,12 +94,70 @@ pub(crate) fn ended(status: &OwnedFd) -> Ended {
     }
 }
 
-/// Is PID 1. Tells its fault, or the command's, on `failure`; that ends without a word once the command executes.
-pub(crate) fn run(walls: &Walls, job: Job<'_>, link: OwnedFd, failure: OwnedFd) -> ! {
-    let command = match build(walls, &job, link.as_fd()) {
+/// What init holds when it begins.
+pub(crate) struct Inside {
+    pub(super) link: OwnedFd,
+    /// Where it tells its fault, or the command's; this ends without a word once the command executes.
+    pub(super) failure: OwnedFd,
+    /// The file systems for its root, where it may not make them itself in time.
+    pub(super) memory: Option<Memory>,
+}
+
+/// Is PID 1 of a sandbox whose job is known. The `frame` is that of the walls, from outside: who the runtime is cannot be told
+/// in here.
+pub(crate) fn run(inside: Inside, frame: &Frame, walls: &Walls, job: Job<'_>) -> ! {
+    let Inside {
+        link,
+        failure,
+        memory,
+    } = inside;
+    let raised = raise(frame, memory, link.as_fd()).and_then(|raised| {
+        if frame.ids.is_none() {
+            talk(link.as_fd(), MOVE_IN)?;
+        }
+        Ok(raised)
+    });
+    match raised {
+        Ok(raised) => go_on(raised, frame, walls, job, link, failure),
+        Err(fault) => tell_and_end(&failure, fault),
+    }
+}
+
+/// What stands before the job is known.
+pub(super) enum Raised {
+    Shell(Shell),
+    /// Nobody could make files so far.
+    Nothing(Sources),
+}
+
+/// Builds what is the same for all commands, as far as that can be done before the user is known.
+pub(super) fn raise(frame: &Frame, memory: Option<Memory>, link: BorrowedFd<'_>) -> Result<Raised, Fault> {
+    die_with_the_shim()?;
+    process::setsid().map_err(Fault::of(Step::Session))?;
+    // The files by which the shim maps the ids belong to who may be looked at.
+    dumpable(DumpableBehavior::Dumpable)?;
+    talk(link, RAISE)?;
+    let sources = Sources::open(frame)?;
+    if frame.ids.is_some() {
+        become_the_user(false)?;
+    }
+    process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    sys::unshare_cgroup().map_err(Fault::of(Step::CgroupNamespace))?;
+    namespaces::furnish()?;
+    match memory {
+        Some(memory) => root::build(frame, memory, sources).map(Raised::Shell),
+        None if frame.ids.is_some() => root::build(frame, Memory::make(frame)?, sources).map(Raised::Shell),
+        None => Ok(Raised::Nothing(sources)),
+    }
+}
+
+/// Goes on with a job that is known by now, as PID 1 of its sandbox.
+fn go_on(raised: Raised, frame: &Frame, walls: &Walls, job: Job<'_>, link: OwnedFd, failure: OwnedFd) -> ! {
+    let command = match move_in(raised, frame, walls, [job.workspace, job.home], link.as_fd()) {
         Ok(()) => match sys::fork() {
             Ok(Fork::Child) => {
-                let fault = become_the_command(walls, &job);
+                let shut = shut_itself_off().err();
+                let fault = shut.unwrap_or_else(|| become_the_command(walls, &job, link.as_fd()));
                 tell_and_end(&failure, fault)
             }
             Ok(Fork::Parent(pid)) => pid,
@@ -95,6 +165,11 @@ pub(crate) fn run(walls: &Walls, job: Job<'_>, link: OwnedFd, failure: OwnedFd) 
         },
         Err(fault) => tell_and_end(&failure, fault),
     };
+    watch_over(command, link, failure, job)
+}
+
+/// Is nothing but the reaper of its one child. Of what was `held`, nothing is kept.
+pub(super) fn watch_over<T>(command: u32, link: OwnedFd, failure: OwnedFd, held: T) -> ! {
     if let Err(fault) = drop::all_rights() {
         tell_and_end(&failure, fault);
     }
@@ -102,7 +177,7 @@ pub(crate) fn run(walls: &Walls, job: Job<'_>, link: OwnedFd, failure: OwnedFd) 
         sys::exit_now(127)
     };
     // Closed in fact by now; it must not be closed a second time.
-    std::mem::forget((job, failure));
+    std::mem::forget((held, failure));
     reap_until_the_end(command, link)
 }
 
@@ -111,34 +186,42 @@ pub(super) fn tell_and_end(failure: &OwnedFd, fault: Fault) -> ! {
     sys::exit_now(127)
 }
 
-fn build(walls: &Walls, job: &Job<'_>, link: BorrowedFd<'_>) -> Result<(), Fault> {
-    die_with_the_shim()?;
-    process::setsid().map_err(Fault::of(Step::Session))?;
-    // The files by which the shim maps the ids belong to who may be looked at.
-    dumpable(DumpableBehavior::Dumpable)?;
-    talk(link, MAPPED)?;
-    let sources = root::Sources::open(walls, job.workspace, job.home)?;
-    namespaces::become_the_user(walls)?;
-    dumpable(DumpableBehavior::NotDumpable)?;
-    die_with_the_shim()?;
+/// Adds to the root what is the session's, and makes it the root.
+pub(super) fn move_in(
+    raised: Raised,
+    frame: &Frame,
+    walls: &Walls,
+    [workspace, home]: [&Path; 2],
+    link: BorrowedFd<'_>,
+) -> Result<(), Fault> {
+    let own = Own::open(workspace, home)?;
+    if frame.ids.is_none() {
+        become_the_user(true)?;
+    }
     // Whether or not it works: no command can speak to any keyring (see `seccomp`), and the kernel may have none.
     let _ = sys::new_keyring();
-    process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    sys::unshare_cgroup().map_err(Fault::of(Step::CgroupNamespace))?;
-    root::build(walls, sources)?;
-    namespaces::furnish()?;
+    let shell = match raised {
+        Raised::Shell(shell) => shell,
+        Raised::Nothing(sources) => root::build(frame, Memory::make(frame)?, sources)?,
+    };
+    shell.move_in(&own, &walls.protected)?;
     if walls.network == Network::Proxy {
         hand_out_listener(walls, link).map_err(Fault::of(Step::Listener))?;
     }
-    // The command begins when the shim says so: when it has claimed the command, and somebody serves the listener.
-    talk(link, GO)
+    Ok(())
+}
+
+pub(super) fn become_the_user(another: bool) -> Result<(), Fault> {
+    namespaces::become_the_user(another)?;
+    dumpable(DumpableBehavior::NotDumpable)?;
+    die_with_the_shim()
 }
 
 pub(super) fn die_with_the_shim() -> Result<(), Fault> {
     process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Fault::of(Step::DeathSignal))
 }
 
-fn dumpable(behavior: DumpableBehavior) -> Result<(), Fault> {
+pub(super) fn dumpable(behavior: DumpableBehavior) -> Result<(), Fault> {
     process::set_dumpable_behavior(behavior).map_err(Fault::of(Step::User))
 }
 
@@ -205,10 +288,16 @@ pub(crate) fn take_listener(link: BorrowedFd<'_>, patience: &Patience<'_>) -> io
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ECONNRESET))
 }
 
-/// Takes the last rights from itself and executes. Returns only if that failed.
-fn become_the_command(walls: &Walls, job: &Job<'_>) -> Fault {
+/// The command's first steps, for which nothing of it must be known. They take longer than all the others.
+pub(super) fn shut_itself_off() -> Result<(), Fault> {
+    process::setsid().map_err(Fault::of(Step::Session))?;
+    sys::reset_signals();
+    seccomp::restrict()
+}
+
+/// Takes the last rights from itself, and executes at the word of the shim. Returns only if that failed.
+pub(super) fn become_the_command(walls: &Walls, job: &Job<'_>, link: BorrowedFd<'_>) -> Fault {
     let step = || -> Result<(), Fault> {
-        process::setsid().map_err(Fault::of(Step::Session))?;
         three_descriptors(job).map_err(Fault::of(Step::Stdio))?;
         go_to_the_folder(job.cwd)?;
         job.rlimits.apply().map_err(Fault::of(Step::Rlimits))?;
@@ -217,8 +306,8 @@ fn become_the_command(walls: &Walls, job: &Job<'_>) -> Fault {
         // When it executes, and not before: one of them tells the shim what fails until then.
         sys::close_all_from_3_on_exec().map_err(Fault::of(Step::Descriptors))?;
         process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-        sys::reset_signals();
-        seccomp::restrict()
+        // All but its program is there.
+        talk(link, GO)
     };
     if let Err(fault) = step() {
         return fault;

@@ -8,6 +8,7 @@
 //! | thought | file |
 //! |---|---|
 //! | what a failed step is called, and how it is told to the shim | `fault` |
+//! | what is the same for all commands | `frame` |
 //! | new namespaces, ids, loopback | `namespaces` |
 //! | what the command sees as `/` | `root`, `etc` |
 //! | the network of a service, shared by later commands | `beside` |
@@ -24,6 +25,7 @@ mod drop;
 mod etc;
 mod fault;
 mod file_rules;
+mod frame;
 mod init;
 mod namespaces;
 mod order;
@@ -33,7 +35,7 @@ mod seccomp;
 mod uid;
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -43,11 +45,14 @@ use rustix::process::{self, Pid, WaitId, WaitIdOptions};
 
 pub(crate) use beside::{Door, Doorkeeper};
 pub(crate) use fault::{Fault, Step};
-pub(crate) use init::{Ended, Job, ended};
+pub(crate) use frame::Frame;
+pub(crate) use init::{Ended, Inside, Job, ended};
 pub(crate) use report::main_if_probe;
 pub use report::{IsolationReport, Layer, Refusal, probe};
 pub use uid::session_uid;
 
+use self::namespaces::Ids;
+use self::root::Memory;
 use crate::patience::{Patience, put_an_end_to};
 use crate::sys::Fork;
 use crate::walls::Walls;
@@ -63,7 +68,7 @@ pub(crate) struct Isolated {
     pub(crate) door: Door,
 }
 
-/// A sandbox of which there are only the namespaces so far, and an init in them that waits. Dropped, it is ended.
+/// A sandbox without a command so far, and an init in it that waits. Dropped, it is ended.
 #[derive(Debug)]
 pub(crate) struct Unborn {
     init: Ward,
@@ -83,12 +88,6 @@ impl Drop for Ward {
     }
 }
 
-/// What init holds when it begins.
-pub(crate) struct Inside {
-    link: OwnedFd,
-    failure: OwnedFd,
-}
-
 /// Which process one is after [`fork`].
 pub(crate) enum Side {
     Init(Inside),
@@ -96,7 +95,8 @@ pub(crate) enum Side {
 }
 
 /// Forks init into namespaces of its own, or into those of the service in the command directory `beside`.
-pub(crate) fn fork(beside: Option<&Path>) -> Result<Side, Fault> {
+pub(crate) fn fork(frame: &Frame, beside: Option<&Path>) -> Result<Side, Fault> {
+    let memory = Memory::made_outside(frame);
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -117,6 +117,7 @@ pub(crate) fn fork(beside: Option<&Path>) -> Result<Side, Fault> {
             Side::Init(Inside {
                 link: theirs,
                 failure: failure_end,
+                memory,
             })
         }
         Fork::Parent(pid) => Side::Shim(Unborn {
@@ -129,13 +130,13 @@ pub(crate) fn fork(beside: Option<&Path>) -> Result<Side, Fault> {
 
 impl Inside {
     /// Is init, for this job.
-    pub(crate) fn run(self, walls: &Walls, job: Job<'_>) -> ! {
-        init::run(walls, job, self.link, self.failure)
+    pub(crate) fn run(self, frame: &Frame, walls: &Walls, job: Job<'_>) -> ! {
+        init::run(self, frame, walls, job)
     }
 
     /// Is init, for the command that the shim will name; ends with the shim if there is none.
-    pub(crate) fn run_what_comes(self, outputs: [OwnedFd; 2], is_grouped: bool) -> ! {
-        order::obey(self.link, self.failure, outputs, is_grouped)
+    pub(crate) fn run_what_comes(self, frame: &Frame, outputs: [OwnedFd; 2], is_grouped: bool) -> ! {
+        order::obey(self, frame, outputs, is_grouped)
     }
 }
 
@@ -148,25 +149,41 @@ impl Unborn {
             .filter(|pid| matches!(process::waitid(WaitId::Pid(*pid), options), Ok(None)))
     }
 
-    /// Names the command to an init that waits for one: the text of its spec, and its standard input.
-    pub(crate) fn order(&self, spec: &File, stdin: &File) -> Result<(), Fault> {
-        order::give(self.link.as_fd(), spec, stdin).map_err(Fault::of(Step::Handshake))
-    }
-
-    /// Has the sandbox built; nothing of its job is executed. For who has something else to do meanwhile, and then
-    /// [leads](Self::lead) it on.
+    /// Has everything built that is the same for all commands, by an init that then waits for its order.
     ///
     /// # Errors
     /// The step that failed, as far as it can be seen from outside: the sandbox is good for nothing.
-    pub(crate) fn begin(&self, walls: &Walls, patience: &Patience<'_>) -> Result<Door, Fault> {
-        let init = self
-            .init
-            .0
-            .ok_or_else(|| Fault::of(Step::Namespaces)(Errno::SRCH))?;
-        begin(walls, init, self.link.as_fd(), patience, &mut |_| Ok(()))
+    pub(crate) fn raise(
+        &self,
+        frame: &Frame,
+        patience: &Patience<'_>,
+        adopt: &mut dyn FnMut(Pid) -> Result<(), Fault>,
+    ) -> Result<Door, Fault> {
+        let door = raise(frame, false, self.pid()?, self.link.as_fd(), patience, adopt)?;
+        await_ready(self.link.as_fd(), patience)?;
+        Ok(door)
     }
 
-    /// Has the sandbox built, unless that was [begun](Self::begin) before (then this is its door), and its job started.
+    /// Names the command to an init that was [raised](Self::raise) and waits for one: its user, the text of its spec, and its
+    /// standard input. The rest is built from here on; nothing of it executes before it is [led](Self::lead) on.
+    ///
+    /// # Errors
+    /// As [`Self::raise`].
+    pub(crate) fn order(&self, walls: &Walls, spec: &File, stdin: &File) -> Result<(), Fault> {
+        let ids = Ids::of(walls);
+        if ids.changes_user() {
+            ids.map(self.pid()?)?;
+        }
+        order::give(self.link.as_fd(), spec, stdin).map_err(Fault::of(Step::Handshake))
+    }
+
+    fn pid(&self) -> Result<Pid, Fault> {
+        self.init
+            .0
+            .ok_or_else(|| Fault::of(Step::Namespaces)(Errno::SRCH))
+    }
+
+    /// Has the sandbox built, unless it has its [order](Self::order) (then this is its door), and its job started.
     ///
     /// `adopt` is called with the pid of init before anything of the sandbox exists: to put it into control groups. `serve`
     /// gets the listener inside, with [`Network::Proxy`](crate::Network::Proxy), before the job executes.
@@ -176,7 +193,7 @@ impl Unborn {
     pub(crate) fn lead(
         self,
         walls: &Walls,
-        begun: Option<Door>,
+        raised: Option<Door>,
         patience: &Patience<'_>,
         adopt: &mut dyn FnMut(Pid) -> Result<(), Fault>,
         serve: &mut dyn FnMut(OwnedFd) -> Result<(), Fault>,
@@ -187,11 +204,11 @@ impl Unborn {
             failure,
         } = self;
         let init = ward.0.ok_or_else(|| Fault::of(Step::Namespaces)(Errno::SRCH))?;
-        let begun = match begun {
+        let raised = match raised {
             Some(door) => Ok(door),
-            None => begin(walls, init, link.as_fd(), patience, adopt),
+            None => build(walls, init, link.as_fd(), patience, adopt),
         };
-        let led = begun.and_then(|door| go(walls, link.as_fd(), patience, serve).map(|()| door));
+        let led = raised.and_then(|door| go(walls, link.as_fd(), patience, serve).map(|()| door));
         let told = match &led {
             Ok(_) => read_fault(&failure, patience),
             Err(fault) => {
@@ -218,8 +235,9 @@ pub(crate) fn start(
     adopt: &mut dyn FnMut(Pid) -> Result<(), Fault>,
     serve: &mut dyn FnMut(OwnedFd) -> Result<(), Fault>,
 ) -> Result<Isolated, Fault> {
-    let unborn = match fork(walls.beside.as_deref())? {
-        Side::Init(inside) => inside.run(walls, job),
+    let frame = Frame::of(walls);
+    let unborn = match fork(&frame, walls.beside.as_deref())? {
+        Side::Init(inside) => inside.run(&frame, walls, job),
         Side::Shim(unborn) => unborn,
     };
     // With its write ends, or the pipes would never end.
@@ -227,36 +245,62 @@ pub(crate) fn start(
     unborn.lead(walls, None, patience, adopt, serve)
 }
 
-/// The shim's part before init builds: gives it its ids, and remembers its network.
-fn begin(
+/// The shim's part in a sandbox whose job init knows from the start.
+fn build(
     walls: &Walls,
     init: Pid,
-    link: rustix::fd::BorrowedFd<'_>,
+    link: BorrowedFd<'_>,
     patience: &Patience<'_>,
     adopt: &mut dyn FnMut(Pid) -> Result<(), Fault>,
 ) -> Result<Door, Fault> {
-    init::await_word(link, init::READY, Some(patience)).map_err(Fault::of(Step::Handshake))?;
-    adopt(init)?;
-    if walls.beside.is_none() {
-        namespaces::map_ids(init, walls)?;
+    let frame = Frame::of(walls);
+    let is_mapped = walls.beside.is_some();
+    let door = raise(&frame, is_mapped, init, link, patience, adopt)?;
+    if frame.ids.is_none() {
+        await_ready(link, patience)?;
+        if !is_mapped {
+            Ids::of(walls).map(init)?;
+        }
+        init::say(link, init::MOVE_IN).map_err(Fault::of(Step::Handshake))?;
     }
-    // Later nobody may look at init any more.
-    let door = Door::of(init).map_err(Fault::of(Step::Namespaces))?;
-    init::say(link, init::MAPPED).map_err(Fault::of(Step::Handshake))?;
     Ok(door)
 }
 
-/// The shim's part when init has built: takes the listener, and lets the job begin.
+/// The shim's part before init builds: gives it its ids, as far as they are known and not there, and remembers its network.
+fn raise(
+    frame: &Frame,
+    is_mapped: bool,
+    init: Pid,
+    link: BorrowedFd<'_>,
+    patience: &Patience<'_>,
+    adopt: &mut dyn FnMut(Pid) -> Result<(), Fault>,
+) -> Result<Door, Fault> {
+    await_ready(link, patience)?;
+    adopt(init)?;
+    if let Some(ids) = frame.ids.filter(|_| !is_mapped) {
+        ids.map(init)?;
+    }
+    // Later nobody may look at init any more.
+    let door = Door::of(init).map_err(Fault::of(Step::Namespaces))?;
+    init::say(link, init::RAISE).map_err(Fault::of(Step::Handshake))?;
+    Ok(door)
+}
+
+fn await_ready(link: BorrowedFd<'_>, patience: &Patience<'_>) -> Result<(), Fault> {
+    init::await_word(link, init::READY, Some(patience)).map_err(Fault::of(Step::Handshake))
+}
+
+/// The shim's part when the root stands: takes the listener, and lets the job begin.
 fn go(
     walls: &Walls,
-    link: rustix::fd::BorrowedFd<'_>,
+    link: BorrowedFd<'_>,
     patience: &Patience<'_>,
     serve: &mut dyn FnMut(OwnedFd) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
     if walls.network == crate::Network::Proxy {
         serve(init::take_listener(link, patience).map_err(Fault::of(Step::Listener))?)?;
     }
-    init::await_word(link, init::READY, Some(patience)).map_err(Fault::of(Step::Handshake))?;
+    await_ready(link, patience)?;
     init::say(link, init::GO).map_err(Fault::of(Step::Handshake))
 }
 

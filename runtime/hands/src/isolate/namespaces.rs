@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 
 use rustix::process::{self, Gid, Pid, Uid};
 use rustix::thread;
+use serde::{Deserialize, Serialize};
 
 use super::fault::{Fault, Step};
 use crate::sabotage;
@@ -29,42 +30,58 @@ pub(crate) fn fork() -> io::Result<Fork> {
     sys::fork_into(wanted.fold(0, |flags, (_, flag)| flags | flag))
 }
 
-/// The user of this machine that the command is to be.
-pub(crate) fn host_uid(walls: &Walls) -> u32 {
-    if walls.host_uid.is_some() && sabotage::is_on("share-one-user") {
-        return 65_534;
-    }
-    walls.host_uid.unwrap_or_else(|| process::geteuid().as_raw())
+/// The user and the group of this machine that a command is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ids {
+    uid: u32,
+    gid: u32,
 }
 
-/// Gives `init` its one user and its one group. Only from outside can that be done once and for all.
-pub(crate) fn map_ids(init: Pid, walls: &Walls) -> Result<(), Fault> {
-    let write = |file: &str, text: String| -> io::Result<()> {
-        let path = format!("/proc/{}/{file}", init.as_raw_nonzero());
-        // One write: the kernel takes a map whole, and once.
-        OpenOptions::new()
-            .write(true)
-            .open(path)?
-            .write_all(text.as_bytes())
-    };
-    let uid = host_uid(walls);
-    if uid == 0 && is_real_root() {
-        return Err(Fault {
-            step: Step::User,
-            errno: libc::EPERM,
-        });
+impl Ids {
+    /// Those of a command behind these walls.
+    pub(crate) fn of(walls: &Walls) -> Self {
+        match walls.host_uid {
+            Some(_) if sabotage::is_on("share-one-user") => Self {
+                uid: 65_534,
+                gid: 65_534,
+            },
+            Some(uid) => Self { uid, gid: uid },
+            None => Self {
+                uid: process::geteuid().as_raw(),
+                gid: process::getegid().as_raw(),
+            },
+        }
     }
-    let gid = if walls.host_uid.is_some() {
-        uid
-    } else {
-        process::getegid().as_raw()
-    };
-    if !changes_user(walls) {
-        // Who is no root may map a group only after giving up on changing groups.
-        write("setgroups", "deny".to_owned()).map_err(Fault::of(Step::GidMap))?;
+
+    /// Whether that is another user of this machine than the runtime.
+    pub(crate) fn changes_user(self) -> bool {
+        self.uid != process::geteuid().as_raw()
     }
-    write("gid_map", format!("{INSIDE_ID} {gid} 1\n")).map_err(Fault::of(Step::GidMap))?;
-    write("uid_map", format!("{INSIDE_ID} {uid} 1\n")).map_err(Fault::of(Step::UidMap))
+
+    /// Gives `init` this one user and this one group. Only from outside can that be done once and for all.
+    pub(crate) fn map(self, init: Pid) -> Result<(), Fault> {
+        let write = |file: &str, text: String| -> io::Result<()> {
+            let path = format!("/proc/{}/{file}", init.as_raw_nonzero());
+            // One write: the kernel takes a map whole, and once.
+            OpenOptions::new()
+                .write(true)
+                .open(path)?
+                .write_all(text.as_bytes())
+        };
+        let Self { uid, gid } = self;
+        if uid == 0 && is_real_root() {
+            return Err(Fault {
+                step: Step::User,
+                errno: libc::EPERM,
+            });
+        }
+        if !self.changes_user() {
+            // Who is no root may map a group only after giving up on changing groups.
+            write("setgroups", "deny".to_owned()).map_err(Fault::of(Step::GidMap))?;
+        }
+        write("gid_map", format!("{INSIDE_ID} {gid} 1\n")).map_err(Fault::of(Step::GidMap))?;
+        write("uid_map", format!("{INSIDE_ID} {uid} 1\n")).map_err(Fault::of(Step::UidMap))
+    }
 }
 
 /// Whether uid 0 is the machine's own, and not that of a namespace which somebody unprivileged made.
@@ -74,18 +91,12 @@ fn is_real_root() -> bool {
     !matches!((fields.next(), fields.next()), (Some("0"), Some(outer)) if outer != "0")
 }
 
-/// Whether the command is another user of this machine than the runtime.
-pub(crate) fn changes_user(walls: &Walls) -> bool {
-    walls
-        .host_uid
-        .is_some_and(|uid| uid != process::geteuid().as_raw())
-}
-
-/// Becomes the user that was mapped. Keeps its rights over the new namespaces, and those only.
-pub(crate) fn become_the_user(walls: &Walls) -> Result<(), Fault> {
+/// Becomes the user that was mapped, which is `another` than the runtime or not. Keeps its rights over the new namespaces,
+/// and those only.
+pub(crate) fn become_the_user(another: bool) -> Result<(), Fault> {
     let user = Fault::of::<rustix::io::Errno>(Step::User);
     let (uid, gid) = (Uid::from_raw(INSIDE_ID), Gid::from_raw(INSIDE_ID));
-    if changes_user(walls) {
+    if another {
         thread::set_thread_groups(&[]).map_err(&user)?;
     }
     thread::set_thread_res_gid(gid, gid, gid).map_err(&user)?;

@@ -175,7 +175,7 @@ fn try_it(walls: &Walls) -> io::Result<Answer> {
 
 fn report(walls: &Walls) -> IsolationReport {
     let landlock_abi = sys::landlock_abi();
-    let own_user = super::namespaces::changes_user(walls);
+    let own_user = super::namespaces::Ids::of(walls).changes_user();
     let mut layers = vec![Layer::Namespaces, Layer::Root];
     layers.extend(own_user.then_some(Layer::User));
     layers.extend([Layer::Capabilities, Layer::Seccomp]);

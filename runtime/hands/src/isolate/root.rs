@@ -1,8 +1,12 @@
 //! What a command sees as `/`: built from nothing on a small file system in memory, and then closed.
 //!
-//! Sources are taken hold of before the sandbox becomes its user, who may not be able to walk to them (a data directory
-//! that only root may enter); the rest is made after it, because only a mapped user can make files. Each mount is a
-//! private copy, so that nothing which is mounted outside later appears inside.
+//! Most of it is the same for all commands of a runtime (the [`Frame`]) and can stand before one is known; then only the
+//! [`Own`] folders of the session are missing. What comes from the machine is taken hold of before the sandbox becomes its
+//! user, who may not be able to walk to it (a data directory that only root may enter). Each mount is a private copy, so that
+//! nothing which is mounted outside later appears inside.
+//!
+//! Only a user who is known where a file system was made can make files on it. So where the sandbox becomes another user,
+//! and which one is told late, the file systems in memory are made outside ([`Memory::made_outside`]); otherwise inside.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,12 +23,13 @@ use rustix::mount::{
 
 use super::etc;
 use super::fault::{Fault, Step};
+use super::frame::Frame;
 use crate::sys::{self, MOUNT_NODEV, MOUNT_NOEXEC, MOUNT_NOSUID, MOUNT_RDONLY};
-use crate::walls::{ProcMount, Walls};
+use crate::walls::ProcMount;
 use crate::{sabotage, walls};
 
 /// Where the programs of the machine are. What is a link on the machine is the same link inside.
-const SYSTEM: [&str; 9] = [
+pub(super) const SYSTEM: [&str; 9] = [
     "usr",
     "bin",
     "sbin",
@@ -50,13 +55,54 @@ const MASKED: [&str; 9] = [
 ];
 /// Folders of `/proc` that could act on the machine.
 const CLOSED: [&str; 5] = ["sys", "irq", "bus", "fs", "acpi"];
+/// What holds for every mount that is shown.
+const OWN: u64 = MOUNT_NOSUID | MOUNT_NODEV;
 /// Where the new root lies until it is `/`. Every machine has this folder, and anybody may walk to it.
 const STAGE: &str = "/proc";
 
-/// What the root is made of, held open before the sandbox becomes its user.
+/// The files of the root that are made, on file systems in memory, not yet mounted anywhere.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    root: OwnedFd,
+    tmp: OwnedFd,
+    shm: OwnedFd,
+}
+
+impl Memory {
+    /// Empty ones that belong to the caller.
+    pub(crate) fn make(frame: &Frame) -> Result<Self, Fault> {
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let limits = [("mode", "0755"), ("size", "4m"), ("nr_inodes", "4096")];
+        let root = memory(&limits, attributes).map_err(Fault::of(Step::Root))?;
+        let size = frame.tmp_bytes.to_string();
+        // A file of a byte takes a page; twice as many names as pages, for folders and links.
+        let inodes = (frame.tmp_bytes / 2048).clamp(1024, 1 << 20).to_string();
+        let limits = [
+            ("mode", "1777"),
+            ("size", size.as_str()),
+            ("nr_inodes", inodes.as_str()),
+        ];
+        let scratch = || memory(&limits, attributes).map_err(Fault::of(Step::Tmp));
+        Ok(Self {
+            root,
+            tmp: scratch()?,
+            shm: scratch()?,
+        })
+    }
+
+    /// Those that must be made outside of the sandbox, before it is begun; none if it can make them itself, or has to after all,
+    /// late, because the caller may not.
+    pub(crate) fn made_outside(frame: &Frame) -> Option<Self> {
+        match frame.ids {
+            Some(_) => None,
+            None => Self::make(frame).ok(),
+        }
+    }
+}
+
+/// What the root shows of the machine, held open.
+#[derive(Debug)]
 pub(crate) struct Sources {
-    workspace: OwnedFd,
-    home: OwnedFd,
     /// Name in `/dev`, and the device.
     devices: Vec<(&'static str, OwnedFd)>,
     /// Path inside, without the leading slash, and the tree.
@@ -65,19 +111,16 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Takes hold of everything that comes from the machine.
-    pub(crate) fn open(walls: &Walls, workspace: &Path, home: &Path) -> Result<Self, Fault> {
+    /// Takes hold of everything that comes from the machine and is of no session.
+    pub(crate) fn open(frame: &Frame) -> Result<Self, Fault> {
         rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
             .map_err(Fault::of(Step::PrivateMounts))?;
-        let own = MOUNT_NOSUID | MOUNT_NODEV;
         let shown = if sabotage::is_on("let-the-system-be-written") {
-            own
+            OWN
         } else {
-            own | MOUNT_RDONLY
+            OWN | MOUNT_RDONLY
         };
         let mut sources = Self {
-            workspace: tree(workspace, own).map_err(Fault::of(Step::Workspace))?,
-            home: tree(home, own).map_err(Fault::of(Step::Workspace))?,
             devices: Vec::new(),
             trees: Vec::new(),
             links: Vec::new(),
@@ -98,7 +141,7 @@ impl Sources {
             sources.trees.retain(|(path, _)| !path.starts_with("etc"));
             sources.add(Path::new("/"), Path::new("etc"), shown, Step::Source)?;
         }
-        for path in &walls.read_only {
+        for path in &frame.read_only {
             let inside = path.strip_prefix("/").unwrap_or(path);
             let open = tree(path, shown).map_err(Fault::of(Step::Source))?;
             sources.trees.push((inside.to_owned(), open));
@@ -126,26 +169,37 @@ impl Sources {
     }
 }
 
-/// Builds the root, and makes it the only one. The caller is the user that was mapped.
-pub(crate) fn build(walls: &Walls, sources: Sources) -> Result<(), Fault> {
-    let limits = [("mode", "0755"), ("size", "4m"), ("nr_inodes", "4096")];
-    let root = memory(
-        &limits,
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
-    )
-    .map_err(Fault::of(Step::Root))?;
+/// The folders of the session, held open.
+pub(crate) struct Own {
+    workspace: OwnedFd,
+    home: OwnedFd,
+}
+
+impl Own {
+    /// Takes hold of them. Their mounts are private already; see [`Sources::open`].
+    pub(crate) fn open(workspace: &Path, home: &Path) -> Result<Self, Fault> {
+        Ok(Self {
+            workspace: tree(workspace, OWN).map_err(Fault::of(Step::Workspace))?,
+            home: tree(home, OWN).map_err(Fault::of(Step::Workspace))?,
+        })
+    }
+}
+
+/// A root that lacks the session's folders, and is not the root of any process yet.
+pub(crate) struct Shell(OwnedFd);
+
+/// Builds what is the same for all. The caller can make files on the `memory`.
+pub(crate) fn build(frame: &Frame, memory: Memory, sources: Sources) -> Result<Shell, Fault> {
     move_mount(
-        root.as_fd(),
+        memory.root.as_fd(),
         "",
         CWD,
         STAGE,
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )
     .map_err(Fault::of(Step::Root))?;
-    let root = root.as_fd();
+    let root = memory.root.as_fd();
     let Sources {
-        workspace,
-        home,
         devices,
         trees,
         links,
@@ -168,21 +222,32 @@ pub(crate) fn build(walls: &Walls, sources: Sources) -> Result<(), Fault> {
     }
     make_etc(root)?;
     make_dev(root, &devices)?;
-    scratch(walls, root).map_err(Fault::of(Step::Tmp))?;
-    if walls.proc == ProcMount::Private {
+    for (path, open) in [(walls::INSIDE_TMP, &memory.tmp), ("/dev/shm", &memory.shm)] {
+        let path = Path::new(path).strip_prefix("/").unwrap_or(Path::new("tmp"));
+        attach(open, root, path).map_err(Fault::of(Step::Tmp))?;
+    }
+    if frame.proc == ProcMount::Private {
         let null = devices
             .iter()
             .find(|(name, _)| *name == "null")
             .map(|(_, open)| open.as_fd());
         make_proc(root, null)?;
     }
-    attach(&workspace, root, Path::new("workspace")).map_err(Fault::of(Step::Workspace))?;
-    attach(&home, root, Path::new("home/agent")).map_err(Fault::of(Step::Workspace))?;
-    for path in &walls.protected {
-        protect(root, &Path::new("workspace").join(path)).map_err(Fault::of(Step::Protect))?;
+    Ok(Shell(memory.root))
+}
+
+impl Shell {
+    /// Adds the session's folders and makes it the only root there is. The caller is the user that was mapped.
+    pub(crate) fn move_in(self, own: &Own, protected: &[PathBuf]) -> Result<(), Fault> {
+        let root = self.0.as_fd();
+        mount_at(own.workspace.as_fd(), root, Path::new("workspace")).map_err(Fault::of(Step::Workspace))?;
+        mount_at(own.home.as_fd(), root, Path::new("home/agent")).map_err(Fault::of(Step::Workspace))?;
+        for path in protected {
+            protect(root, &Path::new("workspace").join(path)).map_err(Fault::of(Step::Protect))?;
+        }
+        enter(root).map_err(Fault::of(Step::PivotRoot))?;
+        sys::set_mount_attributes(root, MOUNT_RDONLY, false).map_err(Fault::of(Step::ReadOnlyRoot))
     }
-    enter(root).map_err(Fault::of(Step::PivotRoot))?;
-    sys::set_mount_attributes(root, MOUNT_RDONLY, false).map_err(Fault::of(Step::ReadOnlyRoot))
 }
 
 /// Makes `root` the root, and lets go of the one before with all that was mounted there.
@@ -299,23 +364,6 @@ fn terminals(root: BorrowedFd<'_>) -> Result<(), Errno> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let pts = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
     attach(&pts, root, Path::new("dev/pts"))
-}
-
-fn scratch(walls: &Walls, root: BorrowedFd<'_>) -> Result<(), Errno> {
-    let size = walls.tmp_bytes.to_string();
-    // A file of a byte takes a page; twice as many names as pages, for folders and links.
-    let inodes = (walls.tmp_bytes / 2048).clamp(1024, 1 << 20).to_string();
-    let limits = [
-        ("mode", "1777"),
-        ("size", size.as_str()),
-        ("nr_inodes", inodes.as_str()),
-    ];
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    for path in [walls::INSIDE_TMP, "/dev/shm"] {
-        let path = Path::new(path).strip_prefix("/").unwrap_or(Path::new("tmp"));
-        attach(&memory(&limits, attributes)?, root, path)?;
-    }
-    Ok(())
 }
 
 fn make_proc(root: BorrowedFd<'_>, null: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
