@@ -61,7 +61,7 @@ pub struct Admission {
     pub call: String,
     /// What the gate says.
     pub judgement: Judgement,
-    /// What a request for approval of this act is called.
+    /// What a request for approval of this act is called; empty unless the gate asks for one.
     pub approval: String,
     /// The credit that is held for it, if it may begin and its session has an account.
     pub hold: Option<HeldStep>,
@@ -71,12 +71,13 @@ pub struct Admission {
 ///
 /// The gate's own digest ([`Judgement::digest`]) covers more: what stands in the scripts that the act runs.
 pub fn call_digest(call: &ToolCall) -> String {
-    digest(&call.tool, &call.args.to_string())
-}
-
-pub(super) fn digest(tool: &str, args: &str) -> String {
-    let text = format!("{tool}\0{args}");
-    hex::encode(&blake3::hash(text.as_bytes()).as_bytes()[..16])
+    let mut text = Vec::with_capacity(256);
+    text.extend_from_slice(call.tool.as_bytes());
+    text.push(0);
+    serde_json::to_writer(&mut text, &call.args).expect("a Vec takes any bytes, and keys of JSON are text");
+    let mut digits = [0; 32];
+    hex::encode_to_slice(&blake3::hash(&text).as_bytes()[..16], &mut digits).expect("two digits a byte");
+    String::from_utf8_lossy(&digits).into_owned()
 }
 
 /// The act that waits to be admitted, if one does.

@@ -196,7 +196,10 @@ impl SessionWorld {
     async fn admit(&self, session: StreamId, candidate: Candidate, setting: Setting) -> Box<Admission> {
         let (step, call) = (candidate.step, call_digest(&candidate.call));
         let judgement = self.gate.judge(session, candidate, setting).await;
-        let approval = approval_id(session, step, &judgement.digest);
+        let approval = match judgement.ruling {
+            Ruling::Ask => approval_id(session, step, &judgement.digest),
+            Ruling::Allow | Ruling::Deny => String::new(),
+        };
         Box::new(Admission {
             step,
             call,
