@@ -5,10 +5,13 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use rustix::fs::OFlags;
 
 /// A file system, as far as the journal needs one.
 pub trait Disk: Send + Sync + fmt::Debug {
@@ -36,6 +39,10 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes some of the bytes and says how many.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+    /// Writes so many zeros, and need not leave them in memory: they are overwritten before anybody reads them.
+    fn write_zeros(&self, bytes: usize, offset: u64) -> io::Result<()> {
+        write_zeros_plainly(self, bytes, offset)
+    }
     /// Makes all that was written durable. After a failure nothing is known about what was written since the last success.
     fn sync_data(&self) -> io::Result<()>;
     /// Cuts the file or extends it with a hole.
@@ -45,7 +52,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 }
 
 /// Writes all of the bytes, in as many steps as the file takes.
-pub(crate) fn write_all(file: &dyn DiskFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+pub(crate) fn write_all<F: DiskFile + ?Sized>(file: &F, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write_at(bytes, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -56,6 +63,25 @@ pub(crate) fn write_all(file: &dyn DiskFile, mut bytes: &[u8], mut offset: u64) 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+    Ok(())
+}
+
+/// A page of memory, and the most that a disk wants its blocks aligned to.
+pub(crate) const PAGE: usize = 4096;
+
+#[repr(align(4096))]
+struct Zeros([u8; 512 << 10]);
+
+static ZEROS: Zeros = Zeros([0; 512 << 10]);
+
+/// Writes zeros like any other bytes.
+fn write_zeros_plainly<F: DiskFile + ?Sized>(file: &F, mut bytes: usize, mut offset: u64) -> io::Result<()> {
+    while bytes > 0 {
+        let step = bytes.min(ZEROS.0.len());
+        write_all(file, &ZEROS.0[..step], offset)?;
+        bytes -= step;
+        offset += step as u64;
     }
     Ok(())
 }
@@ -163,6 +189,22 @@ impl DiskFile for RealFile {
         self.0.write_at(bytes, offset)
     }
 
+    /// Past the page cache where the file system can: half of what a busy journal writes are such zeros, and copying them
+    /// takes time from everybody else.
+    fn write_zeros(&self, bytes: usize, offset: u64) -> io::Result<()> {
+        if !bytes.is_multiple_of(PAGE) || !offset.is_multiple_of(PAGE as u64) {
+            return write_zeros_plainly(self, bytes, offset);
+        }
+        let direct = fs::File::options()
+            .write(true)
+            .custom_flags(OFlags::DIRECT.bits().cast_signed())
+            .open(format!("/proc/self/fd/{}", self.0.as_raw_fd()));
+        direct
+            .and_then(|file| write_zeros_plainly(&RealFile(file), bytes, offset))
+            // Not every file system can; what else went wrong is told by the second try.
+            .or_else(|_| write_zeros_plainly(self, bytes, offset))
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -173,5 +215,39 @@ impl DiskFile for RealFile {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_zeros_whether_or_not_they_lie_on_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        for (bytes, offset) in [(2 * PAGE, PAGE as u64), (PAGE + 1, 0), (PAGE, 17), (1 << 20, 0)] {
+            let file = RealDisk.create(&folder.path().join("zeros")).unwrap();
+            let end = offset + bytes as u64;
+            let full = vec![b'x'; usize::try_from(end).unwrap() + 9];
+            write_all(&*file, &full, 0).unwrap();
+            file.write_zeros(bytes, offset).unwrap();
+            let mut read = vec![1; full.len()];
+            assert_eq!(read_full(&*file, &mut read, 0).unwrap(), full.len());
+            let (before, rest) = read.split_at(usize::try_from(offset).unwrap());
+            let (zeros, after) = rest.split_at(bytes);
+            assert!(zeros.iter().all(|byte| *byte == 0), "{bytes} at {offset}");
+            assert!(
+                before.iter().chain(after).all(|byte| *byte == b'x'),
+                "{bytes} at {offset}"
+            );
+        }
+    }
+
+    #[test]
+    fn zeros_make_a_file_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = RealDisk.create(&folder.path().join("zeros")).unwrap();
+        file.write_zeros(3 * PAGE, 0).unwrap();
+        assert_eq!(file.size().unwrap(), 3 * PAGE as u64);
     }
 }

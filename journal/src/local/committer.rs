@@ -155,7 +155,7 @@ impl Committer {
             unprepared = self.room.ensure(offset + batch.bytes.len() as u64).err();
             if let Some(error) = &unprepared {
                 batch.fail(&not_written(error), &not_written(error));
-            } else if let Err(error) = self.write(&batch.bytes, offset) {
+            } else if let Err(error) = self.write(&mut batch.bytes, offset) {
                 let reason = error.to_string();
                 tracing::error!(%error, "a write or sync of the journal failed; it must be opened again");
                 self.inbox.refuse(&reason);
@@ -216,8 +216,19 @@ impl Committer {
         Ok(batch.seal(intent, previous, self.head, self.durable))
     }
 
-    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        files::write_all(&*self.room.file, bytes, offset)?;
+    /// Up to the end of its last page, with the zeros that are on disk there: a page that is written in part is read first
+    /// where it is not in memory, and the filler leaves none there.
+    fn write(&self, bytes: &mut Vec<u8>, offset: u64) -> io::Result<()> {
+        let len = bytes.len();
+        let end = offset + len as u64;
+        let padded = end.next_multiple_of(files::PAGE as u64).min(self.room.filled);
+        bytes.resize(
+            len + usize::try_from(padded.saturating_sub(end)).expect("less than a page"),
+            0,
+        );
+        let written = files::write_all(&*self.room.file, bytes, offset);
+        bytes.truncate(len);
+        written?;
         if sabotage::is_on("acknowledge-before-sync") {
             return Ok(());
         }

@@ -11,12 +11,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::files::{self, DiskFile};
+use crate::files::DiskFile;
 use crate::id::Position;
 use crate::segment::{HEADER_LEN, JournalId, PlaceError, Segments};
 
 /// Zeros written, and synced, at a time: little enough that an append hardly waits behind them.
-static ZEROS: [u8; 512 << 10] = [0; 512 << 10];
+const STEP: usize = 512 << 10;
 /// Name of the next segment until its first position is known.
 const NEXT: &str = "next.tmp";
 
@@ -33,7 +33,7 @@ impl Room {
     /// Makes sure that bytes up to `end` only overwrite. A failure here leaves every frame byte unwritten.
     pub(crate) fn ensure(&mut self, end: u64) -> io::Result<()> {
         while self.filled < end {
-            self.extend(ZEROS.len())?;
+            self.extend(STEP)?;
         }
         Ok(())
     }
@@ -50,7 +50,7 @@ impl Room {
     }
 
     fn extend(&mut self, bytes: usize) -> io::Result<()> {
-        files::write_all(&*self.file, &ZEROS[..bytes], self.filled)?;
+        self.file.write_zeros(bytes, self.filled)?;
         self.filled += bytes as u64;
         Ok(())
     }
@@ -218,5 +218,5 @@ fn create(segments: &Segments, name: &str) -> io::Result<Prepared> {
 fn short_of(end: u64, filled: u64) -> usize {
     usize::try_from(end.saturating_sub(filled))
         .unwrap_or(usize::MAX)
-        .min(ZEROS.len())
+        .min(STEP)
 }
