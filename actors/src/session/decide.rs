@@ -283,6 +283,8 @@ pub(super) fn resume(mut draft: Draft, by: Actor, budget: Option<Credits>) -> De
     let paused_ms = match draft.state.phase {
         Phase::Paused { .. } => draft.now_ms().saturating_sub(draft.state.phase_since_ms),
         _ if draft.state.pause.is_some() => 0,
+        // It goes on as it is, and has another budget from here on.
+        _ if money::is_another_budget(&draft.state, budget) => 0,
         _ => return Ok(already(&draft)),
     };
     let resumed = Resumed {

@@ -335,6 +335,28 @@ fn a_spent_budget_says_how_to_raise_it_and_a_raised_one_holds() {
     assert_eq!(purse(&world).budget, Some(Credits::from_micro(700_000)));
 }
 
+/// B-CREDIT-7: whoever resumes twice, and says only the second time what it may cost, is heard.
+#[test]
+fn a_budget_can_be_raised_while_it_works_and_the_same_again_changes_nothing() {
+    let mut world = World::new();
+    world
+        .send(Command::Start(Box::new(charged())))
+        .expect("it is sound");
+    world.send(Command::SlotGranted).expect("taken");
+    world.send(ready()).expect("taken");
+    let resume = |budget: Option<u64>| Command::Resume {
+        by: human(),
+        budget: budget.map(Credits::from_micro),
+    };
+    for (budget, appends) in [(None, 0), (Some(700_000), 1), (Some(700_000), 0), (None, 0)] {
+        let before = world.records.len();
+        world.send(resume(budget)).expect("granted");
+        assert_eq!(world.records.len() - before, appends, "{budget:?}");
+        assert_eq!(world.state.phase.name(), "running");
+    }
+    assert_eq!(purse(&world).budget, Some(Credits::from_micro(700_000)));
+}
+
 /// B-CREDIT-3: before it has begun to work.
 #[test]
 fn a_queued_session_pauses_when_the_credit_is_gone() {

@@ -28,7 +28,9 @@ fn stream() -> StreamId {
 impl Service {
     /// What a session that is started now is charged to; checks that there is credit (B-CREDIT-1).
     pub(super) async fn terms(&self, budget: Option<&str>, exists: bool) -> Result<Option<Terms>, Problem> {
-        let budget_micro = budget.map(read_budget).transpose()?;
+        let budget_micro = budget
+            .map(|text| read_budget(text, "longhaul run --budget 0.50 --brain KIND:NAME GOAL"))
+            .transpose()?;
         if !self.credits.enabled {
             return match budget_micro {
                 None => Ok(None),
@@ -104,7 +106,7 @@ impl Service {
     }
 
     pub(super) async fn top_up_account(&self, request: TopUp) -> Result<ToppedUp, Problem> {
-        let amount: Credits = request.amount.parse().map_err(invalid)?;
+        let amount = read_amount(&request.amount, TOP_UP)?;
         self.desk.ready(stream()).await.map_err(refused)?;
         let waiting = self.waiting().await?;
         let top_up = account::Command::TopUp {
@@ -228,20 +230,23 @@ fn entry(record: &Record) -> Result<LedgerEntry, Problem> {
     })
 }
 
-/// A budget as it was typed.
-pub(super) fn read_budget(text: &str) -> Result<Credits, Problem> {
-    let budget: Credits = text.parse().map_err(invalid)?;
+/// How credit is granted, for whoever did not get it right.
+const TOP_UP: &str = "longhaul credits top-up 2.50";
+
+/// A budget as it was typed, where this is how it is typed.
+pub(super) fn read_budget(text: &str, example: &str) -> Result<Credits, Problem> {
+    let budget = read_amount(text, example)?;
     if budget.is_zero() {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            "a budget of zero allows nothing; give something above zero",
-        ));
+        let detail = "a budget of zero allows nothing; give something above zero";
+        return Err(Problem::new(Code::InvalidRequest, detail).next("for example", example));
     }
     Ok(budget)
 }
 
-fn invalid(error: account::AmountError) -> Problem {
-    Problem::new(Code::InvalidRequest, error.to_string()).next("for example", "longhaul credits top-up 2.50")
+fn read_amount(text: &str, example: &str) -> Result<Credits, Problem> {
+    text.parse().map_err(|error: account::AmountError| {
+        Problem::new(Code::InvalidRequest, error.to_string()).next("for example", example)
+    })
 }
 
 fn unanswered(error: QueryError) -> Problem {
@@ -271,6 +276,7 @@ fn refused(error: SendError<account::Refusal>) -> Problem {
         SendError::Quarantined(_) => return damaged(format!("the credit account: {error}")),
         unsent => unsent_code(unsent),
     };
+    let too_much = matches!(error, SendError::Refused(account::Refusal::TooMuch { .. }));
     let problem = Problem::new(code, error.to_string());
     match code {
         Code::IdempotencyConflict => problem
@@ -279,6 +285,8 @@ fn refused(error: SendError<account::Refusal>) -> Problem {
                 "ask for more by another request",
                 "longhaul credits top-up AMOUNT",
             ),
+        Code::InvalidRequest if too_much => problem.next("see what was granted", "longhaul credits ledger"),
+        Code::InvalidRequest => problem.next("for example", format!("{TOP_UP} --request payment-17")),
         _ => problem,
     }
 }

@@ -400,7 +400,11 @@ impl Control for Service {
 
     fn resume<'a>(&'a self, id: &'a str, request: Resume) -> Answer<'a, Accepted> {
         async move {
-            let budget = request.budget.as_deref().map(credits::read_budget).transpose()?;
+            let budget = request
+                .budget
+                .as_deref()
+                .map(|text| credits::read_budget(text, &format!("longhaul resume {id} --budget 0.50")))
+                .transpose()?;
             let stream = self.resolve(id).await?;
             self.check_resumable(stream).await?;
             let by = Actor::human(OWNER);
