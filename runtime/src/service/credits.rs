@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use longhaul_actors::account::{self, Account, Credits, DEFAULT_ACCOUNT, Reply};
-use longhaul_actors::session::{Actor, Phase, Terms};
+use longhaul_actors::session::{Actor, PauseReason, Phase, Terms};
 use longhaul_actors::{Entity, QueryError, SendError};
-use longhaul_journal::{Limit, Record, Seq, StreamId};
+use longhaul_journal::{Head, Journal, Limit, Record, Seq, Standing, StreamId};
 
 use super::problems::{read_problem, unsent_code};
 use super::{OWNER, Service};
@@ -95,6 +95,8 @@ impl Service {
             limit: occupied.limit,
         });
         let mut shown = AccountView::of(DEFAULT_ACCOUNT, &state, &self.credits.top_up_url, sessions);
+        let waiting: Vec<_> = state.waiting().collect();
+        shown.waiting = self.blocking(move |journal| Ok(lives(journal, waiting))).await?;
         if state.name.is_none() {
             // As it will be once the first session opens it.
             let prices = self.credits.prices.clone().unwrap_or_default();
@@ -108,7 +110,7 @@ impl Service {
     pub(super) async fn top_up_account(&self, request: TopUp) -> Result<ToppedUp, Problem> {
         let amount = read_amount(&request.amount, TOP_UP)?;
         self.desk.ready(stream()).await.map_err(refused)?;
-        let waiting = self.waiting().await?;
+        let waiting = self.resting_for_credit().await?;
         let top_up = account::Command::TopUp {
             by: Actor::human(OWNER),
             request: request.request_id,
@@ -133,6 +135,19 @@ impl Service {
             available: available.into(),
             resumed: resumed.into_iter().map(session_id).collect(),
         })
+    }
+
+    /// Those that a top-up resumes. The account does not hear when one of them ends, or is to rest for another reason.
+    async fn resting_for_credit(&self) -> Result<BTreeSet<StreamId>, Problem> {
+        let mut resting = BTreeSet::new();
+        for session in self.waiting().await? {
+            let phase = self.folded(session).await.map(|state| state.phase);
+            let reason = PauseReason::Credits;
+            if matches!(phase, Ok(Phase::Paused { reason: why, .. }) if why == reason) {
+                resting.insert(session);
+            }
+        }
+        Ok(resting)
     }
 
     async fn waiting(&self) -> Result<BTreeSet<StreamId>, Problem> {
@@ -232,6 +247,22 @@ fn entry(record: &Record) -> Result<LedgerEntry, Problem> {
 
 /// How credit is granted, for whoever did not get it right.
 const TOP_UP: &str = "longhaul credits top-up 2.50";
+
+/// Those of these sessions that have not ended.
+fn lives(journal: &dyn Journal, sessions: Vec<StreamId>) -> Vec<String> {
+    let lives = |session: &StreamId| {
+        let head = journal.head(*session);
+        !matches!(
+            head,
+            Ok(None
+                | Some(Head {
+                    standing: Standing::Done,
+                    ..
+                }))
+        )
+    };
+    sessions.into_iter().filter(lives).map(session_id).collect()
+}
 
 /// A budget as it was typed, where this is how it is typed.
 pub(super) fn read_budget(text: &str, example: &str) -> Result<Credits, Problem> {
