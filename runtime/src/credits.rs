@@ -4,6 +4,7 @@ use std::path::Path;
 
 use longhaul_actors::account::{Credits, DEFAULT_ACCOUNT, Open, PriceTable, ResumePolicy};
 use longhaul_actors::session::Actor;
+use serde_json::Value;
 
 use crate::api::{Code, Problem};
 
@@ -122,10 +123,31 @@ pub(crate) fn active_sessions(variable: impl Fn(&str) -> Option<String>) -> Resu
     }
 }
 
+/// Reads a table of prices strictly: a price under a misspelt name would be one that nobody pays.
 fn read_prices(file: &Path) -> Result<PriceTable, String> {
     let shown = file.display();
     let text = std::fs::read(file).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    serde_json::from_slice(&text).map_err(|error| format!("{shown} is no table of prices: {error}"))
+    let no_table = |why: String| format!("{shown} is no table of prices: {why}");
+    let table: PriceTable = serde_json::from_slice(&text).map_err(|error| no_table(error.to_string()))?;
+    let (written, known) = (serde_json::from_slice(&text), serde_json::to_value(&table));
+    let (Ok(written), Ok(known)) = (written, known) else {
+        return Err(no_table("it cannot be read again".into()));
+    };
+    match unknown_name(&written, &known) {
+        Some(name) => Err(no_table(format!(
+            "unknown field `{name}`; it has `hourMicro`, `tools`, `models` with `inputMicro` and `outputMicro`"
+        ))),
+        None => Ok(table),
+    }
+}
+
+/// The first name in what was written that means nothing.
+fn unknown_name(written: &Value, known: &Value) -> Option<String> {
+    let mut names = written.as_object()?.iter();
+    names.find_map(|(name, value)| match known.get(name) {
+        None => Some(name.clone()),
+        Some(known) => unknown_name(value, known),
+    })
 }
 
 #[cfg(test)]
@@ -166,6 +188,24 @@ mod tests {
             let problem = of(&[(name, value)]).expect_err(name);
             assert!(problem.detail.starts_with(name), "{problem}");
         }
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("prices.json");
+        let priced = |text: &str| {
+            std::fs::write(&file, text).expect("written");
+            of(&[("LONGHAUL_CREDITS_PRICES", &file.display().to_string())])
+        };
+        for (text, name) in [
+            (r#"{"hourMicros": 1}"#, "hourMicros"),
+            (
+                r#"{"tools": {"exec": 1}, "models": {"a": {"inputMikro": 1}}}"#,
+                "inputMikro",
+            ),
+        ] {
+            let problem = priced(text).expect_err(text);
+            assert!(problem.detail.contains(&format!("`{name}`")), "{problem}");
+        }
+        let sound = priced(r#"{"tools": {"exec": 1}, "models": {"a": {"inputMicro": 1}}}"#);
+        assert!(sound.expect("it is sound").prices.is_some());
         #[cfg(feature = "cli")]
         assert!(active_sessions(|_| Some("0".into())).is_err());
     }

@@ -13,7 +13,7 @@ use longhaul_actors::task::{Task, TaskDesk, TaskWorld};
 use longhaul_actors::token::{TokenDesk, Tokens};
 use longhaul_actors::{
     EffectContext, Entity, Link, ManualClock, Mode as Hosting, NoWorld, Options as RegistryOptions, Ports,
-    Registry, System, SystemClock, SystemOptions, World,
+    Registry, System, SystemClock, SystemOptions, World, fold,
 };
 use longhaul_hands::Pool;
 use longhaul_hands::egress::AllowList;
@@ -22,7 +22,7 @@ use longhaul_journal::{Journal, LocalJournal, OpenError, Options as JournalOptio
 use longhaul_snapshots::SnapshotStore;
 use tokio::task::JoinHandle;
 
-use crate::api::{Code, Problem, UNTIL_DONE_MS};
+use crate::api::{Code, Problem, TaskView, UNTIL_DONE_MS};
 use crate::brains::playbook::PlaybookBrain;
 use crate::brains::process::{ProcessBrain, ProcessOptions, kill_leftovers};
 use crate::brains::{Brains, PinnedPlaybooks};
@@ -308,6 +308,7 @@ impl Runtime {
             desk,
             credits: options.credits,
             tasks: task_desk,
+            task_world: task_world.clone(),
             tokens: token_desk.clone(),
             token_key: Arc::new(KeyFile::of(&directory)),
             places: places.clone(),
@@ -450,14 +451,33 @@ impl Runtime {
 }
 
 impl Runtime {
-    /// Settles what the logs of the sessions allow to be settled, unless nobody holds any credit.
+    /// Settles what the logs of the sessions allow to be settled, unless nobody holds any credit; and tells the task of the only
+    /// session that was worked for where that stands now.
     async fn settle(&self) {
+        if let Mode::Only(session) = self.parts.mode
+            && tokio::time::timeout(SETTLING, self.tell_its_task(session))
+                .await
+                .is_err()
+        {
+            tracing::warn!("a task was not told of its run in time; the next process does it");
+        }
         let account = Account::stream(OWNER, DEFAULT_ACCOUNT);
         if self.parts.accounts.is_awake(account) {
             let audited = tokio::time::timeout(SETTLING, self.parts.account_world.audit(account)).await;
             if audited.is_err() {
                 tracing::warn!("what sessions used could not be settled in time; the next process does it");
             }
+        }
+    }
+
+    async fn tell_its_task(&self, session: StreamId) {
+        // Read in its log: an actor that has come to its end may be about to leave.
+        let journal = Arc::clone(&self.parts.journal);
+        let folded = tokio::task::spawn_blocking(move || fold::<Session>(&*journal, session).ok());
+        let state = folded.await.ok().flatten().map(|folded| folded.state);
+        let key = state.and_then(|state| state.origin?.key);
+        if let Some(task) = key.as_deref().and_then(TaskView::of_run_key) {
+            self.parts.task_world.tell(&self.parts.tasks, task).await;
         }
     }
 }

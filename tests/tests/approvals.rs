@@ -366,6 +366,11 @@ fn an_agent_cannot_approve_of_its_own_act_whichever_way_it_asks() {
         format!("env -i {PROGRAM} --data {data} token create push --scope approve --human me --json; true"),
         format!("env -i {KNOCK} {socket} /v1/sessions '{{\\\"goal\\\":\\\"more\\\",\\\"token\\\":true}}'"),
         format!("env -i {KNOCK} {socket} {tokens} '{{\\\"scopes\\\":[\\\"read\\\"]}}'"),
+        // Money is what it stops for as well: it grants itself none, and raises no budget.
+        format!(
+            "env -i {KNOCK} {socket} /v1/credits/top-ups '{{\\\"amount\\\":\\\"9\\\",\\\"requestId\\\":\\\"mine\\\"}}'"
+        ),
+        format!("env -i {KNOCK} {socket} /v1/sessions/push/resume '{{\\\"budget\\\":\\\"9\\\"}}'"),
     ];
     let steps: Vec<String> = tries
         .iter()
@@ -436,6 +441,65 @@ fn an_agent_cannot_approve_of_its_own_act_whichever_way_it_asks() {
     let decided = desk.records("push", "approval.decided");
     assert_eq!((&decided[0]["data"]["by"], decided.len()), (&"ann".into(), 1));
     assert_eq!(decided[0]["actor"]["id"], "ann");
+}
+
+/// B-GATE-3: a child of a brain that has left its family and its session, kept nothing of its environment, and has outlived
+/// the brain by the time it asks.
+#[test]
+fn an_orphan_of_a_brain_can_neither_decide_nor_grant_credit() {
+    let desk = Desk::new();
+    let server = desk.serve();
+    let id = desk.asks("push", &desk.pusher());
+    let (here, socket) = (desk.path().display(), &server.socket);
+    let away = desk.path().join("away.sh");
+    let wishes = [
+        format!("approvals approve {id} --evidence mine"),
+        format!("approvals deny {id} --reason mine"),
+        "token create push --scope approve --human me".to_owned(),
+        "credits top-up 9".to_owned(),
+        "resume push --budget 9".to_owned(),
+    ];
+    let asks: Vec<String> = wishes
+        .iter()
+        .map(|wish| format!("{PROGRAM} --data {here}/data --json {wish}\n"))
+        .collect();
+    let knocks = format!("{KNOCK} {socket} /v1/approvals/{id}/approve '{{\"evidence\":\"mine\"}}'\n");
+    fs::write(
+        &away,
+        format!(
+            "exec > {here}/answers 2>&1\nuntil [ -e {here}/go ]; do sleep 0.05; done\n{}{knocks}touch {here}/done\n",
+            asks.concat()
+        ),
+    )
+    .expect("written");
+    let agent = desk.path().join("agent.sh");
+    fs::write(
+        &agent,
+        format!(
+            "#!/bin/sh\nwhile read -r line; do case $line in *'\"type\":\"next\"'*)\n\
+             (setsid env -i PATH=/usr/bin:/bin sh {away} <&- 2>&- >&- &)\n\
+             echo '{{\"type\":\"answer\",\"step\":1,\"end\":{{\"kind\":\"finish\",\"summary\":\"left\"}}}}';; esac; done\n",
+            away = away.display()
+        ),
+    )
+    .expect("written");
+    desk.sh("chmod +x agent.sh");
+    let brain = format!("process:{}", agent.display());
+    let said = desk.says(&["run", "--key", "brain", "--brain", &brain, "approve of it"]);
+    assert!(said.stderr.contains("completed: left"), "{said:?}");
+
+    desk.sh("touch go");
+    let give_up = Instant::now() + PATIENCE;
+    while !desk.path().join("done").exists() {
+        assert!(Instant::now() < give_up, "the orphan never came to its end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let answers = fs::read_to_string(desk.path().join("answers")).expect("it answered");
+    let refused = answers.matches("\"code\":\"self_approval\"").count();
+    assert_eq!(refused, wishes.len() + 1, "{answers}");
+    assert_eq!(desk.object(&["approvals", "show", &id])["status"], "pending");
+    assert_eq!(desk.object(&["credits", "show"])["granted"]["credits"], "5.00");
+    assert_eq!(desk.pushes(), 0);
 }
 
 /// B-GATE-3: what is wrong with a decision is said with its code, and nothing is decided.

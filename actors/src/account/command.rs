@@ -2,7 +2,7 @@
 
 use longhaul_journal::{Seq, StreamId};
 
-use super::credits::{AmountError, Credits};
+use super::credits::Credits;
 use super::event::ResumePolicy;
 use super::price::{Bound, PriceTable, Used};
 use crate::session::Actor;
@@ -174,9 +174,14 @@ pub enum Refusal {
     /// Nothing is to be granted.
     #[error("the amount is zero; grant something above zero")]
     Zero,
-    /// More than an account may hold.
-    #[error(transparent)]
-    Amount(#[from] AmountError),
+    /// More than may be granted to one account in all.
+    #[error("{amount} is too much: {granted} were granted, and at most {most} may be in all", most = Credits::MOST)]
+    TooMuch {
+        /// What was asked for.
+        amount: Credits,
+        /// What was granted before.
+        granted: Credits,
+    },
     /// The request has no name, or too long a one.
     #[error("a request id has 1 to 256 bytes")]
     RequestId,

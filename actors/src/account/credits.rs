@@ -25,7 +25,7 @@ pub enum AmountError {
     #[error("{0:?} is no amount; write credits as a decimal number, 5 or 0.25")]
     NotANumber(String),
     /// It is below zero.
-    #[error("{0:?} is negative; amounts are above zero")]
+    #[error("{0:?} is negative; an amount is never below zero")]
     Negative(String),
     /// It has more than six digits behind the point.
     #[error("{0:?} is finer than a micro-credit; at most six digits may stand behind the point")]

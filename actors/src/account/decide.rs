@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use longhaul_journal::{Seq, StreamId, sabotage};
 
 use super::command::{Ask, Command, Finding, HeldFor, LastStep, Open, Refusal, Reply, Shortage, Verdict};
-use super::credits::{AmountError, Credits};
+use super::credits::Credits;
 use super::event::{
     Body, Configured, Event, Exhausted, Forgot, GrantReason, Granted, Held, Low, Opened, Released, Settled,
     WaitEnded,
@@ -211,7 +211,8 @@ fn top_up(state: &State, by: Actor, request: String, amount: Credits) -> Decided
         return Err(Refusal::Zero);
     }
     if state.granted.plus(amount) > Credits::MOST {
-        return Err(AmountError::TooLarge(amount.to_string()).into());
+        let granted = state.granted;
+        return Err(Refusal::TooMuch { amount, granted });
     }
     let mut draft = Draft::new(state);
     let granted = Granted {

@@ -8,8 +8,8 @@ use super::approval;
 use super::command::{Command, Refusal, Reply, Start};
 use super::draft::Draft;
 use super::event::{
-    Actor, Archived, Limits, PauseReason, PauseRequested, Resumed, SendMode, SessionStarted, StopKind,
-    StopRequested, UserMessage, Void,
+    Actor, Archived, Limits, PauseReason, PauseRequested, Paused, Resumed, SendMode, SessionStarted,
+    StopKind, StopRequested, UserMessage, Void,
 };
 use super::meter::key_is_remembered;
 use super::state::{Phase, State};
@@ -270,6 +270,19 @@ fn send(mut draft: Draft, by: Actor, text: String, mode: SendMode, key: Option<S
 
 fn pause(mut draft: Draft, by: Actor, reason: PauseReason, now: bool) -> Decided {
     check_writable(&draft.state)?;
+    let waits_for_credit = matches!(
+        draft.state.phase,
+        Phase::Paused {
+            reason: PauseReason::Credits,
+            ..
+        }
+    );
+    if waits_for_credit && reason == PauseReason::Requested {
+        // It would go on by itself once there is credit, and whom a human wants to rest does not.
+        let detail = String::new();
+        draft.push(by, None, Paused { reason, detail });
+        return Ok(granted(draft));
+    }
     let asked_before = draft.state.pause.is_some_and(|wish| wish.now || !now);
     if asked_before || matches!(draft.state.phase, Phase::Paused { .. }) {
         return Ok(already(&draft));
@@ -283,6 +296,8 @@ pub(super) fn resume(mut draft: Draft, by: Actor, budget: Option<Credits>) -> De
     let paused_ms = match draft.state.phase {
         Phase::Paused { .. } => draft.now_ms().saturating_sub(draft.state.phase_since_ms),
         _ if draft.state.pause.is_some() => 0,
+        // It goes on as it is, and has another budget from here on.
+        _ if money::is_another_budget(&draft.state, budget) => 0,
         _ => return Ok(already(&draft)),
     };
     let resumed = Resumed {

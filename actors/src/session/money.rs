@@ -294,6 +294,12 @@ pub(super) fn folded(state: &mut State, body: &Body) {
     }
 }
 
+/// Whether this is a budget, and not the one that the session has.
+pub(super) fn is_another_budget(state: &State, budget: Option<Credits>) -> bool {
+    let terms = state.money.terms.as_ref();
+    budget.is_some() && terms.is_some_and(|terms| terms.budget_micro != budget)
+}
+
 /// Takes note of a budget that was raised.
 pub(super) fn resumed(state: &mut State, resumed: &Resumed) {
     state.money.why.clear();

@@ -117,7 +117,7 @@ pub enum Refusal {
     #[error("there is no such task")]
     NotFound,
     /// It was a suggestion, and somebody has said something about it.
-    #[error("the suggestion is not open any more; it is {}", .0.name())]
+    #[error("it is a suggestion no more; it is {}", .0.name())]
     SuggestionNotOpen(Phase),
     /// It is a suggestion that nobody has taken up.
     #[error("it is only suggested; take it up first")]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Task;
 use super::command::{Command, Effect};
+use super::state::State;
 use crate::effects::{EffectContext, World};
 use crate::link::Link;
 use crate::ports::Clock;
@@ -22,6 +23,9 @@ use crate::session::{self, RunOutcome, Session};
 const LOOK_EVERY_MS: u64 = 50;
 /// How long a watch waits before it looks again at a run that cannot be read, monotonic milliseconds.
 const RETRY_MS: u64 = 5_000;
+
+/// How often a run is looked at for a task that is to be told once.
+const LOOKS_TO_TELL: usize = 20;
 
 /// Where a run stands, as far as a task cares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +87,28 @@ pub struct TaskWorld {
 }
 
 impl TaskWorld {
+    /// Tells a task where its run stands, if one works on it and that is news. Its watch does so by itself as long as a process
+    /// goes on.
+    pub async fn tell(&self, tasks: &Registry<Task>, task: StreamId) {
+        let run = |state: &State, _: Seq| state.session.filter(|_| state.phase.is_at_work());
+        let Ok(Some(session)) = tasks.query(task, run).await else {
+            return;
+        };
+        let sessions = self.sessions.get().await;
+        for _ in 0..LOOKS_TO_TELL {
+            if let Some(progress) = self.look(&sessions, session).await {
+                // What it knows changes nothing.
+                let told = tasks.send(task, Command::Observed { session, progress });
+                if let Err(error) = told.await {
+                    tracing::warn!(%task, %error, "a task was not told of its run; the next process does it");
+                }
+                return;
+            }
+            // Its actor may be about to leave.
+            self.clock.sleep(LOOK_EVERY_MS).await;
+        }
+    }
+
     async fn watch(self, session: StreamId, known: Progress) -> Command {
         let sessions = self.sessions.get().await;
         let mut moved = self.journal.watch(session);

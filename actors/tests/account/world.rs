@@ -49,7 +49,10 @@ impl World {
         for event in &decision.events {
             self.append(self.state.head.next(), event);
         }
-        self.check();
+        // It lists whom it owes something; where they are thousands, a look at each crash has to do.
+        if self.state.sessions.len() <= 100 {
+            self.check();
+        }
         Ok(decision.reply)
     }
 
@@ -80,10 +83,11 @@ impl World {
         fold(&mut self.state, &record);
         self.ledger.see(record.seq, &event.body);
         self.records.push(record);
+        self.check_sums();
     }
 
-    /// B-CREDIT-2: what holds after every record.
-    fn check(&self) {
+    /// B-CREDIT-2: what holds after every record, so for every prefix of the ledger.
+    fn check_sums(&self) {
         let (state, ledger) = (&self.state, &self.ledger);
         assert_eq!(state.granted.micro(), ledger.granted);
         assert_eq!(state.settled.micro(), ledger.settled);
@@ -98,6 +102,11 @@ impl World {
             ledger.granted - ledger.settled,
             "the balance is the sum of the ledger"
         );
+    }
+
+    /// What holds after every frame, besides.
+    fn check(&self) {
+        let state = &self.state;
         assert_eq!(
             Account::standing(state) == Standing::Owed,
             !Account::owed(state).is_empty(),
@@ -112,12 +121,22 @@ impl World {
             fold(&mut state, record);
         }
         assert_eq!(state, self.state, "replay and life lead to the same fold");
+        self.check();
         let config = bincode::config::standard();
         let bytes = bincode::serde::encode_to_vec(&state, config).expect("a fold fits in a snapshot");
         let (thawed, _): (State, usize) =
             bincode::serde::decode_from_slice(&bytes, config).expect("a snapshot is read back");
         assert_eq!(thawed, state, "a snapshot holds the whole fold");
         self.state = thawed;
+    }
+
+    /// How often somebody who waited was told of credit.
+    pub(crate) fn woken(&self) -> usize {
+        let told = self
+            .records
+            .iter()
+            .filter(|record| record.event.type_name == "credits.resumed");
+        told.count()
     }
 
     /// Whether credit is held under this seq.

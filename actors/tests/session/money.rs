@@ -335,6 +335,61 @@ fn a_spent_budget_says_how_to_raise_it_and_a_raised_one_holds() {
     assert_eq!(purse(&world).budget, Some(Credits::from_micro(700_000)));
 }
 
+/// B-CREDIT-4: a top-up resumes what waits for it, not what a human wants to rest meanwhile.
+#[test]
+fn a_pause_that_a_human_asks_for_outlives_the_lack_of_credit() {
+    let mut world = World::new();
+    world
+        .send(Command::Start(Box::new(charged())))
+        .expect("it is sound");
+    let shortage = Shortage {
+        needed: Credits::from_micro(1),
+        available: Credits::ZERO,
+    };
+    world
+        .send(Command::OutOfCredit(OutOfCredit::Account(shortage)))
+        .expect("taken");
+    let pause = || Command::Pause {
+        by: human(),
+        reason: PauseReason::Requested,
+        now: false,
+    };
+    let before = world.records.len();
+    world.send(pause()).expect("granted");
+    world.send(pause()).expect("it is so already");
+    assert_eq!(world.records.len() - before, 1);
+    world.send(Command::CreditIsBack).expect("it changes nothing");
+    assert_eq!(world.state.phase.name(), "paused");
+    let resume = Command::Resume {
+        by: human(),
+        budget: None,
+    };
+    world.send(resume).expect("granted");
+    assert_eq!(world.state.phase.name(), "queued");
+}
+
+/// B-CREDIT-7: whoever resumes twice, and says only the second time what it may cost, is heard.
+#[test]
+fn a_budget_can_be_raised_while_it_works_and_the_same_again_changes_nothing() {
+    let mut world = World::new();
+    world
+        .send(Command::Start(Box::new(charged())))
+        .expect("it is sound");
+    world.send(Command::SlotGranted).expect("taken");
+    world.send(ready()).expect("taken");
+    let resume = |budget: Option<u64>| Command::Resume {
+        by: human(),
+        budget: budget.map(Credits::from_micro),
+    };
+    for (budget, appends) in [(None, 0), (Some(700_000), 1), (Some(700_000), 0), (None, 0)] {
+        let before = world.records.len();
+        world.send(resume(budget)).expect("granted");
+        assert_eq!(world.records.len() - before, appends, "{budget:?}");
+        assert_eq!(world.state.phase.name(), "running");
+    }
+    assert_eq!(purse(&world).budget, Some(Credits::from_micro(700_000)));
+}
+
 /// B-CREDIT-3: before it has begun to work.
 #[test]
 fn a_queued_session_pauses_when_the_credit_is_gone() {

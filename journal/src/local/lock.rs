@@ -31,7 +31,11 @@ pub struct Holder {
 
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "process {}", self.pid)?;
+        match self.pid {
+            // It holds the lock and has not said yet who it is.
+            0 => write!(f, "a process that has just begun")?,
+            pid => write!(f, "process {pid}")?,
+        }
         self.socket
             .as_ref()
             .map_or(Ok(()), |socket| write!(f, ", listening at {socket}"))
@@ -108,4 +112,17 @@ impl Drop for Lock {
 
 fn held() -> std::sync::MutexGuard<'static, HashSet<(u64, u64)>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_known_has_no_number() {
+        let mut holder = Holder::default();
+        assert_eq!(holder.to_string(), "a process that has just begun");
+        holder.pid = 7;
+        assert_eq!(holder.to_string(), "process 7");
+    }
 }

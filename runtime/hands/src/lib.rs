@@ -75,7 +75,7 @@ pub use dir::{State, UnknownCause, read_spec, state};
 pub use files::{Contents, Entry, EntryKind, FileError, Listing, Standing, Workspace, Written};
 pub use isolate::{IsolationReport, Layer, Refusal, probe, session_uid};
 pub use limits::{DiskLimit, Groups, Limits, LimitsBy, Usage, probe as probe_groups};
-pub use lineage::{Held, Lineage, lineage};
+pub use lineage::{Held, Lineage, brand, lineage};
 pub use pool::Pool;
 pub use procs::keep_to_oneself;
 pub use shim::{main_if_shim, run};

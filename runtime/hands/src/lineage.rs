@@ -1,17 +1,27 @@
-//! Whether a process acts for an agent: it, or one it descends from, is a shim or carries the mark of an agent.
+//! Whether a process acts for an agent: it, or one it descends from, is a shim, carries the mark of an agent, or is branded.
 //!
-//! Orphans of a command are adopted by its shim, so the way up from anything that a command started leads through it. A
-//! process that killed its shim and wiped its environment is not found: without walls that cannot be prevented.
+//! Orphans of a command are adopted by its shim, so the way up from anything that a command started leads through it. Who
+//! killed its shim, or never had one, and wiped its environment, still has the *brand*: a low hard limit on POSIX message
+//! queues, which everything inherits that a branded process starts. Only root can raise a hard limit again: one that runs as
+//! root and knows of the brand is not found.
 
+use std::io;
 use std::os::fd::OwnedFd;
+use std::process::Command;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, setrlimit};
 
 use crate::procs::{Process, find};
 use crate::spec::STEP_VARIABLE;
+use crate::sys;
 
 /// Deepest family that is followed.
 const DEPTH: usize = 4_096;
+/// Bytes in message queues, at most, of a branded process: half of what everybody has, which nobody will miss, and a number
+/// that nobody hits upon.
+const BRAND: u64 = 409_613;
+/// Process 1, which nobody brands.
+const INIT: u32 = 1;
 
 /// What is known of where a process comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,13 +77,30 @@ impl Held {
     }
 }
 
+/// Brands what this command starts: it and whatever descends from it acts for an agent, without a mark and without a parent,
+/// too.
+pub fn brand(command: &mut Command) {
+    sys::before_exec(command, brand_me);
+}
+
+/// Brands the calling process. A single system call each way, as between fork and exec.
+pub(crate) fn brand_me() -> io::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Msgqueue);
+    let lowered = |limit: Option<u64>| Some(limit.map_or(BRAND, |limit| limit.min(BRAND)));
+    let branded = Rlimit {
+        current: lowered(current),
+        maximum: lowered(maximum),
+    };
+    Ok(setrlimit(Resource::Msgqueue, branded)?)
+}
+
 /// Where the process with this pid comes from, the caller's own for one.
 pub fn lineage(pid: u32, marks: &[&str]) -> Lineage {
     Held::of(pid).map_or(Lineage::Unknown, |held| held.lineage(marks))
 }
 
-fn climb(pid: u32, marks: &[&str]) -> Lineage {
-    let mut pid = pid;
+fn climb(asked: u32, marks: &[&str]) -> Lineage {
+    let mut pid = asked;
     for _ in 0..DEPTH {
         let Some(process) = find(pid) else {
             return Lineage::Unknown;
@@ -85,7 +112,11 @@ fn climb(pid: u32, marks: &[&str]) -> Lineage {
             return Lineage::Unknown;
         };
         if parent <= 1 {
-            return Lineage::Free;
+            // Nobody above it is one; what it has inherited tells of those who are gone.
+            return match is_branded(asked) {
+                true => Lineage::Agent { pid: asked },
+                false => Lineage::Free,
+            };
         }
         pid = parent;
     }
@@ -129,9 +160,24 @@ fn is_marked(pid: u32, marks: &[&str]) -> bool {
         .any(|entry| is_mark(entry.split(|byte| *byte == b'=').next().unwrap_or_default()))
 }
 
+/// Whether it is branded. Where process 1 has as little, everybody has, and nothing follows from that.
+fn is_branded(pid: u32) -> bool {
+    let has_little = |pid| queue_limit(pid).is_some_and(|limit| limit <= BRAND);
+    has_little(pid) && !has_little(INIT)
+}
+
+/// The hard limit of a process on message queues; none where there is none, or it cannot be seen.
+fn queue_limit(pid: u32) -> Option<u64> {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max msgqueue size"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
 
     use super::*;
 
@@ -195,6 +241,27 @@ mod tests {
         assert_eq!(lineage(pid, &["MARK_OF_A_BRAIN"]), Lineage::Agent { pid });
         drop(marked.stdin.take());
         marked.wait().expect("it ends");
+    }
+
+    /// B-GATE-3: it left its family, its session and its environment behind.
+    #[test]
+    fn an_orphan_with_a_clean_environment_is_known_by_its_brand() {
+        let away = "(setsid env -i /bin/sh -c 'echo $$; read line' <&3 &) 3<&0; read line <&3 3<&0";
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", away]);
+        brand(&mut shell);
+        let mut family = child(&mut shell);
+        let orphan = said_pid(&mut family);
+        let parent = find(orphan).expect("it lives").parent;
+        assert_ne!(parent, family.id(), "it has left");
+        assert_eq!(lineage(orphan, &[]), Lineage::Agent { pid: orphan });
+        drop(family.stdin.take());
+        family.wait().expect("it ends");
+        assert_eq!(
+            queue_limit(std::process::id()),
+            queue_limit(INIT),
+            "nobody else is branded"
+        );
     }
 
     #[test]

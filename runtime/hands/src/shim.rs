@@ -25,6 +25,7 @@ use crate::egress::{self, Proxy};
 use crate::isolate::{self, Doorkeeper, Ended};
 use crate::launcher::{self, Started};
 use crate::limits::{DiskLimit, Group, Usage};
+use crate::lineage;
 use crate::patience::{says_term, timespec};
 use crate::procs;
 use crate::ready;
@@ -168,8 +169,8 @@ struct Claimed {
     _lock: Lock,
 }
 
-/// Takes up the ways of a shim: what it ignores, who may look into it, whose orphans are its own. Returns where the signals
-/// come that it heeds.
+/// Takes up the ways of a shim: what it ignores, who may look into it, whose orphans are its own, what those who kill it are
+/// known by all the same. Returns where the signals come that it heeds.
 pub(crate) fn settle() -> io::Result<OwnedFd> {
     sys::ignore(&[
         libc::SIGHUP,
@@ -186,6 +187,7 @@ pub(crate) fn settle() -> io::Result<OwnedFd> {
     process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     process::set_dumpable_behavior(process::DumpableBehavior::NotDumpable)?;
     process::set_child_subreaper(Some(process::getpid()))?;
+    lineage::brand_me()?;
     Ok(signals)
 }
 

@@ -73,12 +73,13 @@ impl Content {
     }
 }
 
-/// RFC 3339 with milliseconds, UTC, for a time in milliseconds since 1970.
+/// The last millisecond that RFC 3339 can write: of the year 9999.
+const LAST_MS: i64 = 253_402_300_799_999;
+
+/// RFC 3339 with milliseconds, UTC, for a time in milliseconds since 1970. What comes after the year 9999 is its end.
 pub(crate) fn rfc3339(time_ms: u64) -> String {
-    let time = i64::try_from(time_ms)
-        .ok()
-        .and_then(DateTime::<Utc>::from_timestamp_millis)
-        .unwrap_or_default();
+    let time_ms = i64::try_from(time_ms).map_or(LAST_MS, |time_ms| time_ms.min(LAST_MS));
+    let time = DateTime::<Utc>::from_timestamp_millis(time_ms).unwrap_or_default();
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
@@ -176,6 +177,14 @@ mod tests {
     use super::*;
 
     const SHA256: &str = "984563a8bbb458703da2586448caa4f1a69796a8202fba5de14c9dfac63045a2";
+
+    #[test]
+    fn a_time_beyond_what_can_be_written_is_the_last_that_can_and_never_the_first() {
+        for far in [253_402_300_800_000, u64::MAX] {
+            assert_eq!(rfc3339(far), "9999-12-31T23:59:59.999Z");
+        }
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+    }
 
     fn record(level: Level, cause: Option<Seq>, payload: &Value) -> Record {
         Record {

@@ -117,6 +117,12 @@ impl TaskView {
         };
         format!("task:{}:{run}", self.id)
     }
+
+    /// The task that a session with this key works on, if it is the key of a run.
+    pub(crate) fn of_run_key(key: &str) -> Option<StreamId> {
+        let (digits, _) = key.strip_prefix("task:t_")?.split_once(':')?;
+        digits.parse().ok()
+    }
 }
 
 /// Which tasks are wanted.
@@ -279,6 +285,8 @@ mod tests {
         let first = key(&state);
         (state.phase, state.runs) = (Phase::InProgress, 1);
         assert_eq!(key(&state), first);
+        assert_eq!(TaskView::of_run_key(&first), Some(StreamId::from_bytes([1; 16])));
+        assert_eq!(TaskView::of_run_key("nightly"), None);
         state.phase = Phase::Open;
         assert_ne!(key(&state), first);
     }

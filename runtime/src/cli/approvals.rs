@@ -9,7 +9,7 @@ use super::render::{approval_card, approval_heading, approval_line};
 use super::ui::Ui;
 use super::wishes::told;
 use crate::api::{ApprovalsQuery, Decide};
-use crate::lineage;
+use crate::lineage::{self, ForHumans};
 
 pub(super) async fn approvals(verb: ApprovalsVerb, place: &Place, ui: &Ui) -> Outcome {
     match verb {
@@ -58,7 +58,7 @@ async fn show(id: &str, place: &Place, ui: &Ui) -> Outcome {
 
 async fn decide(id: &str, decision: ApprovalDecision, evidence: String, place: &Place, ui: &Ui) -> Outcome {
     // Whoever serves looks at us as well; where nobody serves this is the only look there is.
-    lineage::check_self()?;
+    lineage::check_self(ForHumans::Decisions)?;
     let reach = place.to_decide_on(id).await?;
     let decided = Decide {
         decision,

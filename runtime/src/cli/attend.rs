@@ -362,9 +362,7 @@ fn conclusion(session: &SessionView, seen: &Seen) -> Vec<String> {
                 "say more with: longhaul send {id} \"TEXT\", then: longhaul attach {id}"
             ));
         }
-        "paused" => lines.push(format!(
-            "go on with: longhaul resume {id}, then: longhaul attach {id}"
-        )),
+        "paused" => lines.extend(ways_out_of_a_pause(session)),
         _ => {}
     }
     if seen.patch.is_some() {
@@ -372,6 +370,18 @@ fn conclusion(session: &SessionView, seen: &Seen) -> Vec<String> {
     }
     lines.push(format!("read the log with: longhaul tail {id}"));
     lines
+}
+
+/// How a session goes on that is paused. Where money is missing, the pause says which and where it comes from.
+fn ways_out_of_a_pause(session: &SessionView) -> Vec<String> {
+    let (id, why) = (&session.id, first_line(&session.paused_detail));
+    let budget = match session.paused_reason.as_deref() {
+        Some("budget") => " --budget AMOUNT",
+        _ => "",
+    };
+    let go_on = format!("go on with: longhaul resume {id}{budget}, then: longhaul attach {id}");
+    let because = (!why.is_empty()).then(|| format!("because {}", cut(why, 300)));
+    because.into_iter().chain([go_on]).collect()
 }
 
 #[cfg(test)]
@@ -443,6 +453,23 @@ mod tests {
                 "read the log with: longhaul tail s_0190aaaabbbbccccddddeeeeffff0000",
             ]
         );
+    }
+
+    #[test]
+    fn a_pause_for_lack_of_money_says_where_more_comes_from() {
+        let paused = |reason, detail: &str| SessionView {
+            paused_detail: detail.into(),
+            ..at_rest("paused", Some(reason))
+        };
+        let lines = conclusion(&paused("credits", "nothing is left; top it up"), &Seen::default());
+        assert_eq!(lines[1], "because nothing is left; top it up");
+        let lines = conclusion(&paused("budget", "it is spent; raise it"), &Seen::default());
+        assert!(
+            lines[2].contains("0000 --budget AMOUNT, then: longhaul attach"),
+            "{lines:?}"
+        );
+        let lines = conclusion(&paused("requested", ""), &Seen::default());
+        assert!(lines[1].starts_with("go on with: longhaul resume"), "{lines:?}");
     }
 
     #[test]

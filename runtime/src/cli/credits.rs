@@ -8,6 +8,7 @@ use super::reach::{Place, Reach};
 use super::render::escaped;
 use super::ui::{Failure, Ui};
 use crate::api::{AccountView, Code, LedgerEntry, LedgerQuery, Problem, ToppedUp};
+use crate::lineage::{self, ForHumans};
 
 pub(super) async fn credits(verb: CreditsVerb, place: &Place, ui: &Ui) -> Outcome {
     match verb {
@@ -100,6 +101,8 @@ async fn top_up(args: TopUp, place: &Place, ui: &Ui) -> Outcome {
         amount: args.amount,
         request_id: args.request.unwrap_or_else(|| uuid::Uuid::now_v7().to_string()),
     };
+    // Whoever serves looks at us as well; where nobody serves this is the only look there is.
+    lineage::check_self(ForHumans::Money)?;
     let reach = place.to_wish().await?;
     let granted = reach.control().top_up(request.clone()).await;
     let (reach, granted) = match granted {

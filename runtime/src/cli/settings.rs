@@ -62,7 +62,7 @@ fn from(mode: Mode, variable: impl Fn(&str) -> Option<String>) -> Result<Options
         let whole = hours.parse::<u64>().ok().filter(|hours| *hours > 0);
         let ms = whole.and_then(|hours| hours.checked_mul(3_600_000));
         ms.map(Some)
-            .ok_or_else(|| wrong(name, &hours, "a whole number of hours"))
+            .ok_or_else(|| wrong(name, &hours, "a whole number of hours, 1 or more"))
     };
     options.until_done_ms = hours(UNTIL_DONE_HOURS)?;
     options.limits.approval_ms = hours(APPROVAL_HOURS)?.unwrap_or(0);

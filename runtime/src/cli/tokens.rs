@@ -7,7 +7,7 @@ use super::reach::Place;
 use super::render::escaped;
 use super::ui::Ui;
 use crate::api::{Code, Mint, Problem, Scope, TokenView};
-use crate::lineage;
+use crate::lineage::{self, ForHumans};
 
 pub(super) const AFTER_TOKEN: &str = "\
 A token is for one session, for a minute to a day. Its text is printed once, by create, and is kept nowhere: whoever has it may \
@@ -117,7 +117,7 @@ pub(super) async fn token(verb: TokenVerb, place: &Place, ui: &Ui) -> Outcome {
 
 async fn create(args: Create, place: &Place, ui: &Ui) -> Outcome {
     // Whoever serves looks at us as well; where nobody serves this is the only look there is.
-    lineage::check_self()?;
+    lineage::check_self(ForHumans::Tokens)?;
     let request = Mint {
         scopes: args.scopes.into_iter().map(Scope::from).collect(),
         ttl_seconds: args.ttl,

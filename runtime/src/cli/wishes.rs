@@ -9,6 +9,7 @@ use super::reach::{Place, Reach};
 use super::render::{cut, escaped, first_line};
 use super::ui::{Failure, Ui};
 use crate::api::{Accepted, Cancel, Code, Fork, Pause, Problem, Resume, Send, SessionView};
+use crate::lineage::{self, ForHumans};
 use crate::service::ACCOUNT;
 
 pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
@@ -79,6 +80,9 @@ pub(super) async fn pause(args: args::Pause, place: &Place, ui: &Ui) -> Outcome 
 }
 
 pub(super) async fn resume(args: args::Resume, place: &Place, ui: &Ui) -> Outcome {
+    if args.budget.is_some() {
+        lineage::check_self(ForHumans::Money)?;
+    }
     let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach
         .control()

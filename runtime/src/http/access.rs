@@ -19,6 +19,7 @@ use crate::api::{
     Bearer, Code, Problem, Scope, TokenText, artifact_place, no_approval, no_artifact, no_session,
     session_id, stream_id,
 };
+use crate::lineage::ForHumans;
 
 /// How a request says what it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +46,25 @@ enum Who {
     /// Whoever shows none.
     Owner,
     /// The same, if no agent.
-    HumanOwner,
+    HumanOwner(ForHumans),
+}
+
+impl Who {
+    /// What it is that only humans do here, if it is that.
+    fn for_humans(self) -> Option<ForHumans> {
+        match self {
+            Self::HumanOwner(what) => Some(what),
+            Self::Holder(Scope::Approve) => Some(ForHumans::Decisions),
+            Self::Anyone | Self::Holder(_) | Self::Owner => None,
+        }
+    }
 }
 
 /// Every route. What is missing here is the owner's alone.
 #[rustfmt::skip]
 const ROUTES: &[(&str, &str, About, Who)] = {
     use About::{Anything, Approval, Artifact, Listing, Session};
+    use ForHumans::{Money, Tokens};
     use Scope::{Approve, Read, Steer};
     use Who::{Anyone, Holder, HumanOwner, Owner};
     &[
@@ -72,10 +85,10 @@ const ROUTES: &[(&str, &str, About, Who)] = {
         ("POST",   "/v1/sessions/{id}/adopt",          Session,  Owner),
         ("POST",   "/v1/sessions/{id}/remove",         Session,  Owner),
         ("GET",    "/v1/sessions/{id}/tokens",         Session,  Owner),
-        ("POST",   "/v1/sessions/{id}/tokens",         Session,  HumanOwner),
+        ("POST",   "/v1/sessions/{id}/tokens",         Session,  HumanOwner(Tokens)),
         ("DELETE", "/v1/sessions/{id}/tokens/{token}", Session,  Owner),
         ("GET",    "/v1/credits",                      Anything, Owner),
-        ("POST",   "/v1/credits/top-ups",              Anything, Owner),
+        ("POST",   "/v1/credits/top-ups",              Anything, HumanOwner(Money)),
         ("GET",    "/v1/credits/ledger",               Anything, Owner),
         ("GET",    "/v1/approvals",                    Listing,  Holder(Read)),
         ("GET",    "/v1/approvals/{id}",               Approval, Holder(Read)),
@@ -166,7 +179,7 @@ fn check(bearer: &Bearer, (about, who): (About, Who), named: &Named<'_>) -> Resu
             );
             Err(Problem::new(Code::ForbiddenScope, detail).next("mint one that does, as the owner", mint))
         }
-        Who::Owner | Who::HumanOwner => Err(owners_alone(bearer)),
+        Who::Owner | Who::HumanOwner(_) => Err(owners_alone(bearer)),
     }
 }
 
@@ -235,8 +248,10 @@ async fn admitted(path: &str, request: &mut ServiceRequest) -> Result<Option<Hel
         .expect("every route is given the edge")
         .clone();
     let trusts = sabotage::is_on("let-a-token-vouch") && shown_token(request.request())?.is_some();
-    if matches!(rule.1, Who::HumanOwner | Who::Holder(Scope::Approve)) && !trusts {
-        Peer::of_request(request.request()).refuse_agents(&edge).await?;
+    if let Some(what) = rule.1.for_humans().filter(|_| !trusts) {
+        Peer::of_request(request.request())
+            .refuse_agents(what, &edge)
+            .await?;
     }
     let Some(text) = shown_token(request.request())? else {
         return Ok(None);

@@ -10,7 +10,7 @@ use longhaul_hands::Held;
 use super::edge::Edge;
 use super::refusal::Refusal;
 use crate::api::{Code, Problem};
-use crate::lineage::check_peer;
+use crate::lineage::{ForHumans, check_peer};
 
 /// Who made a connection, as the kernel says; nobody where it does not say.
 #[derive(Clone, Debug, Default)]
@@ -35,16 +35,16 @@ impl Peer {
     ///
     /// # Errors
     /// `self_approval`.
-    pub(super) async fn refuse_agents(self, edge: &Edge) -> Result<(), Refusal> {
-        edge.ask(|_| self.check()).await
+    pub(super) async fn refuse_agents(self, what: ForHumans, edge: &Edge) -> Result<(), Refusal> {
+        edge.ask(|_| self.check(what)).await
     }
 
     /// Refuses a process that acts for an agent, one that is gone, and one that cannot be seen.
     ///
     /// # Errors
     /// `self_approval`.
-    async fn check(self) -> Result<(), Problem> {
-        let checked = tokio::task::spawn_blocking(move || check_peer(self.0.as_deref())).await;
+    async fn check(self, what: ForHumans) -> Result<(), Problem> {
+        let checked = tokio::task::spawn_blocking(move || check_peer(self.0.as_deref(), what)).await;
         checked
             .map_err(|error| Problem::new(Code::Internal, format!("the peer was not looked at: {error}")))?
     }

@@ -18,6 +18,7 @@ use crate::api::{
     EventsQuery, Fork, LedgerQuery, ListQuery, Mint, OpenTask, Pause, Problem, Remove, Resume, Send, Start,
     Started, TaskChange, TasksQuery, TopUp, WhyTask,
 };
+use crate::lineage::ForHumans;
 
 type Answer = Result<HttpResponse, Refusal>;
 
@@ -142,7 +143,9 @@ async fn start(edge: web::Data<Edge>, request: HttpRequest, Body(mut wish): Body
     }
     if wish.token {
         // As where a token is minted: no agent gets one.
-        Peer::of_request(&request).refuse_agents(&edge).await?;
+        Peer::of_request(&request)
+            .refuse_agents(ForHumans::Tokens, &edge)
+            .await?;
     }
     let started = edge
         .wish(|control| async move { control.start(wish).await })
@@ -247,9 +250,14 @@ async fn resume(
     id: web::Path<String>,
     Body(wish): Body<Resume>,
 ) -> Answer {
-    // To let a session go on is to steer it; to let it cost more is to spend what is the owner's.
-    if let Some(held) = Held::by(&request).filter(|_| wish.budget.is_some()) {
-        return Err(held.not_this());
+    // To let a session go on is to steer it; to let it cost more is to spend what is the owner's, and no agent's to allow.
+    if wish.budget.is_some() {
+        Peer::of_request(&request)
+            .refuse_agents(ForHumans::Money, &edge)
+            .await?;
+        if let Some(held) = Held::by(&request) {
+            return Err(held.not_this());
+        }
     }
     let accepted = edge
         .wish(|control| async move { control.resume(&id, wish).await })

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use longhaul_actors::account::{self, Account, Credits, DEFAULT_ACCOUNT, Reply};
-use longhaul_actors::session::{Actor, Phase, Terms};
+use longhaul_actors::session::{Actor, PauseReason, Phase, Terms};
 use longhaul_actors::{Entity, QueryError, SendError};
-use longhaul_journal::{Limit, Record, Seq, StreamId};
+use longhaul_journal::{Head, Journal, Limit, Record, Seq, Standing, StreamId};
 
 use super::problems::{read_problem, unsent_code};
 use super::{OWNER, Service};
@@ -28,7 +28,9 @@ fn stream() -> StreamId {
 impl Service {
     /// What a session that is started now is charged to; checks that there is credit (B-CREDIT-1).
     pub(super) async fn terms(&self, budget: Option<&str>, exists: bool) -> Result<Option<Terms>, Problem> {
-        let budget_micro = budget.map(read_budget).transpose()?;
+        let budget_micro = budget
+            .map(|text| read_budget(text, "longhaul run --budget 0.50 --brain KIND:NAME GOAL"))
+            .transpose()?;
         if !self.credits.enabled {
             return match budget_micro {
                 None => Ok(None),
@@ -93,6 +95,8 @@ impl Service {
             limit: occupied.limit,
         });
         let mut shown = AccountView::of(DEFAULT_ACCOUNT, &state, &self.credits.top_up_url, sessions);
+        let waiting: Vec<_> = state.waiting().collect();
+        shown.waiting = self.blocking(move |journal| Ok(lives(journal, waiting))).await?;
         if state.name.is_none() {
             // As it will be once the first session opens it.
             let prices = self.credits.prices.clone().unwrap_or_default();
@@ -104,9 +108,9 @@ impl Service {
     }
 
     pub(super) async fn top_up_account(&self, request: TopUp) -> Result<ToppedUp, Problem> {
-        let amount: Credits = request.amount.parse().map_err(invalid)?;
+        let amount = read_amount(&request.amount, TOP_UP)?;
         self.desk.ready(stream()).await.map_err(refused)?;
-        let waiting = self.waiting().await?;
+        let waiting = self.resting_for_credit().await?;
         let top_up = account::Command::TopUp {
             by: Actor::human(OWNER),
             request: request.request_id,
@@ -131,6 +135,19 @@ impl Service {
             available: available.into(),
             resumed: resumed.into_iter().map(session_id).collect(),
         })
+    }
+
+    /// Those that a top-up resumes. The account does not hear when one of them ends, or is to rest for another reason.
+    async fn resting_for_credit(&self) -> Result<BTreeSet<StreamId>, Problem> {
+        let mut resting = BTreeSet::new();
+        for session in self.waiting().await? {
+            let phase = self.folded(session).await.map(|state| state.phase);
+            let reason = PauseReason::Credits;
+            if matches!(phase, Ok(Phase::Paused { reason: why, .. }) if why == reason) {
+                resting.insert(session);
+            }
+        }
+        Ok(resting)
     }
 
     async fn waiting(&self) -> Result<BTreeSet<StreamId>, Problem> {
@@ -228,20 +245,39 @@ fn entry(record: &Record) -> Result<LedgerEntry, Problem> {
     })
 }
 
-/// A budget as it was typed.
-pub(super) fn read_budget(text: &str) -> Result<Credits, Problem> {
-    let budget: Credits = text.parse().map_err(invalid)?;
+/// How credit is granted, for whoever did not get it right.
+const TOP_UP: &str = "longhaul credits top-up 2.50";
+
+/// Those of these sessions that have not ended.
+fn lives(journal: &dyn Journal, sessions: Vec<StreamId>) -> Vec<String> {
+    let lives = |session: &StreamId| {
+        let head = journal.head(*session);
+        !matches!(
+            head,
+            Ok(None
+                | Some(Head {
+                    standing: Standing::Done,
+                    ..
+                }))
+        )
+    };
+    sessions.into_iter().filter(lives).map(session_id).collect()
+}
+
+/// A budget as it was typed, where this is how it is typed.
+pub(super) fn read_budget(text: &str, example: &str) -> Result<Credits, Problem> {
+    let budget = read_amount(text, example)?;
     if budget.is_zero() {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            "a budget of zero allows nothing; give something above zero",
-        ));
+        let detail = "a budget of zero allows nothing; give something above zero";
+        return Err(Problem::new(Code::InvalidRequest, detail).next("for example", example));
     }
     Ok(budget)
 }
 
-fn invalid(error: account::AmountError) -> Problem {
-    Problem::new(Code::InvalidRequest, error.to_string()).next("for example", "longhaul credits top-up 2.50")
+fn read_amount(text: &str, example: &str) -> Result<Credits, Problem> {
+    text.parse().map_err(|error: account::AmountError| {
+        Problem::new(Code::InvalidRequest, error.to_string()).next("for example", example)
+    })
 }
 
 fn unanswered(error: QueryError) -> Problem {
@@ -271,6 +307,7 @@ fn refused(error: SendError<account::Refusal>) -> Problem {
         SendError::Quarantined(_) => return damaged(format!("the credit account: {error}")),
         unsent => unsent_code(unsent),
     };
+    let too_much = matches!(error, SendError::Refused(account::Refusal::TooMuch { .. }));
     let problem = Problem::new(code, error.to_string());
     match code {
         Code::IdempotencyConflict => problem
@@ -279,6 +316,8 @@ fn refused(error: SendError<account::Refusal>) -> Problem {
                 "ask for more by another request",
                 "longhaul credits top-up AMOUNT",
             ),
+        Code::InvalidRequest if too_much => problem.next("see what was granted", "longhaul credits ledger"),
+        Code::InvalidRequest => problem.next("for example", format!("{TOP_UP} --request payment-17")),
         _ => problem,
     }
 }

@@ -25,7 +25,7 @@ use futures_util::future::ready;
 use longhaul_actors::account::{Account, AccountDesk};
 use longhaul_actors::ports::{Clock, Hands};
 use longhaul_actors::session::{Actor, Command, Limits, Mode, PauseReason, Reply, Session, State};
-use longhaul_actors::task::TaskDesk;
+use longhaul_actors::task::{TaskDesk, TaskWorld};
 use longhaul_actors::token::TokenDesk;
 use longhaul_actors::{RecoverError, Registry};
 use longhaul_hands::egress::AllowList;
@@ -87,6 +87,8 @@ pub(crate) struct Service {
     pub(crate) credits: CreditOptions,
     /// What agents suggest and humans write down.
     pub(crate) tasks: TaskDesk,
+    /// Where their runs stand.
+    pub(crate) task_world: TaskWorld,
     /// Which tokens count.
     pub(crate) tokens: TokenDesk,
     /// What their texts are sealed with.
@@ -400,7 +402,11 @@ impl Control for Service {
 
     fn resume<'a>(&'a self, id: &'a str, request: Resume) -> Answer<'a, Accepted> {
         async move {
-            let budget = request.budget.as_deref().map(credits::read_budget).transpose()?;
+            let budget = request
+                .budget
+                .as_deref()
+                .map(|text| credits::read_budget(text, &format!("longhaul resume {id} --budget 0.50")))
+                .transpose()?;
             let stream = self.resolve(id).await?;
             self.check_resumable(stream).await?;
             let by = Actor::human(OWNER);

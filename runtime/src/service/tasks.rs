@@ -93,6 +93,8 @@ impl Service {
     /// often it is asked for; the task is told once it is there, and asking again tells it again.
     pub(super) async fn begin_for_task(&self, mut request: Start, id: &str) -> Result<Started, Problem> {
         let task = self.which_task(id).await?;
+        // Its run may have come further while nobody served.
+        self.task_world.tell(&self.tasks.tasks, task).await;
         let view = self.task_view(task).await?;
         let phase = Phase::named(&view.state).unwrap_or_default();
         if !matches!(phase, Phase::Open | Phase::Claimed) && !phase.is_at_work() {
@@ -115,7 +117,13 @@ impl Service {
         if request.goal.trim().is_empty() {
             request.goal = view.goal;
         }
-        let started = self.begin_session(request).await?;
+        let started = match (self.begin_session(request).await, &view.session) {
+            (Err(problem), Some(run)) if problem.code == Code::IdempotencyConflict && phase.is_at_work() => {
+                let run = crate::api::stream_id(run)?;
+                return Err(refused(task, &Refusal::RunAtWork(run)));
+            }
+            (started, _) => started?,
+        };
         let session = crate::api::stream_id(&started.id)?;
         let by = Actor::human(OWNER);
         self.told_task(task, Command::Begin { by, session })
@@ -250,6 +258,10 @@ fn refused(stream: StreamId, refusal: &Refusal) -> Problem {
         Refusal::SuggestionNotOpen(_) | Refusal::Elsewhere { .. } => {
             problem.next("see where it stands", format!("longhaul tasks show {id}"))
         }
+        Refusal::IdempotencyConflict => {
+            problem.next("see the one that there is", format!("longhaul tasks show {id}"))
+        }
+        Refusal::Invalid(_) => problem.next("see what it takes", "longhaul tasks --help"),
         _ => problem,
     }
 }

@@ -46,7 +46,8 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
             .map(|service| service.name.clone())
             .collect(),
         usage: state.usage,
-        paused_detail: state.money.why.clone(),
+        // What a session that is paused no more once waited for is told by its log.
+        paused_detail: paused_reason(state).map_or_else(String::new, |_| state.money.why.clone()),
         credits: session_credits(state),
         run_limit_ms: Some(state.limits().run_ms).filter(|limit_ms| *limit_ms > 0),
         outcome: state.outcome.clone(),

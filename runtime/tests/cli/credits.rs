@@ -1,6 +1,8 @@
 //! Little credit, told with real processes: it runs out in the middle, somebody tops up, and the session goes on.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -18,6 +20,31 @@ fn place(initial: &str) -> Desk {
     let file = desk.path().join("prices.json").display().to_string();
     desk.set("LONGHAUL_CREDITS_PRICES", file)
         .set("LONGHAUL_CREDITS_INITIAL", initial)
+}
+
+impl Desk {
+    /// The same place with other prices.
+    fn priced(self, prices: &str) -> Self {
+        fs::write(self.path().join("prices.json"), prices).expect("written");
+        self
+    }
+
+    /// What is written in the segments of the journal, by the names of their files.
+    fn segments(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let folder = fs::read_dir(self.data().join("journal")).expect("a journal");
+        let files = folder.map(|file| file.expect("a file").path());
+        let written = files.map(|file| {
+            let mut bytes = fs::read(&file).expect("a segment");
+            // The rest is room for what comes.
+            let end = bytes
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| last + 1);
+            bytes.truncate(end);
+            (file, bytes)
+        });
+        written.collect()
+    }
 }
 
 fn json(said: &Said) -> Value {
@@ -53,6 +80,7 @@ fn a_run_pauses_when_its_credit_is_gone_and_finishes_after_a_top_up() {
     let again = desk.says("attach job");
     assert_eq!(again.code, Some(6), "{again:?}");
     let before = desk.says("journal inspect job --json").stdout;
+    let bytes = desk.segments();
 
     let granted = json(&desk.says("credits top-up 5 --request first --json"));
     assert_eq!(granted["repeated"], false);
@@ -61,6 +89,10 @@ fn a_run_pauses_when_its_credit_is_gone_and_finishes_after_a_top_up() {
     assert_eq!(attached.code, Some(0), "{attached:?}");
     let after = desk.says("journal inspect job --json").stdout;
     assert!(after.starts_with(&before), "the log before the pause has changed");
+    for (file, after) in desk.segments() {
+        let before = bytes.get(&file).map_or(&[][..], Vec::as_slice);
+        assert!(after.starts_with(before), "{} has changed", file.display());
+    }
     let ended = json(&desk.says("show job --json"));
     assert_eq!(
         (&ended["id"], &ended["state"]),
@@ -100,18 +132,55 @@ fn without_credit_nothing_is_started() {
 /// B-CREDIT-4
 #[test]
 fn resuming_without_any_credit_is_refused_and_it_stays_paused() {
-    let desk = place("1.0005");
-    assert_eq!(
-        desk.says("run --brain playbook:work.toml --key job work").code,
-        Some(6)
+    let desk = place("1").priced(r#"{"hourMicro": 0, "tools": {"exec": 1000000}}"#);
+    let run = desk.says("run --brain playbook:work.toml --key job work");
+    assert_eq!(run.code, Some(6), "{run:?}");
+    assert!(
+        run.stderr.contains("because the account local has 0.00"),
+        "{run:?}"
     );
-    // What is left is less than the least that may be spent: it is spent by another session's time.
-    let account = show(&desk);
-    let left = account["available"]["credits"].as_str().expect("text").to_owned();
-    assert!(left.starts_with("0.000"), "{account}");
-    let desk = place("0");
+    let before = desk.says("journal inspect job --json").stdout;
     let refused = desk.says("resume job --json");
-    assert_eq!(refused.code, Some(1), "another directory: {refused:?}");
+    assert_eq!(
+        (refused.code, &json(&refused)["code"]),
+        (Some(6), &"ai_credits_required".into())
+    );
+    assert_eq!(desk.says("attach job").code, Some(6));
+    assert_eq!(desk.says("journal inspect job --json").stdout, before);
+    assert_eq!(json(&desk.says("show job --json"))["state"], "paused");
+}
+
+/// B-CREDIT-4: those that went on, and not those that ended or that a human wants to rest meanwhile.
+#[test]
+fn a_top_up_says_whom_it_resumed() {
+    let desk = place("1").priced(r#"{"hourMicro": 0, "tools": {"exec": 1000000}}"#);
+    // The first one spends it all; the others have no step that costs anything before the one that does.
+    for key in ["ends", "rests", "waits"] {
+        let run = desk.says(&format!("run --brain playbook:work.toml --key {key} work"));
+        assert!(matches!(run.code, Some(6)), "{run:?}");
+        if key == "ends" {
+            desk.says("credits top-up 1 --request again");
+            assert_eq!(desk.says("attach ends").code, Some(0));
+            let more = desk.says("credits top-up 0.5 --request some");
+            assert_eq!(more.code, Some(0), "{more:?}");
+        }
+    }
+    assert_eq!(show(&desk)["waiting"].as_array().map(Vec::len), Some(2));
+    assert_eq!(desk.says("pause rests").code, Some(0));
+    assert_eq!(desk.says("cancel waits --yes").code, Some(0));
+    let granted = json(&desk.says("credits top-up 5 --json"));
+    assert_eq!(granted["resumed"].as_array().map(Vec::len), Some(0), "{granted}");
+    let rests = json(&desk.says("show rests --json"));
+    assert_eq!(
+        (&rests["state"], &rests["pausedReason"]),
+        (&"paused".into(), &"requested".into())
+    );
+    desk.says("attach waits");
+    let waits = json(&desk.says("show waits --json"));
+    assert_eq!(
+        (&waits["state"], &waits["pausedDetail"]),
+        (&"canceled".into(), &Value::Null)
+    );
 }
 
 /// B-CREDIT-4

@@ -79,10 +79,50 @@ fn a_suggestion_is_taken_up_and_done() {
     let run = desk.says(&format!("run --task {id} --brain playbook:hi.toml"));
     assert_eq!(run.code, Some(0), "{run:?}");
     let done = objects(&desk.says(&format!("tasks show {id} --json")));
-    // The run is over a moment before its task knows.
-    let state = text(&done[0], "state");
-    assert!(["in_progress", "completed"].contains(&state), "{done:?}");
-    assert_eq!(done[0]["runs"], 1);
+    assert_eq!(
+        (text(&done[0], "state"), &done[0]["runs"]),
+        ("completed", &1.into())
+    );
+}
+
+/// B-TASK-1: each process that worked for the run tells the task how it left it, and a run beside it is no question of keys.
+#[test]
+fn a_task_stands_where_its_run_was_left_though_nobody_serves() {
+    const ASKS: &str = "[[step]]\nrun = \"git push\"\non_failure = \"no\"\n\n[[step]]\nfinish = \"pushed\"\n\n\
+        [[step]]\nname = \"no\"\nfail = \"it was not to be\"\n";
+    let desk = Desk::new().with("push.toml", ASKS).with("hi.toml", GREETING);
+    let made = objects(&desk.says("tasks add push --key push --json"));
+    assert_eq!(text(&made[0], "state"), "open");
+    let state = || text(&objects(&desk.says("tasks show push --json"))[0], "state").to_owned();
+    let asks = desk.says("run --task push --brain playbook:push.toml");
+    assert_eq!(
+        (asks.code, state().as_str()),
+        (Some(7), "waiting_approval"),
+        "{asks:?}"
+    );
+
+    let beside = problem(
+        &desk.says("run --task push --brain playbook:hi.toml --json"),
+        "task_conflict",
+        4,
+    );
+    assert!(text(&beside, "detail").contains("a run works on it"), "{beside}");
+
+    let asked = objects(&desk.says("approvals ls --json"));
+    // Ids of sessions are blanked here; that of the request begins with the same digits.
+    let asked = text(&asked[0], "id");
+    let session = format!("s_{}", &asked[3..35]);
+    let denied = desk.says(&format!("approvals deny {asked} --reason no"));
+    assert_eq!(denied.code, Some(0), "{denied:?}");
+    let ended = desk.says(&format!("attach {session}"));
+    assert!(ended.stderr.contains("it was not to be"), "{ended:?}");
+    assert_eq!(state(), "open", "another run may try: {ended:?}");
+    let again = desk.says("run --task push --brain playbook:hi.toml");
+    assert_eq!(
+        (again.code, state().as_str()),
+        (Some(0), "completed"),
+        "{again:?}"
+    );
 }
 
 #[test]

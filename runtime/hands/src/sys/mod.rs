@@ -1,7 +1,7 @@
 //! The only unsafe code of the project: the few system calls that no safe wrapper covers.
 //!
-//! Everything here assumes the shim's world: **one thread**. [`must_be_single_threaded`] is called before the
-//! first fork, since after a fork of a threaded process only async-signal-safe code may run.
+//! Everything here but [`before_exec`] assumes the shim's world: **one thread**. [`must_be_single_threaded`] is called before
+//! the first fork, since after a fork of a threaded process only async-signal-safe code may run.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char};
@@ -38,6 +38,14 @@ pub(crate) fn fork() -> io::Result<Fork> {
         0 => Ok(Fork::Child),
         pid => Ok(Fork::Parent(pid.unsigned_abs())),
     }
+}
+
+/// Has what this command starts do this before it becomes the program. The act makes system calls and nothing else: it runs
+/// between fork and exec, in the copy of a process that may have many threads.
+pub(crate) fn before_exec(command: &mut std::process::Command, act: fn() -> io::Result<()>) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the act neither allocates nor takes a lock, which some other thread may have held at the fork.
+    unsafe { command.pre_exec(act) };
 }
 
 /// Ends the process at once: no destructors, no flushing of what a fork copied.

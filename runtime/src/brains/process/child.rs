@@ -54,7 +54,9 @@ impl Child {
     /// # Errors
     /// What the system said; nothing was started.
     pub(super) fn start(launch: Launch<'_>) -> std::io::Result<Self> {
-        let mut command = Command::new(launch.program);
+        let mut program = std::process::Command::new(launch.program);
+        longhaul_hands::brand(&mut program);
+        let mut command = Command::from(program);
         command
             .args(launch.args)
             .env_clear()
