@@ -475,7 +475,7 @@ impl Runtime {
         let journal = Arc::clone(&self.parts.journal);
         let folded = tokio::task::spawn_blocking(move || fold::<Session>(&*journal, session).ok());
         let state = folded.await.ok().flatten().map(|folded| folded.state);
-        let key = state.and_then(|state| state.origin?.key);
+        let key = state.and_then(|state| state.origin?.key.clone());
         if let Some(task) = key.as_deref().and_then(TaskView::of_run_key) {
             self.parts.task_world.tell(&self.parts.tasks, task).await;
         }
