@@ -104,7 +104,7 @@ impl<E: Entity> Effects<E> {
     pub(crate) fn ensure(
         &self,
         stream: StreamId,
-        owed: Vec<Owed<E::Effect>>,
+        owed: Vec<Arc<Owed<E::Effect>>>,
         recovered: impl Fn(EffectId) -> bool,
         deliver: &Arc<dyn Deliver<E>>,
     ) {
@@ -121,14 +121,15 @@ impl<E: Entity> Effects<E> {
             let ids: HashSet<EffectId> = owed.iter().map(|owed| owed.id).collect();
             running.retain(|id, _| ids.contains(id));
         }
-        for Owed { id, effect } in owed {
+        for owed in owed {
+            let id = owed.id;
             running.entry(id).or_insert_with(|| {
                 let context = EffectContext {
                     stream,
                     id,
                     recovered: recovered(id),
                 };
-                self.begin(context, effect, Arc::clone(deliver))
+                self.begin(context, owed, Arc::clone(deliver))
             });
         }
     }
@@ -150,7 +151,12 @@ impl<E: Entity> Effects<E> {
         lock(&self.table).clear();
     }
 
-    fn begin(&self, context: EffectContext, effect: E::Effect, deliver: Arc<dyn Deliver<E>>) -> Task {
+    fn begin(
+        &self,
+        context: EffectContext,
+        owed: Arc<Owed<E::Effect>>,
+        deliver: Arc<dyn Deliver<E>>,
+    ) -> Task {
         static NUMBERS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (world, clock) = (Arc::clone(&self.world), Arc::clone(&self.clock));
@@ -162,7 +168,7 @@ impl<E: Entity> Effects<E> {
                 let table = table.upgrade()?;
                 let table = lock(&table);
                 let task = table.get(&context.stream)?.get(&context.id)?;
-                (task.number == number).then(|| world.perform(context, effect.clone()))
+                (task.number == number).then(|| world.perform(context, owed.effect.clone()))
             };
             see_through::<E>(&begin, &*clock, &*deliver, context).await;
             if let Some(table) = table.upgrade() {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use longhaul_journal::{
@@ -34,7 +35,7 @@ pub(crate) struct Line<E: Entity> {
     snapshotted: Seq,
     /// The last seq at which the state was set aside for a snapshot.
     set_aside: Seq,
-    owed: Vec<Owed<E::Effect>>,
+    owed: Vec<Arc<Owed<E::Effect>>>,
     waiting: VecDeque<Step<E>>,
 }
 
@@ -53,7 +54,7 @@ struct InFlight<E: Entity> {
     reply: E::Reply,
     due: Option<u64>,
     /// `None` when it owes what the frame before it owed.
-    owed: Option<Vec<Owed<E::Effect>>>,
+    owed: Option<Vec<Arc<Owed<E::Effect>>>>,
     /// The state after this frame, when it is worth a snapshot.
     state: Option<E::State>,
 }
@@ -70,7 +71,7 @@ pub(crate) struct Released<E: Entity> {
     /// When it must be woken.
     pub(crate) due: Option<u64>,
     /// All owed work, if that changed.
-    pub(crate) owed: Option<Vec<Owed<E::Effect>>>,
+    pub(crate) owed: Option<Vec<Arc<Owed<E::Effect>>>>,
     /// The newest state that is worth a snapshot.
     pub(crate) kept: Option<Kept<E>>,
 }
@@ -219,13 +220,13 @@ impl<E: Entity> Line<E> {
     }
 
     /// All owed work, unless it is what the line was told last.
-    fn owed_if_changed(&mut self) -> Option<Vec<Owed<E::Effect>>> {
+    fn owed_if_changed(&mut self) -> Option<Vec<Arc<Owed<E::Effect>>>> {
         let owed = E::owed(&self.state);
-        if owed == self.owed {
+        if owed.iter().eq(self.owed.iter().map(Arc::as_ref)) {
             return None;
         }
-        self.owed.clone_from(&owed);
-        Some(owed)
+        self.owed = owed.into_iter().map(Arc::new).collect();
+        Some(self.owed.clone())
     }
 
     /// Asks the rules about the state.
@@ -243,10 +244,10 @@ impl<E: Entity> Line<E> {
     /// [`Broken::Panic`] when the rules panicked.
     pub(crate) fn survey(&mut self) -> Result<Released<E>, Broken> {
         let (due, owed) = self.consult(|state| (E::due(state), E::owed(state)))?;
-        self.owed.clone_from(&owed);
+        self.owed = owed.into_iter().map(Arc::new).collect();
         Ok(Released {
             due,
-            owed: Some(owed),
+            owed: Some(self.owed.clone()),
             kept: None,
         })
     }
@@ -382,5 +383,5 @@ struct Facts<E: Entity> {
     to: Seq,
     reply: E::Reply,
     due: Option<u64>,
-    owed: Option<Vec<Owed<E::Effect>>>,
+    owed: Option<Vec<Arc<Owed<E::Effect>>>>,
 }

@@ -438,7 +438,7 @@ impl<E: Entity> Home<E> {
     pub(crate) fn ensure(
         &self,
         stream: StreamId,
-        owed: Vec<Owed<E::Effect>>,
+        owed: Vec<Arc<Owed<E::Effect>>>,
         recovered: impl Fn(EffectId) -> bool,
     ) {
         if self.is_closed() {

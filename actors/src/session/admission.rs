@@ -11,12 +11,14 @@
 //! done on the word of a judgement that may have been of another file. Every check that joins here (a hold of credit) has
 //! to bear being asked again for the same session, step and act.
 
+use std::sync::Arc;
+
 use super::approval;
 use super::draft::Draft;
-use super::event::{Actor, BrainSpec, PolicyDenied, RecoveryClass, ToolFailed, ToolStarted, WorkspaceKind};
+use super::event::{Actor, PolicyDenied, RecoveryClass, ToolFailed, ToolStarted};
 use super::follow::tool_started;
 use super::money::{self, HeldStep};
-use super::state::{Phase, PlannedCall, State};
+use super::state::{Origin, Phase, PlannedCall, State};
 use super::tool::{Tool, ToolCall};
 use crate::ports::{Judgement, Ruling};
 
@@ -42,14 +44,24 @@ impl Candidate {
 /// What an act is judged by, besides itself: facts of the session, as its fold has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// Who wants the act.
-    pub brain: BrainSpec,
+    /// What the session was started with.
+    pub origin: Option<Arc<Origin>>,
     /// How far the hands are walled in.
     pub isolation: String,
-    /// Whether the session works in a folder of the user's own.
-    pub in_place: bool,
+}
+
+impl Setting {
+    /// Whether a brain of this kind wants the act.
+    pub fn is_wanted_by(&self, kind: &str) -> bool {
+        self.origin
+            .as_ref()
+            .is_some_and(|origin| origin.brain.kind == kind)
+    }
+
     /// Categories of acts that the goal forbids.
-    pub forbidden: Vec<String>,
+    pub fn forbidden(&self) -> &[String] {
+        self.origin.as_ref().map_or(&[], |origin| &origin.forbidden)
+    }
 }
 
 /// What the checks before a step said of it.
@@ -101,19 +113,9 @@ pub(super) fn call_of(planned: &PlannedCall) -> ToolCall {
 
 /// What the acts of this session are judged by.
 pub(super) fn setting(state: &State) -> Setting {
-    let origin = state.origin.as_ref();
     Setting {
-        brain: origin
-            .map(|origin| origin.brain.clone())
-            .unwrap_or_else(|| BrainSpec {
-                kind: String::new(),
-                name: String::new(),
-                sha256: None,
-                args: Vec::new(),
-            }),
+        origin: state.origin.clone(),
         isolation: state.isolation.clone().unwrap_or_default(),
-        in_place: origin.is_some_and(|origin| origin.workspace.kind == WorkspaceKind::InPlace),
-        forbidden: origin.map(|origin| origin.forbidden.clone()).unwrap_or_default(),
     }
 }
 

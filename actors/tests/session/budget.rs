@@ -137,10 +137,8 @@ async fn a_suspended_machine_spends_nothing_of_a_brain_call() {
     };
     let (step, window_to, attempt, limit_ms) = (1, Seq(6), 1, 10 * MINUTE_MS);
     let setting = Some(Box::new(Setting {
-        brain: brain.clone(),
+        origin: None,
         isolation: "process".into(),
-        in_place: false,
-        forbidden: Vec::new(),
     }));
     let effect = Effect::Think {
         step,

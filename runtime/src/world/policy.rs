@@ -80,7 +80,7 @@ impl PolicyGate {
         let contained = is_contained(&setting.isolation);
         let act = act_of(&candidate.call);
         let forbidden: Vec<Category> = setting
-            .forbidden
+            .forbidden()
             .iter()
             .filter_map(|name| Category::named(name))
             .collect();
@@ -142,7 +142,7 @@ fn is_contained(isolation: &str) -> bool {
 
 /// A playbook is a file of steps that the human at this machine wrote and started; every other brain is an agent.
 fn author(setting: &Setting) -> Author {
-    if setting.brain.kind == "playbook" {
+    if setting.is_wanted_by("playbook") {
         Author::LocalHuman
     } else {
         Author::Agent
