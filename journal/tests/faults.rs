@@ -83,7 +83,9 @@ fn a_half_done_write_is_a_torn_tail_after_reopening() {
     let before = content(&journal, 2);
     let epoch = journal.claim(stream(1));
     faults.fail_write(1);
-    let unknown = journal.submit(draft(stream(1), epoch, 3, "half")).wait();
+    // Longer than the zeros behind it, so that half of the write is not all of the frame.
+    let long = "half".repeat(4_096);
+    let unknown = journal.submit(draft(stream(1), epoch, 3, &long)).wait();
     assert!(
         matches!(unknown, Err(SubmitError::OutcomeUnknown { .. })),
         "{unknown:?}"
