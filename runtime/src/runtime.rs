@@ -13,7 +13,7 @@ use longhaul_actors::task::{Task, TaskDesk, TaskWorld};
 use longhaul_actors::token::{TokenDesk, Tokens};
 use longhaul_actors::{
     EffectContext, Entity, Link, ManualClock, Mode as Hosting, NoWorld, Options as RegistryOptions, Ports,
-    Registry, System, SystemClock, SystemOptions, World, fold,
+    Registry, System, SystemClock, SystemOptions, World,
 };
 use longhaul_hands::Pool;
 use longhaul_hands::egress::AllowList;
@@ -127,6 +127,7 @@ struct Parts {
     directory: PathBuf,
     mode: Mode,
     journal: Arc<LocalJournal>,
+    folds: Arc<Folds>,
     clock: Arc<dyn Clock>,
     system: System,
     sessions: Registry<Session>,
@@ -320,7 +321,7 @@ impl Runtime {
             sandbox,
             limiting,
             until_done_ms: options.until_done_ms.unwrap_or(UNTIL_DONE_MS),
-            folds,
+            folds: Arc::clone(&folds),
             clock: Arc::clone(&clock),
             runtime: tokio::runtime::Handle::current(),
         });
@@ -329,6 +330,7 @@ impl Runtime {
             directory,
             mode,
             journal,
+            folds,
             clock,
             system,
             sessions,
@@ -472,9 +474,9 @@ impl Runtime {
 
     async fn tell_its_task(&self, session: StreamId) {
         // Read in its log: an actor that has come to its end may be about to leave.
-        let journal = Arc::clone(&self.parts.journal);
-        let folded = tokio::task::spawn_blocking(move || fold::<Session>(&*journal, session).ok());
-        let state = folded.await.ok().flatten().map(|folded| folded.state);
+        let (journal, folds) = (Arc::clone(&self.parts.journal), Arc::clone(&self.parts.folds));
+        let folded = tokio::task::spawn_blocking(move || folds.at_head(&*journal, session).ok());
+        let state = folded.await.ok().flatten();
         let key = state.and_then(|state| state.origin?.key.clone());
         if let Some(task) = key.as_deref().and_then(TaskView::of_run_key) {
             self.parts.task_world.tell(&self.parts.tasks, task).await;

@@ -87,9 +87,7 @@ pub fn call_digest(call: &ToolCall) -> String {
     text.extend_from_slice(call.tool.as_bytes());
     text.push(0);
     serde_json::to_writer(&mut text, &call.args).expect("a Vec takes any bytes, and keys of JSON are text");
-    let mut digits = [0; 32];
-    hex::encode_to_slice(&blake3::hash(&text).as_bytes()[..16], &mut digits).expect("two digits a byte");
-    String::from_utf8_lossy(&digits).into_owned()
+    blake3::hash(&text).to_hex()[..32].to_owned()
 }
 
 /// The act that waits to be admitted, if one does.

@@ -21,8 +21,7 @@ pub struct ToolCall {
 }
 
 /// A checked call.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "tool", content = "args", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Tool {
     /// Runs a command in the workspace.
     Exec(Exec),

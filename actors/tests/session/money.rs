@@ -18,12 +18,29 @@ fn charged() -> Start {
     }
 }
 
-/// A session that has its workspace and is about to ask its brain for the first time.
-fn about_to_think() -> World {
+/// A session that waits for its place.
+fn queued() -> World {
     let mut world = World::new();
     world
         .send(Command::Start(Box::new(charged())))
         .expect("it is sound");
+    world
+}
+
+/// A session that lost its credit before it had begun to work.
+fn broke_in_the_queue() -> World {
+    let mut world = queued();
+    let why = OutOfCredit::Account(Shortage {
+        needed: Credits::from_micro(1),
+        available: Credits::ZERO,
+    });
+    world.send(Command::OutOfCredit(why)).expect("taken");
+    world
+}
+
+/// A session that has its workspace and is about to ask its brain for the first time.
+fn about_to_think() -> World {
+    let mut world = queued();
     world.send(Command::SlotGranted).expect("taken");
     world.send(ready()).expect("taken");
     world
@@ -338,17 +355,7 @@ fn a_spent_budget_says_how_to_raise_it_and_a_raised_one_holds() {
 /// B-CREDIT-4: a top-up resumes what waits for it, not what a human wants to rest meanwhile.
 #[test]
 fn a_pause_that_a_human_asks_for_outlives_the_lack_of_credit() {
-    let mut world = World::new();
-    world
-        .send(Command::Start(Box::new(charged())))
-        .expect("it is sound");
-    let shortage = Shortage {
-        needed: Credits::from_micro(1),
-        available: Credits::ZERO,
-    };
-    world
-        .send(Command::OutOfCredit(OutOfCredit::Account(shortage)))
-        .expect("taken");
+    let mut world = broke_in_the_queue();
     let pause = || Command::Pause {
         by: human(),
         reason: PauseReason::Requested,
@@ -360,23 +367,14 @@ fn a_pause_that_a_human_asks_for_outlives_the_lack_of_credit() {
     assert_eq!(world.records.len() - before, 1);
     world.send(Command::CreditIsBack).expect("it changes nothing");
     assert_eq!(world.state.phase.name(), "paused");
-    let resume = Command::Resume {
-        by: human(),
-        budget: None,
-    };
-    world.send(resume).expect("granted");
+    world.send(resume()).expect("granted");
     assert_eq!(world.state.phase.name(), "queued");
 }
 
 /// B-CREDIT-7: whoever resumes twice, and says only the second time what it may cost, is heard.
 #[test]
 fn a_budget_can_be_raised_while_it_works_and_the_same_again_changes_nothing() {
-    let mut world = World::new();
-    world
-        .send(Command::Start(Box::new(charged())))
-        .expect("it is sound");
-    world.send(Command::SlotGranted).expect("taken");
-    world.send(ready()).expect("taken");
+    let mut world = about_to_think();
     let resume = |budget: Option<u64>| Command::Resume {
         by: human(),
         budget: budget.map(Credits::from_micro),
@@ -393,16 +391,7 @@ fn a_budget_can_be_raised_while_it_works_and_the_same_again_changes_nothing() {
 /// B-CREDIT-3: before it has begun to work.
 #[test]
 fn a_queued_session_pauses_when_the_credit_is_gone() {
-    let mut world = World::new();
-    world
-        .send(Command::Start(Box::new(charged())))
-        .expect("it is sound");
-    let shortage = Shortage {
-        needed: Credits::from_micro(1),
-        available: Credits::ZERO,
-    };
-    let why = OutOfCredit::Account(shortage);
-    world.send(Command::OutOfCredit(why)).expect("taken");
+    let world = broke_in_the_queue();
     assert_eq!(world.state.phase.name(), "paused");
 }
 

@@ -7,8 +7,6 @@ use longhaul_actors::account::{Credits, PriceTable, ResumePolicy, State, TokenPr
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::session::session_id;
-
 /// An amount, both ways.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
@@ -104,8 +102,14 @@ pub struct TokenPriceView {
 }
 
 impl AccountView {
-    /// An account by its fold.
-    pub(crate) fn of(name: &str, state: &State, top_up_url: &str, sessions: Option<Concurrency>) -> Self {
+    /// An account by its fold, and the ids of those sessions that wait for it.
+    pub(crate) fn of(
+        name: &str,
+        state: &State,
+        waiting: Vec<String>,
+        top_up_url: &str,
+        sessions: Option<Concurrency>,
+    ) -> Self {
         let (version, prices) = state.prices_in_force();
         Self {
             account: name.to_owned(),
@@ -121,7 +125,7 @@ impl AccountView {
             unknown_steps: state.unknown,
             low: state.told_low,
             resume: state.resume,
-            waiting: state.waiting().map(session_id).collect(),
+            waiting,
             prices: prices_view(version, prices),
             top_up_url: top_up_url.to_owned(),
             sessions,

@@ -94,9 +94,10 @@ impl Service {
             queued: occupied.queued,
             limit: occupied.limit,
         });
-        let mut shown = AccountView::of(DEFAULT_ACCOUNT, &state, &self.credits.top_up_url, sessions);
         let waiting: Vec<_> = state.waiting().collect();
-        shown.waiting = self.blocking(move |journal| Ok(lives(journal, waiting))).await?;
+        let waiting = self.blocking(move |journal| Ok(lives(journal, waiting))).await?;
+        let top_up_url = &self.credits.top_up_url;
+        let mut shown = AccountView::of(DEFAULT_ACCOUNT, &state, waiting, top_up_url, sessions);
         if state.name.is_none() {
             // As it will be once the first session opens it.
             let prices = self.credits.prices.clone().unwrap_or_default();
