@@ -203,7 +203,7 @@ pub struct Act {
     /// Number of the step; evidence of the act is kept under it, so that the same step is never done twice.
     pub step: u64,
     /// What to do.
-    pub call: ToolCall,
+    pub call: Arc<ToolCall>,
     /// Active milliseconds it may take at most.
     pub limit_ms: u64,
     /// What it may use.

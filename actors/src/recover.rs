@@ -1,10 +1,11 @@
 //! A state from the journal: the newest snapshot that may be trusted, and the records after it.
 //!
-//! Blocks on the disk, and holds one page of records at a time, however long the stream is.
+//! Blocks on the disk, and holds one frame at a time, however long the stream is.
 
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use longhaul_journal::{ChainHash, Journal, Limit, ReadError, Seq, StreamId};
+use longhaul_journal::{ChainHash, Frame, Journal, Limit, ReadError, Record, Seq, StreamId};
 use longhaul_snapshots::{FoldId, Snapshot, SnapshotStore};
 
 use crate::answer::Quarantine;
@@ -164,74 +165,99 @@ fn catch_up_to<E: Entity>(
     mut folded: Folded<E>,
     most: Seq,
 ) -> Result<Folded<E>, RecoverError> {
-    let quarantine = |readable_to, reason| Quarantine {
-        stream,
-        readable_to,
-        reason,
-    };
-    loop {
-        if folded.head >= most {
-            return Ok(folded);
-        }
-        let page = journal
-            .read(stream, folded.head, Limit::default())
+    while folded.head < most {
+        let mut last = None;
+        journal
+            .visit(stream, folded.head, Limit::default(), &mut |frame| {
+                let taken = folded.take_in(frame, most);
+                let goes_on = matches!(taken, Ok(Taken::Whole));
+                last = Some(taken);
+                if goes_on {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            })
             .map_err(|error| unread(stream, error))?;
-        if page.is_empty() {
-            return Ok(folded);
+        match last.transpose()? {
+            Some(Taken::Whole) => {}
+            Some(Taken::Anew) => folded = nothing(),
+            Some(Taken::Beyond) | None => break,
         }
-        for frame in page {
-            if frame.last_seq() > most {
-                return Ok(folded);
-            }
-            if frame.kind != E::KIND {
-                let reason = format!("it is of kind {:?}, not {:?}", frame.kind, E::KIND);
-                return Err(quarantine(folded.head, reason).into());
-            }
-            // The first frame may begin at or below the head.
-            let known = frame.records.partition_point(|record| record.seq <= folded.head);
-            if let Some(stands) = frame.resumes_after {
-                if stands < folded.head && known == 0 {
-                    // Folded before the stream was repaired, and further than what stands.
-                    return catch_up_to(journal, stream, nothing(), most);
-                }
-                if stands == folded.head {
-                    // The records in between are lost, which the first one behind them says.
-                    folded.head = Seq(frame.first_seq().0 - 1);
-                }
-            }
-            for record in &frame.records[known..] {
-                if record.seq != folded.head.next() {
-                    let reason = format!("seq {} is followed by {}", folded.head, record.seq);
-                    return Err(quarantine(folded.head, reason).into());
-                }
-                // Unwind safe: a state torn by a panic is dropped with the error.
-                let step = catch_unwind(AssertUnwindSafe(|| {
-                    let event = E::decode(record)?;
-                    let placed = Placed {
-                        seq: record.seq,
-                        time_ms: record.time_ms,
-                        event: &event,
-                    };
-                    E::apply(&mut folded.state, placed);
-                    Ok::<(), DecodeError>(())
-                }));
-                let reason = match step {
-                    Ok(Ok(())) => None,
-                    Ok(Err(error)) => Some(error.to_string()),
-                    Err(panic) => Some(format!(
-                        "folding seq {} panicked: {}",
-                        record.seq,
-                        panic_message(&*panic)
-                    )),
-                };
-                if let Some(reason) = reason {
-                    return Err(quarantine(folded.head, reason).into());
-                }
-                folded.head = record.seq;
-                folded.time_ms = record.time_ms;
-            }
-            folded.boot = frame.epoch.boot();
-            folded.hash = frame.hash;
+    }
+    Ok(folded)
+}
+
+/// What became of a frame that was to be folded.
+enum Taken {
+    /// All of it is folded.
+    Whole,
+    /// It ends behind the seq that nothing may be folded beyond.
+    Beyond,
+    /// The stream was repaired since the fold was made, and the fold went further than what stands.
+    Anew,
+}
+
+impl<E: Entity> Folded<E> {
+    /// Folds the records of the next frame. The first frame may begin at or below the head.
+    fn take_in(&mut self, frame: &Frame, most: Seq) -> Result<Taken, Quarantine> {
+        let quarantine = |readable_to, reason| Quarantine {
+            stream: frame.stream,
+            readable_to,
+            reason,
+        };
+        if frame.last_seq() > most {
+            return Ok(Taken::Beyond);
         }
+        if frame.kind != E::KIND {
+            let reason = format!("it is of kind {:?}, not {:?}", frame.kind, E::KIND);
+            return Err(quarantine(self.head, reason));
+        }
+        let known = frame.records.partition_point(|record| record.seq <= self.head);
+        if let Some(stands) = frame.resumes_after {
+            if stands < self.head && known == 0 {
+                return Ok(Taken::Anew);
+            }
+            if stands == self.head {
+                // The records in between are lost, which the first one behind them says.
+                self.head = Seq(frame.first_seq().0 - 1);
+            }
+        }
+        for record in &frame.records[known..] {
+            if record.seq != self.head.next() {
+                let reason = format!("seq {} is followed by {}", self.head, record.seq);
+                return Err(quarantine(self.head, reason));
+            }
+            // Unwind safe: a state torn by a panic is dropped with the error.
+            let step = catch_unwind(AssertUnwindSafe(|| self.apply(record)));
+            let reason = match step {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(panic) => Some(format!(
+                    "folding seq {} panicked: {}",
+                    record.seq,
+                    panic_message(&*panic)
+                )),
+            };
+            if let Some(reason) = reason {
+                return Err(quarantine(self.head, reason));
+            }
+            self.head = record.seq;
+            self.time_ms = record.time_ms;
+        }
+        self.boot = frame.epoch.boot();
+        self.hash = frame.hash;
+        Ok(Taken::Whole)
+    }
+
+    fn apply(&mut self, record: &Record) -> Result<(), DecodeError> {
+        let event = E::decode(record)?;
+        let placed = Placed {
+            seq: record.seq,
+            time_ms: record.time_ms,
+            event: &event,
+        };
+        E::apply(&mut self.state, placed);
+        Ok(())
     }
 }

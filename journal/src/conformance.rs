@@ -5,6 +5,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
 
@@ -56,6 +57,10 @@ const PROMISES: &[(&str, Promise)] = &[
     (
         "reads stop at their limit but never inside a frame",
         reads_stop_at_their_limit_but_never_inside_a_frame,
+    ),
+    (
+        "a visit ends when its visitor says so",
+        a_visit_ends_when_its_visitor_says_so,
     ),
     (
         "each frame names the one before it",
@@ -373,6 +378,11 @@ pub fn reads_stop_at_their_limit_but_never_inside_a_frame(journal: &dyn Journal)
         loop {
             let after = joined.last().map_or(Seq::ZERO, |frame| frame.last_seq());
             let page = journal.read(stream, after, limit).expect("readable");
+            assert_eq!(
+                shown(journal, stream, after, limit),
+                page,
+                "a visit shows what is read"
+            );
             let records: usize = page.iter().map(|frame| frame.records.len()).sum();
             assert!(
                 page.len() <= 1 || records <= limit.records,
@@ -385,6 +395,36 @@ pub fn reads_stop_at_their_limit_but_never_inside_a_frame(journal: &dyn Journal)
         }
         assert_eq!(joined, whole, "{limit:?}");
     }
+}
+
+/// A visit shows frames until its visitor has seen enough.
+pub fn a_visit_ends_when_its_visitor_says_so(journal: &dyn Journal) {
+    let stream = StreamId::unnamed();
+    let epoch = journal.claim(stream);
+    for expected in 0..5 {
+        append(journal, draft(stream, epoch, expected));
+    }
+    let mut seen = Vec::new();
+    let visited = journal.visit(stream, Seq(1), Limit::default(), &mut |frame| {
+        seen.push(frame.last_seq().0);
+        if seen.len() < 2 {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    visited.expect("readable");
+    assert_eq!(seen, [2, 3]);
+}
+
+fn shown(journal: &dyn Journal, stream: StreamId, after: Seq, limit: Limit) -> Vec<Arc<Frame>> {
+    let mut shown = Vec::new();
+    let visited = journal.visit(stream, after, limit, &mut |frame| {
+        shown.push(Arc::new(frame.clone()));
+        ControlFlow::Continue(())
+    });
+    visited.expect("readable");
+    shown
 }
 
 /// B-LOG-6: the chain has no missing link, and a receipt names its own.

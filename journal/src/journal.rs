@@ -1,6 +1,7 @@
 //! The trait every journal signs, and the errors a caller acts on.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
@@ -341,6 +342,26 @@ pub trait Journal: Send + Sync + std::fmt::Debug + 'static {
     /// # Errors
     /// [`ReadError::Damaged`] when the next frame is lost; what lies before it was returned by earlier calls.
     fn read(&self, stream: StreamId, after: Seq, limit: Limit) -> Result<Vec<Arc<Frame>>, ReadError>;
+
+    /// As [`Journal::read`], frame by frame in the order of their seqs, so that nobody has to hold them all: `visit` is shown each
+    /// right after it was read and checked, and says whether to go on. Nothing was shown when nothing follows `after`.
+    ///
+    /// # Errors
+    /// As [`Journal::read`]; what was shown before stands.
+    fn visit(
+        &self,
+        stream: StreamId,
+        after: Seq,
+        limit: Limit,
+        visit: &mut dyn FnMut(&Frame) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        // Stopping early is no error.
+        let _ = self
+            .read(stream, after, limit)?
+            .iter()
+            .try_for_each(|frame| visit(frame));
+        Ok(())
+    }
 
     /// The last durable frame of a stream in brief, or `None` when there is no such stream.
     ///

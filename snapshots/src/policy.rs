@@ -12,10 +12,10 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// Reading, checking and folding a record of a session takes about 1.7 us here: so a wake is bounded by half a millisecond.
+    /// Reading, checking and folding a record of a session takes about 1.7 us here: so that of a wake is bounded by a quarter of a millisecond.
     fn default() -> Self {
         Self {
-            every: 250,
+            every: 128,
             at_passivation: 64,
         }
     }

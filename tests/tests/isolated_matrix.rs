@@ -161,7 +161,7 @@ impl Matrix {
             .as_ref()
             .map_or("-".to_owned(), |open| match &open.work {
                 Work::Think { .. } => "think".to_owned(),
-                Work::Act { call, .. } => call.tool.clone(),
+                Work::Act { call, .. } => call.0.tool.clone(),
             });
         let kind = match moment {
             Moment::Frame(cut) => format!("{} {:?}", cut.kind, cut.side),

@@ -370,7 +370,7 @@ fn cell(state: &State) -> (&'static str, String) {
         (_, Phase::Stopping { .. }) => "stop".to_owned(),
         (Some(open), _) => match &open.work {
             Work::Think { .. } => "think".to_owned(),
-            Work::Act { call, .. } => call.tool.clone(),
+            Work::Act { call, .. } => call.0.tool.clone(),
         },
         (None, _) => "-".to_owned(),
     };

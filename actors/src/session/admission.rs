@@ -18,7 +18,7 @@ use super::draft::Draft;
 use super::event::{Actor, PolicyDenied, RecoveryClass, ToolFailed, ToolStarted};
 use super::follow::tool_started;
 use super::money::{self, HeldStep};
-use super::state::{Origin, Phase, PlannedCall, State};
+use super::state::{Origin, Phase, State};
 use super::tool::{Tool, ToolCall};
 use crate::ports::{Judgement, Ruling};
 
@@ -28,13 +28,13 @@ pub struct Candidate {
     /// The number it will have.
     pub step: u64,
     /// The act.
-    pub call: ToolCall,
+    pub call: Arc<ToolCall>,
 }
 
 impl Candidate {
     /// The first of these calls that fits, the first of all being this step. Those before it are told to the brain as
     /// steps of their own, and nothing is done for them.
-    pub(super) fn first(step: u64, calls: impl IntoIterator<Item = ToolCall>) -> Option<Self> {
+    pub(super) fn first(step: u64, calls: impl IntoIterator<Item = Arc<ToolCall>>) -> Option<Self> {
         let mut steps = (step..).zip(calls);
         let (step, call) = steps.find(|(_, call)| Tool::parse(call).is_ok())?;
         Some(Self { step, call })
@@ -69,8 +69,8 @@ impl Setting {
 pub struct Admission {
     /// The step.
     pub step: u64,
-    /// The call it is about, as [`call_digest`] has it: the word about one act admits no other.
-    pub call: String,
+    /// The call it is about: the word about one act admits no other.
+    pub call: Arc<ToolCall>,
     /// What the gate says.
     pub judgement: Judgement,
     /// What a request for approval of this act is called; empty unless the gate asks for one.
@@ -99,14 +99,7 @@ pub(super) fn candidate(state: &State) -> Option<Candidate> {
 /// The act that the plan goes on with, whatever is open.
 pub(super) fn next_of_plan(state: &State) -> Option<Candidate> {
     let plan = &state.turn.as_ref()?.plan;
-    Candidate::first(state.steps + 1, plan.iter().map(|planned| call_of(planned)))
-}
-
-pub(super) fn call_of(planned: &PlannedCall) -> ToolCall {
-    ToolCall {
-        tool: planned.tool.clone(),
-        args: serde_json::from_str(&planned.args).unwrap_or_default(),
-    }
+    Candidate::first(state.steps + 1, plan.iter().map(|planned| Arc::clone(&planned.0)))
 }
 
 /// What the acts of this session are judged by.
@@ -124,9 +117,8 @@ pub(super) fn begin(draft: &mut Draft, call: &ToolCall, tool: &Tool) {
     if approval::refused(draft, call, tool) {
         return;
     }
-    let wanted = call_digest(call);
     let admission = draft.admission.take();
-    let Some(admission) = admission.filter(|given| given.step == step && given.call == wanted) else {
+    let Some(admission) = admission.filter(|given| given.step == step && *given.call == *call) else {
         return;
     };
     match admission.judgement.ruling {

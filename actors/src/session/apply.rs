@@ -314,13 +314,6 @@ fn origin(started: &event::SessionStarted, time_ms: u64) -> Origin {
     }
 }
 
-fn planned(call: &ToolCall) -> Arc<PlannedCall> {
-    Arc::new(PlannedCall {
-        tool: call.tool.clone(),
-        args: call.args.to_string(),
-    })
-}
-
 fn remember_key(state: &mut State, key: &str, fingerprint: String, seq: Seq, time_ms: u64) {
     state.keys.retain(|used| key_is_remembered(used.time_ms, time_ms));
     if state.keys.len() == KEYS_REMEMBERED {
@@ -351,11 +344,9 @@ fn fold_answer(state: &mut State, completed: &event::ModelCompleted) {
     }
     state.crashes.settled();
     let end = completed.end.as_ref().map(Ending::from);
-    state
-        .loops
-        .answered(!completed.calls.is_empty(), &format!("{end:?}"));
+    state.loops.answered(!completed.calls.is_empty(), end.as_ref());
     if let Some(turn) = &mut state.turn {
-        turn.plan = completed.calls.iter().map(planned).collect();
+        turn.plan = completed.calls.iter().cloned().map(PlannedCall).collect();
         turn.end = end;
     }
 }
@@ -388,10 +379,10 @@ fn start_tool(state: &mut State, seq: Seq, by: ActorKind, started: &event::ToolS
         turn.plan.remove(0)
     } else {
         // The patch at the end, which longhaul makes of its own accord, whatever the plan still holds.
-        Arc::new(PlannedCall {
+        PlannedCall(Arc::new(ToolCall {
             tool: started.tool.clone(),
-            args: "{}".into(),
-        })
+            args: serde_json::json!({}),
+        }))
     };
     let work = Work::Act {
         call,
@@ -412,7 +403,7 @@ fn settle_tool(state: &mut State, result: &str, active_ms: u64) {
     }) = state.open.take()
     {
         state.loops.settled(&digest, result);
-        if call.tool == "patch" {
+        if call.0.tool == "patch" {
             // Made, or nothing to make, or not to be had: trying again would lead to the same.
             state.patch_due = false;
         }

@@ -1,5 +1,7 @@
 //! Wishes a session may be sent, its answers and refusals, and the work it owes to the world.
 
+use std::sync::Arc;
+
 use longhaul_journal::{Seq, StreamId};
 
 use super::admission::{Admission, Candidate, Setting};
@@ -268,7 +270,7 @@ pub enum Effect {
         /// The step.
         step: u64,
         /// What to do.
-        call: ToolCall,
+        call: Arc<ToolCall>,
         /// Active milliseconds it may take.
         limit_ms: u64,
         /// What it may use.

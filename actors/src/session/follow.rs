@@ -3,7 +3,7 @@
 //! `decide` writes down what a command brought; then this is called until nothing follows any more. All of it lands in
 //! one frame, so that there is no state between a turn's end and the next turn's start that a crash could leave behind.
 
-use super::admission::{self, call_digest, call_of, turn_away};
+use super::admission::{self, call_digest, turn_away};
 use super::apply::hands_in_a_patch;
 use super::approval;
 use super::checkpoint::holds_acts;
@@ -16,7 +16,7 @@ use super::event::{
 use super::meter::NO_MESSAGE;
 use super::money;
 use super::service::{self, ServiceCause};
-use super::state::{Ending, Phase, State, Turn, Work};
+use super::state::{Ending, Phase, PlannedCall, State, Turn, Work};
 use super::tool::{CallError, Exec, Tool, ToolCall};
 
 /// How many messages one brain call takes; the next call takes more. A frame holds 4,096 records.
@@ -231,12 +231,12 @@ fn finish_spent_run(draft: &mut Draft) {
 
 /// Begins the next act of the plan if it is admitted. One that does not fit is told to the brain, and needs no admission.
 fn start_planned_tool(draft: &mut Draft, turn: &Turn) {
-    let call = call_of(&turn.plan[0]);
-    match Tool::parse(&call).and_then(|tool| service::admit(&draft.state, tool)) {
-        Ok(tool) => admission::begin(draft, &call, &tool),
+    let PlannedCall(call) = &turn.plan[0];
+    match Tool::parse(call).and_then(|tool| service::admit(&draft.state, tool)) {
+        Ok(tool) => admission::begin(draft, call, &tool),
         Err(CallError { code, detail }) => {
-            let (brief, digest) = (call.tool.clone(), call_digest(&call));
-            turn_away(draft, None, &call, brief, digest, (code, detail));
+            let (brief, digest) = (call.tool.clone(), call_digest(call));
+            turn_away(draft, None, call, brief, digest, (code, detail));
         }
     }
 }

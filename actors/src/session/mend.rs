@@ -46,7 +46,7 @@ pub fn over_gap(state: &State, highest: Seq, reason: String, by: Actor, moment: 
     if draft.state.open.is_some() {
         close_open_step(&mut draft, SettledBy::Repair, &why);
     } else if let Some(call) = planned {
-        let why = format!("{why}; {} may have been done in them", call.tool);
+        let why = format!("{why}; {} may have been done in them", call.0.tool);
         let step = state.steps + 1;
         draft.push(Actor::RUNTIME, Some(cause), ToolOutcomeUnknown { step, why });
     }

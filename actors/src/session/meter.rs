@@ -3,6 +3,8 @@
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
+use super::state::Ending;
+
 /// How many crashes in a row, or within [`CRASH_WINDOW_MS`], pause a session.
 pub const CRASH_LIMIT: usize = 5;
 /// The window in which [`CRASH_LIMIT`] crashes pause a session at any rate of progress, wall milliseconds.
@@ -113,10 +115,10 @@ impl LoopMeter {
     }
 
     /// Takes note of a whole answer: where nothing was called, its words and its end are the act.
-    pub fn answered(&mut self, acts: bool, end: &str) {
+    pub fn answered(&mut self, acts: bool, end: Option<&Ending>) {
         let said = self.said.take();
         if !acts {
-            self.settled("think", &format!("{said:?} {end}"));
+            self.settled("think", &format!("{said:?} {end:?}"));
         }
     }
 

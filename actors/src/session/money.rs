@@ -168,7 +168,7 @@ fn next_bound(state: &State) -> Bound {
     if let Some(act) = next_act(state) {
         return Bound {
             limit_ms: Tool::parse(&act.call).map_or(1, |tool| limit_of(state, &tool)),
-            tool: Some(act.call.tool),
+            tool: Some(act.call.tool.clone()),
             ..Bound::default()
         };
     }

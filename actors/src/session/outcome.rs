@@ -1,5 +1,7 @@
 //! What the outcome of an effect, a timer or a crash leads to. What comes late or twice changes nothing.
 
+use std::sync::Arc;
+
 use longhaul_journal::Seq;
 
 use super::Event;
@@ -164,7 +166,7 @@ fn take_answer(draft: &mut Draft, step: u64, cause: Seq, answer: Answer, active_
         Some(cause),
         ModelCompleted {
             step,
-            calls,
+            calls: calls.into_iter().map(Arc::new).collect(),
             end,
             failure: None,
             gone: false,
@@ -186,7 +188,7 @@ pub(super) fn acted(
         return already(&draft);
     };
     draft.admission = next;
-    settle(&mut draft, step, open.seq, call.tool.clone(), outcome);
+    settle(&mut draft, step, open.seq, call.0.tool.clone(), outcome);
     granted(draft)
 }
 

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use longhaul_journal::{Journal, Seq, StreamId};
 
-use super::admission::{Admission, Candidate, Setting, call_digest};
+use super::admission::{Admission, Candidate, Setting};
 use super::answer::check_answer;
 use super::approval::approval_id;
 use super::command::{Command, Effect};
@@ -178,7 +178,7 @@ impl SessionWorld {
             .as_ref()
             .ok()
             .filter(|answer| check_answer(answer).is_ok())
-            .and_then(|answer| Candidate::first(step + 1, answer.calls.iter().cloned()));
+            .and_then(|answer| Candidate::first(step + 1, answer.calls.iter().cloned().map(Arc::new)));
         let next = match (first, setting) {
             (Some(candidate), Some(setting)) => Some(self.admit(session, candidate, setting).await),
             _ => None,
@@ -194,7 +194,7 @@ impl SessionWorld {
     /// Has a step checked that is about to begin, one check after the other: what a later one reserves is reserved only
     /// for a step that the earlier ones let through. May be asked again for the same step at any time.
     async fn admit(&self, session: StreamId, candidate: Candidate, setting: Setting) -> Box<Admission> {
-        let (step, call) = (candidate.step, call_digest(&candidate.call));
+        let (step, call) = (candidate.step, Arc::clone(&candidate.call));
         let judgement = self.gate.judge(session, candidate, setting).await;
         let approval = match judgement.ruling {
             Ruling::Ask => approval_id(session, step, &judgement.digest),

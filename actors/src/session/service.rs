@@ -424,12 +424,7 @@ fn is_being_stopped(state: &State, wanted: &str) -> bool {
     else {
         return false;
     };
-    let args = serde_json::from_str(&call.args).unwrap_or_default();
-    let call = ToolCall {
-        tool: call.tool.clone(),
-        args,
-    };
-    matches!(Tool::parse(&call), Ok(Tool::Service(ServiceCall::Stop { name })) if name == wanted)
+    matches!(Tool::parse(&call.0), Ok(Tool::Service(ServiceCall::Stop { name })) if name == wanted)
 }
 
 /// The command that an ended watch brings back.

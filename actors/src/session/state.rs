@@ -14,6 +14,7 @@ use super::fork::ForkedFrom;
 use super::meter::{CrashMeter, LoopMeter};
 use super::money::Money;
 use super::service::RunningService;
+use super::tool::ToolCall;
 
 /// Everything that is known about a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -250,7 +251,7 @@ pub struct Turn {
     /// What it used so far.
     pub usage: Usage,
     /// Calls of the brain's last answer that are still to be made.
-    pub plan: Vec<Arc<PlannedCall>>,
+    pub plan: Vec<PlannedCall>,
     /// How the turn ends after them.
     pub end: Option<Ending>,
     /// The brain's last word.
@@ -290,13 +291,34 @@ impl From<&AnswerEnd> for Ending {
     }
 }
 
-/// A call still to be made, its arguments as JSON text.
+/// A call still to be made, as the record of the brain's answer has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedCall {
-    /// The tool.
-    pub tool: String,
-    /// Its arguments.
-    pub args: String,
+#[serde(try_from = "KeptCall", into = "KeptCall")]
+pub struct PlannedCall(pub Arc<ToolCall>);
+
+/// A call in a form that a snapshot can hold, which has no values of a shape that is not known: the arguments are JSON text.
+#[derive(Serialize, Deserialize)]
+struct KeptCall {
+    tool: String,
+    args: String,
+}
+
+impl From<PlannedCall> for KeptCall {
+    fn from(PlannedCall(call): PlannedCall) -> Self {
+        Self {
+            tool: call.tool.clone(),
+            args: call.args.to_string(),
+        }
+    }
+}
+
+impl TryFrom<KeptCall> for PlannedCall {
+    type Error = serde_json::Error;
+
+    fn try_from(KeptCall { tool, args }: KeptCall) -> Result<Self, Self::Error> {
+        let args = serde_json::from_str(&args)?;
+        Ok(Self(Arc::new(ToolCall { tool, args })))
+    }
 }
 
 /// A step that was started and has no end yet.
@@ -323,7 +345,7 @@ pub enum Work {
     /// An act of the hands.
     Act {
         /// The call.
-        call: Arc<PlannedCall>,
+        call: PlannedCall,
         /// Hash of the exact act.
         digest: String,
         /// Active milliseconds it may take.

@@ -11,7 +11,7 @@ use super::resources::Used;
 use super::service::{DeniedEgress, ServiceCall, ServiceEnd};
 
 /// A call as the brain made it; the arguments are checked only when it is about to be made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// Name of the tool: `exec`, `read`, `write`, `edit`, `list`, `artifact`, `patch`, `service`.
     pub tool: String,

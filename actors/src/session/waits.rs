@@ -1,14 +1,16 @@
 //! What a session waits for: its standing, its timer, and the work it owes to the world.
 
+use std::sync::Arc;
+
 use longhaul_journal::Standing;
 
-use super::admission::{self, call_of};
+use super::admission;
 use super::approval;
 use super::checkpoint;
 use super::command::{Command, Effect};
 use super::money;
 use super::service;
-use super::state::{OpenStep, Phase, State, Work};
+use super::state::{OpenStep, Phase, PlannedCall, State, Work};
 use crate::entity::{EffectId, Owed};
 
 /// Distinguishes the end of a step from the step itself among the effects of one record.
@@ -166,11 +168,11 @@ fn step_effects(state: &State, open: &OpenStep) -> Vec<Owed<Effect>> {
         Work::Act { call, limit_ms, .. } => {
             let next = rides.then(|| admission::next_of_plan(state)).flatten();
             let next = next.map(|next| (next, admission::setting(state)));
-            let call = call_of(call);
-            let around = service::around(state, &call);
+            let PlannedCall(call) = call;
+            let around = service::around(state, call);
             let effect = Effect::Act {
                 step,
-                call,
+                call: Arc::clone(call),
                 limit_ms: *limit_ms,
                 resources: state.limits().resources,
                 around,

@@ -113,10 +113,9 @@ fn a_planned_call_may_have_begun_in_the_gap_and_is_not_made() {
         .as_mut()
         .expect("the turn goes on")
         .plan
-        .push(Arc::new(longhaul_actors::session::PlannedCall {
-            tool: "exec".into(),
-            args: "{\"command\":\"make install\"}".into(),
-        }));
+        .push(longhaul_actors::session::PlannedCall(Arc::new(exec(
+            "make install",
+        ))));
     let (state, written) = repaired(&before);
     assert_eq!(written, ["journal.gap", "tool.outcome_unknown", "session.paused"]);
     assert!(state.turn.is_some_and(|turn| turn.plan.is_empty()));

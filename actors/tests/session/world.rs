@@ -1,5 +1,7 @@
 //! A session without a runtime: commands go in, records come out, and every property is checked on the way.
 
+use std::sync::Arc;
+
 use longhaul_actors::ports::{Judgement, Ruling};
 use longhaul_actors::session::{
     Admission, Command, Event, Reply, Session, State, Tool, ToolCall, approval_id, call_digest,
@@ -75,11 +77,11 @@ impl World {
             } => (*step, answer.calls.clone(), next),
             Command::Acted { step, next, .. } => {
                 let plan = self.state.turn.iter().flat_map(|turn| &turn.plan);
-                let calls = plan.map(|planned| ToolCall {
-                    tool: planned.tool.clone(),
-                    args: serde_json::from_str(&planned.args).expect("a plan holds JSON"),
-                });
-                (*step, calls.collect(), next)
+                (
+                    *step,
+                    plan.map(|planned| ToolCall::clone(&planned.0)).collect(),
+                    next,
+                )
             }
             _ => return command,
         };
@@ -170,7 +172,7 @@ pub(crate) fn judged(step: u64, call: &ToolCall, ruling: Ruling, script: &str) -
     };
     Box::new(Admission {
         step,
-        call: call_digest(call),
+        call: Arc::new(call.clone()),
         judgement,
         approval: approval_id(StreamId::MARKER, step, &digest),
         hold: None,

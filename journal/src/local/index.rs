@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::catalogue::{Broken, Catalogue, Span};
@@ -459,12 +460,14 @@ impl Index {
             .fold(highest, u32::max))
     }
 
-    pub(crate) fn read(
+    /// See [`Journal::visit`](crate::Journal::visit).
+    pub(crate) fn visit(
         &self,
         stream: StreamId,
         after: Seq,
         limit: Limit,
-    ) -> Result<Vec<Arc<Frame>>, ReadError> {
+        visit: impl FnMut(Frame) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
         let damage = self.damage(stream);
         let gaps = self.gaps_of(stream);
         // Whoever stands at a gap goes on behind it.
@@ -483,7 +486,7 @@ impl Index {
                 return Err(read_error(damage.clone()));
             }
         }
-        self.fetch(stream, after, &spans, limit)
+        self.fetch(stream, after, &spans, limit, visit)
     }
 
     /// Where the frames with seqs above `after` lie.
@@ -507,17 +510,16 @@ impl Index {
         after: Seq,
         spans: &[Span],
         limit: Limit,
-    ) -> Result<Vec<Arc<Frame>>, ReadError> {
-        let mut frames: Vec<Arc<Frame>> = Vec::new();
+        mut visit: impl FnMut(Frame) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let mut before: Option<Link> = None;
         let (mut records, mut bytes) = (0, 0);
         let mut run = Run::default();
         for (at, span) in spans.iter().enumerate() {
-            let expected = frames
-                .last()
-                .map_or(after.next(), |frame| frame.last_seq().next());
-            let read = self
-                .fetch_one(&mut run, &spans[at..])
-                .and_then(|frame| check_link(&frame, stream, span, frames.last(), expected).map(|()| frame));
+            let expected = before.as_ref().map_or(after, |before| before.last_seq).next();
+            let read = self.fetch_one(&mut run, &spans[at..]).and_then(|frame| {
+                check_link(&frame, stream, span, before.as_ref(), expected).map(|()| frame)
+            });
             let frame = match read {
                 Ok(frame) => frame,
                 Err(Trouble::Io(error)) => {
@@ -531,21 +533,23 @@ impl Index {
                     let damage =
                         Damage::of_frame(stream, self.kind(stream)?, readable_to, span.position, reason);
                     self.quarantine(damage.clone());
-                    return if frames.is_empty() {
-                        Err(read_error(damage))
-                    } else {
-                        Ok(frames)
-                    };
+                    return before.map_or_else(|| Err(read_error(damage)), |_| Ok(()));
                 }
             };
             records += frame.records.len();
             bytes += frame.payload_bytes();
-            if !frames.is_empty() && (records > limit.records || bytes > limit.bytes) {
+            if before.is_some() && (records > limit.records || bytes > limit.bytes) {
                 break;
             }
-            frames.push(Arc::new(frame));
+            before = Some(Link {
+                last_seq: frame.last_seq(),
+                hash: frame.hash,
+            });
+            if visit(frame).is_break() {
+                break;
+            }
         }
-        Ok(frames)
+        Ok(())
     }
 
     /// Reads and decodes the frame of the first span; fetches some of the following ones with it if they lie near.
@@ -714,6 +718,13 @@ impl Index {
     }
 }
 
+/// What the next frame of a stream is held against.
+#[derive(Debug)]
+struct Link {
+    last_seq: Seq,
+    hash: ChainHash,
+}
+
 /// Bytes fetched ahead.
 #[derive(Debug, Default)]
 struct Run {
@@ -771,7 +782,7 @@ fn check_link(
     frame: &Frame,
     stream: StreamId,
     span: &Span,
-    before: Option<&Arc<Frame>>,
+    before: Option<&Link>,
     expected: Seq,
 ) -> Result<(), Trouble> {
     if frame.stream != stream || frame.first_seq() != span.first_seq || frame.last_seq() != span.last_seq {
@@ -779,11 +790,11 @@ fn check_link(
         return Err(Trouble::Damage(found));
     }
     match before {
-        Some(before) if frame.first_seq() != expected && frame.resumes_after != Some(before.last_seq()) => {
+        Some(before) if frame.first_seq() != expected && frame.resumes_after != Some(before.last_seq) => {
             Err(Trouble::Damage(format!(
                 "seq {} follows seq {}",
                 frame.first_seq(),
-                before.last_seq()
+                before.last_seq
             )))
         }
         Some(before) if frame.previous != before.hash => Err(Trouble::Damage(

@@ -45,6 +45,7 @@ mod survey;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -272,7 +273,22 @@ impl Journal for LocalJournal {
     }
 
     fn read(&self, stream: StreamId, after: Seq, limit: Limit) -> Result<Vec<Arc<Frame>>, ReadError> {
-        self.index.read(stream, after, limit)
+        let mut frames = Vec::new();
+        self.index.visit(stream, after, limit, |frame| {
+            frames.push(Arc::new(frame));
+            ControlFlow::Continue(())
+        })?;
+        Ok(frames)
+    }
+
+    fn visit(
+        &self,
+        stream: StreamId,
+        after: Seq,
+        limit: Limit,
+        visit: &mut dyn FnMut(&Frame) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        self.index.visit(stream, after, limit, |frame| visit(&frame))
     }
 
     fn head(&self, stream: StreamId) -> Result<Option<Head>, ReadError> {

@@ -164,7 +164,7 @@ impl Stage {
                 return self.write([completed.into()]);
             }
         };
-        completed.calls = answer.calls;
+        completed.calls = answer.calls.into_iter().map(Arc::new).collect();
         completed.end = answer.end.clone();
         self.write([completed.into()]);
         if let Some(text) = answer.say {

@@ -195,10 +195,10 @@ impl Releases {
         let act = Act {
             session,
             step: state.steps + 1,
-            call: ToolCall {
+            call: Arc::new(ToolCall {
                 tool: "patch".into(),
                 args: serde_json::json!({}),
-            },
+            }),
             limit_ms: limits.command_ms,
             resources: limits.resources,
             around: Around::default(),

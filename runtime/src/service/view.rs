@@ -31,7 +31,7 @@ pub(crate) fn view(data: &Path, stream: StreamId, state: &State) -> SessionView 
             step: open.step,
             kind: match &open.work {
                 Work::Think { .. } => "think".to_owned(),
-                Work::Act { call, .. } => call.tool.clone(),
+                Work::Act { call, .. } => call.0.tool.clone(),
             },
             seq: open.seq.0,
         }),

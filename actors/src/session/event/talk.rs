@@ -1,5 +1,7 @@
 //! Facts of talk: messages, turns, and the calls of the brain.
 
+use std::sync::Arc;
+
 use longhaul_journal::Seq;
 use serde::{Deserialize, Serialize};
 
@@ -181,7 +183,7 @@ pub struct ModelCompleted {
     pub step: u64,
     /// Tool calls to be made, in order, before the brain is asked again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub calls: Vec<ToolCall>,
+    pub calls: Vec<Arc<ToolCall>>,
     /// How the turn ends after those calls, if the brain ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<AnswerEnd>,

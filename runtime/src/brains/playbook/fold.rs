@@ -5,6 +5,7 @@
 //! and stands where it stood then. What it says is compared with what was recorded: unequal means that the session
 //! was led by another playbook or another interpreter, and then no step is guessed.
 
+use std::borrow::Borrow;
 use std::collections::VecDeque;
 
 use longhaul_actors::ports::Seen;
@@ -105,11 +106,12 @@ impl Fold {
                     _ => seq,
                 };
                 let replayed = self.answer_at(playbook, window_to);
-                if names(&replayed.calls) != names(&done.calls) {
+                let (replayed, recorded) = (names(&replayed.calls), names(&done.calls));
+                if replayed != recorded {
                     return Err(Unlike {
                         seq,
-                        recorded: listed(&done.calls),
-                        replayed: listed(&replayed.calls),
+                        recorded: listed(&recorded),
+                        replayed: listed(&replayed),
                     });
                 }
                 self.cursor.answered(seq);
@@ -154,13 +156,13 @@ impl Fold {
     }
 }
 
-fn names(calls: &[ToolCall]) -> Vec<&str> {
-    calls.iter().map(|call| call.tool.as_str()).collect()
+fn names(calls: &[impl Borrow<ToolCall>]) -> Vec<&str> {
+    calls.iter().map(|call| call.borrow().tool.as_str()).collect()
 }
 
-fn listed(calls: &[ToolCall]) -> String {
-    match calls {
+fn listed(names: &[&str]) -> String {
+    match names {
         [] => "no call".into(),
-        calls => format!("a call of {}", names(calls).join(", ")),
+        names => format!("a call of {}", names.join(", ")),
     }
 }
