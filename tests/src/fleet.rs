@@ -167,13 +167,13 @@ impl Ship {
                 self.say(control, &id, &text, mode).await
             }
             (_, Fate::Paused) if !self.paused && at_work(&view) => {
-                let wish = Pause { now: false };
+                let wish = Pause::default();
                 self.heard(control.pause(&id, wish).await?.seq);
                 self.paused = true;
                 Ok(Some("pause"))
             }
             (_, Fate::Canceled) if !self.canceled && view.head > 12 && at_work(&view) => {
-                let wish = Cancel { force: false };
+                let wish = Cancel::default();
                 self.heard(control.cancel(&id, wish).await?.seq);
                 self.canceled = true;
                 Ok(Some("cancel"))
@@ -214,6 +214,7 @@ impl Ship {
             text: text.into(),
             mode,
             idempotency_key: Some(format!("key of {text}")),
+            by: None,
         };
         self.sent.insert(text.to_owned());
         let accepted = control.send(id, message).await?;

@@ -149,7 +149,7 @@ async fn a_canceled_session_leaves_no_process_behind() {
     let up = Path::new(&workspace.expect("it has one")).join("up");
     until("the command is up", || up.exists()).await;
     control
-        .cancel(&id, Cancel { force: false })
+        .cancel(&id, Cancel::default())
         .await
         .expect("it is canceled");
     let log = log_until(&control, &id, &["canceled"]).await;
@@ -177,7 +177,7 @@ async fn a_cancel_that_overtakes_a_launch_leaves_no_process_behind() {
         let id = start(&control, brain.clone(), "be canceled").await.id;
         until_record(&control, &id, "tool.started", "sleep").await;
         control
-            .cancel(&id, Cancel { force: false })
+            .cancel(&id, Cancel::default())
             .await
             .expect("it is canceled");
         ids.push(id);
@@ -203,7 +203,13 @@ async fn a_pause_now_that_overtakes_a_launch_ends_the_step() {
         let id = start(&control, brain.clone(), "be paused").await.id;
         until_record(&control, &id, "tool.started", "sleep").await;
         control
-            .pause(&id, Pause { now: true })
+            .pause(
+                &id,
+                Pause {
+                    now: true,
+                    ..Pause::default()
+                },
+            )
             .await
             .expect("it is paused");
         ids.push(id);

@@ -39,6 +39,7 @@ async fn takes_the_next_message(control: &Arc<dyn Control>, id: &str) {
         text: "go on".into(),
         mode: SendMode::Steer,
         idempotency_key: None,
+        by: None,
     };
     control.send(id, message).await.expect("it takes messages");
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -192,7 +192,10 @@ async fn after_a_restart_those_at_work_keep_their_places_and_a_paused_one_frees_
         }
     }
     let paused = working.expect("one of them works");
-    let now = longhaul::api::Pause { now: true };
+    let now = longhaul::api::Pause {
+        now: true,
+        ..longhaul::api::Pause::default()
+    };
     control.pause(paused, now).await.expect("granted");
     until_active(&*control, LIMIT, 1).await;
     assert_eq!(control.show(paused).await.expect("it is there").state, "paused");

@@ -147,6 +147,8 @@ async fn a_clone_takes_the_uncommitted_work_along_and_gives_a_patch_back() {
     write(".gitignore", "ignored.txt\n");
     git(&repository, &["add", "--all"]);
     git(&repository, &["commit", "--quiet", "-m", "first"]);
+    let upstream = "https://ann:hunter2@git.example/a.git";
+    git(&repository, &["remote", "add", "origin", upstream]);
     write("code.sh", "echo two\n");
     write("untracked.txt", "mine\n");
     write("ignored.txt", "secret\n");
@@ -157,7 +159,8 @@ async fn a_clone_takes_the_uncommitted_work_along_and_gives_a_patch_back() {
         "[[step]]\nrun = \"cat code.sh untracked.txt; test ! -e ignored.txt\"\nexpect = { stdout_contains = \"echo two\" }\n\n\
          [[step]]\nreplace = \"code.sh\"\nold = \"two\"\nnew = \"three\"\n\n\
          [[step]]\nwrite = \"new.txt\"\ncontent = \"new\\n\"\n\n\
-         [[step]]\nrun = \"git log -1 --format=%s; git remote\"\nexpect = { stdout_contains = \"first\" }\n",
+         [[step]]\nrun = \"git log -1 --format=%s\"\nexpect = { stdout_contains = \"first\" }\n\n\
+         [[step]]\nrun = \"git remote get-url origin; ! grep -r hunter2 .git\"\nexpect = { stdout_contains = \"https://git.example/a.git\" }\n",
     );
     let runtime = open(&folder.path().join("data"), PROGRAM).await;
     let control = runtime.control();

@@ -57,6 +57,7 @@ async fn say(control: &Arc<dyn Control>, id: &str, mode: SendMode) -> Accepted {
         text: "also this".into(),
         mode,
         idempotency_key: Some("once".into()),
+        by: None,
     };
     let accepted = control
         .send(id, message.clone())

@@ -289,6 +289,52 @@ async fn a_token_lets_its_bearer_do_what_its_scopes_say() {
     close(desk.runtime).await;
 }
 
+/// What was wanted with a token is no wish of whoever runs the program, and a body cannot say whose it is.
+#[tokio::test]
+async fn the_log_says_whose_wish_it_was() {
+    let desk = Desk::new().await;
+    let id = desk.starts("one").await.id;
+    let unnamed = desk.mints(&id, &[Scope::Steer], None).await;
+    let ann = desk
+        .mints(&id, &[Scope::Steer, Scope::Approve], Some("ann"))
+        .await;
+    for (path, token) in [
+        ("/pause", Some(&unnamed.token)),
+        ("/messages", None),
+        ("/messages", Some(&unnamed.token)),
+        ("/messages", Some(&ann.token)),
+        ("/resume", Some(&ann.token)),
+        ("/cancel", Some(&unnamed.token)),
+    ] {
+        let body = if path == "/messages" {
+            r#"{"text": "hello"}"#
+        } else {
+            ""
+        };
+        desk.asks("POST", &session(&id, path), token, body)
+            .await
+            .is_granted();
+    }
+    let forged = r#"{"text": "hello", "by": "ann"}"#;
+    let reply = desk.asks("POST", &session(&id, "/messages"), None, forged).await;
+    reply.is(Code::InvalidRequest);
+    let log = desk
+        .asks("GET", &session(&id, "/events?level=internal"), None, "")
+        .await;
+    let log: serde_json::Value = serde_json::from_slice(&log.body).expect("JSON");
+    let by = |wanted: &str| -> Vec<String> {
+        let events = log["events"].as_array().expect("a page").iter();
+        let of_type = events.filter(|event| event["type"] == wanted && event["actor"]["kind"] == "human");
+        let ids = of_type.map(|event| event["actor"]["id"].as_str().expect("a name").to_owned());
+        ids.collect()
+    };
+    assert_eq!(by("session.pause_requested"), [unnamed.id.as_str()]);
+    assert_eq!(by("user.message"), ["local", &unnamed.id, "ann"]);
+    assert_eq!(by("session.resumed"), ["ann"]);
+    assert_eq!(by("session.stop_requested"), [unnamed.id.as_str()]);
+    close(desk.runtime).await;
+}
+
 /// B-TOKEN-1: what is another's cannot be told from what is not there, byte for byte.
 #[tokio::test]
 async fn another_session_is_answered_as_one_that_does_not_exist() {

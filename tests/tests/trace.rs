@@ -50,6 +50,7 @@ async fn every_reply_comes_after_the_data_sync_of_the_record_it_speaks_of() {
                     text: text.clone(),
                     mode: SendMode::Queue,
                     idempotency_key: None,
+                    by: None,
                 };
                 let accepted = control.send(&id, message).await.expect("it takes messages");
                 Ack {

@@ -17,7 +17,7 @@ pub struct SystemOptions {
     pub actor_threads: usize,
     /// Threads that effects, timers and the sweeper run on.
     pub effect_threads: usize,
-    /// Recoveries at the same time; each holds one state and one page of records.
+    /// Recoveries at the same time; each holds one state, one frame, and the 256 KiB it was read with.
     pub recoveries: usize,
 }
 

@@ -226,14 +226,22 @@ pub struct Send {
     /// Retry safety.
     #[serde(default)]
     pub idempotency_key: Option<String>,
+    /// Who wants it, where it is somebody else than whoever runs the program. Whoever sets it vouches for them: over HTTP it is
+    /// the bearer of a token, and nothing in a body says so.
+    #[serde(skip)]
+    pub by: Option<String>,
 }
 
 /// A wish to pause.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pause {
     /// End the open step instead of awaiting it.
     pub now: bool,
+    /// Who wants it, where it is somebody else than whoever runs the program. Whoever sets it vouches for them: over HTTP it is
+    /// the bearer of a token, and nothing in a body says so.
+    #[serde(skip)]
+    pub by: Option<String>,
 }
 
 /// A wish to go on.
@@ -243,14 +251,22 @@ pub struct Resume {
     /// What the session may cost in all from here on: a decimal number of credits, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<String>,
+    /// Who wants it, where it is somebody else than whoever runs the program. Whoever sets it vouches for them: over HTTP it is
+    /// the bearer of a token, and nothing in a body says so.
+    #[serde(skip)]
+    pub by: Option<String>,
 }
 
 /// A wish to cancel.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cancel {
     /// End even though processes are not confirmed gone.
     pub force: bool,
+    /// Who wants it, where it is somebody else than whoever runs the program. Whoever sets it vouches for them: over HTTP it is
+    /// the bearer of a token, and nothing in a body says so.
+    #[serde(skip)]
+    pub by: Option<String>,
 }
 
 /// A wish for a session that begins as another one was.

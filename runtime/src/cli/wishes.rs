@@ -17,6 +17,7 @@ pub(super) async fn send(args: args::Send, place: &Place, ui: &Ui) -> Outcome {
         mode: args.mode(),
         text: args.text,
         idempotency_key: Some(uuid::Uuid::now_v7().to_string()),
+        by: None,
     };
     let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach.control().send(&args.id, message.clone()).await;
@@ -75,7 +76,16 @@ pub(super) async fn checkpoint(args: args::Which, place: &Place, ui: &Ui) -> Out
 
 pub(super) async fn pause(args: args::Pause, place: &Place, ui: &Ui) -> Outcome {
     let reach = place.to_wish_about(&args.id).await?;
-    let accepted = reach.control().pause(&args.id, Pause { now: args.now }).await;
+    let accepted = reach
+        .control()
+        .pause(
+            &args.id,
+            Pause {
+                now: args.now,
+                ..Pause::default()
+            },
+        )
+        .await;
     told(accepted, "pause", reach, ui).await
 }
 
@@ -86,7 +96,13 @@ pub(super) async fn resume(args: args::Resume, place: &Place, ui: &Ui) -> Outcom
     let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach
         .control()
-        .resume(&args.id, Resume { budget: args.budget })
+        .resume(
+            &args.id,
+            Resume {
+                budget: args.budget,
+                ..Resume::default()
+            },
+        )
         .await;
     told(accepted, "resume", reach, ui).await
 }
@@ -102,7 +118,13 @@ pub(super) async fn cancel(args: args::Cancel, place: &Place, ui: &Ui) -> Outcom
         Ok(true) => {
             let accepted = reach
                 .control()
-                .cancel(&args.id, Cancel { force: args.force })
+                .cancel(
+                    &args.id,
+                    Cancel {
+                        force: args.force,
+                        ..Cancel::default()
+                    },
+                )
                 .await;
             told(accepted, "cancel", reach, ui).await
         }

@@ -28,6 +28,7 @@ fn message() -> SendMessage {
         text: "t".to_owned(),
         mode: SendMode::Queue,
         idempotency_key: Some("k".to_owned()),
+        by: None,
     }
 }
 
@@ -48,9 +49,27 @@ async fn each_call_arrives_and_is_answered_as_in_process() {
     );
     assert!(client.start(start()).await.unwrap().repeated);
     assert_eq!(client.send(ID, message()).await.unwrap().seq, 3);
-    client.pause(ID, Pause { now: true }).await.unwrap();
+    client
+        .pause(
+            ID,
+            Pause {
+                now: true,
+                ..Pause::default()
+            },
+        )
+        .await
+        .unwrap();
     client.resume(ID, crate::api::Resume::default()).await.unwrap();
-    client.cancel(ID, Cancel { force: true }).await.unwrap();
+    client
+        .cancel(
+            ID,
+            Cancel {
+                force: true,
+                ..Cancel::default()
+            },
+        )
+        .await
+        .unwrap();
     client.archive(KEY).await.unwrap();
     let expected = [
         r#"start g Some("k")"#,

@@ -207,6 +207,12 @@ impl Held {
         request.extensions().get::<Self>().cloned()
     }
 
+    /// Whose wish this request is, where it shows a token: the human that it was minted for, or else the token itself.
+    pub(super) fn name(request: &HttpRequest) -> Option<String> {
+        let Bearer { id, human, .. } = Self::by(request)?.bearer;
+        Some(human.unwrap_or(id))
+    }
+
     /// Whether it still counts: what takes long may outlive it.
     ///
     /// # Errors

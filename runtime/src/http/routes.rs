@@ -231,13 +231,20 @@ async fn send(
     if let Some(key) = header(&request, "idempotency-key")? {
         message.idempotency_key = Some(key.to_owned());
     }
+    message.by = Held::name(&request);
     let accepted = edge
         .wish(|control| async move { control.send(&id, message).await })
         .await?;
     Ok(HttpResponse::Ok().json(accepted))
 }
 
-async fn pause(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Pause>) -> Answer {
+async fn pause(
+    edge: web::Data<Edge>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    Body(mut wish): Body<Pause>,
+) -> Answer {
+    wish.by = Held::name(&request);
     let accepted = edge
         .wish(|control| async move { control.pause(&id, wish).await })
         .await?;
@@ -248,8 +255,9 @@ async fn resume(
     edge: web::Data<Edge>,
     request: HttpRequest,
     id: web::Path<String>,
-    Body(wish): Body<Resume>,
+    Body(mut wish): Body<Resume>,
 ) -> Answer {
+    wish.by = Held::name(&request);
     // To let a session go on is to steer it; to let it cost more is to spend what is the owner's, and no agent's to allow.
     if wish.budget.is_some() {
         Peer::of_request(&request)
@@ -265,7 +273,13 @@ async fn resume(
     Ok(HttpResponse::Ok().json(accepted))
 }
 
-async fn cancel(edge: web::Data<Edge>, id: web::Path<String>, Body(wish): Body<Cancel>) -> Answer {
+async fn cancel(
+    edge: web::Data<Edge>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    Body(mut wish): Body<Cancel>,
+) -> Answer {
+    wish.by = Held::name(&request);
     let accepted = edge
         .wish(|control| async move { control.cancel(&id, wish).await })
         .await?;

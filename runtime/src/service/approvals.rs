@@ -1,10 +1,10 @@
 //! Requests for approval: what waits, what became of one, and the word of a human on it.
 
-use longhaul_actors::session::{Actor, Command, State, approval_session};
+use longhaul_actors::session::{Command, State, approval_session};
 use longhaul_journal::{Journal, Limit, Seq, Standing, StreamId};
 
 use super::problems::{read_problem, recover_problem, send_problem};
-use super::{OWNER, Service, mend};
+use super::{Service, human, mend};
 pub(crate) use crate::api::no_approval as no_such;
 use crate::api::{
     Accepted, ApprovalStatus, ApprovalView, ApprovalsPage, ApprovalsQuery, Code, Decide, Problem, Requests,
@@ -64,7 +64,7 @@ impl Service {
             return Err(settled(&asked));
         }
         let command = Command::Decide {
-            by: Actor::human(request.by.unwrap_or_else(|| OWNER.to_owned())),
+            by: human(request.by),
             id: id.to_owned(),
             decision: request.decision,
             evidence: request.evidence,

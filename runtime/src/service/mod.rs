@@ -344,6 +344,11 @@ impl Service {
     }
 }
 
+/// The one by that name, or whoever runs the program.
+fn human(name: Option<String>) -> Actor {
+    Actor::human(name.unwrap_or_else(|| OWNER.to_owned()))
+}
+
 impl Control for Service {
     fn start(&self, request: Start) -> Answer<'_, Started> {
         self.begin(request).boxed()
@@ -382,11 +387,12 @@ impl Control for Service {
             text,
             mode,
             idempotency_key,
+            by,
         } = message;
         self.wish(
             id,
             Command::Send {
-                by: Actor::human(OWNER),
+                by: human(by),
                 text,
                 mode,
                 idempotency_key,
@@ -396,7 +402,7 @@ impl Control for Service {
     }
 
     fn pause<'a>(&'a self, id: &'a str, request: Pause) -> Answer<'a, Accepted> {
-        let (by, reason, now) = (Actor::human(OWNER), PauseReason::Requested, request.now);
+        let (by, reason, now) = (human(request.by), PauseReason::Requested, request.now);
         self.wish(id, Command::Pause { by, reason, now }).boxed()
     }
 
@@ -409,7 +415,7 @@ impl Control for Service {
                 .transpose()?;
             let stream = self.resolve(id).await?;
             self.check_resumable(stream).await?;
-            let by = Actor::human(OWNER);
+            let by = human(request.by);
             self.wish(id, Command::Resume { by, budget }).await
         }
         .boxed()
@@ -431,7 +437,7 @@ impl Control for Service {
         self.wish(
             id,
             Command::Cancel {
-                by: Actor::human(OWNER),
+                by: human(request.by),
                 force: request.force,
             },
         )

@@ -8,6 +8,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use url::Url;
+
 /// Variables of a git that may be running us.
 const INHERITED: [&str; 7] = [
     "GIT_DIR",
@@ -89,6 +91,35 @@ impl<'a> Distrusted<'a> {
         }
         command
     }
+
+    /// The address that the repository itself is pushed to, as its remote `origin` has it, without secrets; `None` when there is
+    /// none, or none that a clone may know.
+    pub(crate) fn upstream(&self) -> Option<String> {
+        let address = said(self.git().args(["config", "--get", "remote.origin.url"])).ok()?;
+        told(address.trim_end_matches('\n'))
+    }
+}
+
+/// The part of an address of a repository that a clone of it may know; nothing of what is no plain address.
+///
+/// A password stays behind, and so does a name where it may be a token (over HTTP). `ext::` and its like have git start a
+/// program; a relative path means another folder in the clone.
+fn told(address: &str) -> Option<String> {
+    if let Some((scheme, _)) = address.split_once("://") {
+        let mut url = Url::parse(address).ok()?;
+        match scheme {
+            "http" | "https" => url.set_username("").ok()?,
+            "ssh" | "git" => {}
+            "file" => return Some(address.to_owned()),
+            _ => return None,
+        }
+        url.set_password(None).ok()?;
+        return Some(url.into());
+    }
+    let (host, path) = address.split_once(':').unwrap_or(("", address));
+    let is_over_ssh =
+        !host.is_empty() && !host.contains('/') && !host.starts_with('-') && !path.starts_with(':');
+    (is_over_ssh || Path::new(address).is_absolute()).then(|| address.to_owned())
 }
 
 /// What takes the sting out of a key, if it has one: an empty filter is none.
@@ -122,6 +153,41 @@ mod tests {
         let name = ["-c", "user.name=a", "-c", "user.email=a@b"];
         let output = git(folder).args(name).args(words).output().expect("git is there");
         assert!(output.status.success(), "{words:?}: {output:?}");
+    }
+
+    #[test]
+    fn a_clone_knows_where_its_source_is_pushed_to_and_no_secret_of_it() {
+        for (address, known) in [
+            ("https://git.example/a/b.git", "https://git.example/a/b.git"),
+            (
+                "https://ann:hunter2@git.example/a/b.git",
+                "https://git.example/a/b.git",
+            ),
+            (
+                "https://ghp_token@git.example:8443/a",
+                "https://git.example:8443/a",
+            ),
+            (
+                "ssh://git:hunter2@git.example/a/b.git",
+                "ssh://git@git.example/a/b.git",
+            ),
+            ("git@git.example:a/b.git", "git@git.example:a/b.git"),
+            ("file:///srv/git/b.git", "file:///srv/git/b.git"),
+            ("/srv/git/b.git", "/srv/git/b.git"),
+        ] {
+            assert_eq!(told(address).as_deref(), Some(known), "{address}");
+        }
+        for address in [
+            "",
+            "../b.git",
+            "b.git",
+            "ext::sh -c touch%20/tmp/a",
+            "fd::17",
+            "ext://a/b",
+            "-oProxyCommand=a:b",
+        ] {
+            assert_eq!(told(address), None, "{address}");
+        }
     }
 
     /// B-HANDS-2: a repository that was prepared to execute what it likes where the runtime runs.

@@ -182,11 +182,17 @@ fn clone(source: &Path, workspace: &Path) -> Result<String, SetupError> {
         "git clone",
         git(Path::new("/")).args(quiet).arg(&source).arg(workspace),
     )?;
-    // A push to `origin` would reach the user's own repository.
+    // A push to `origin` would reach the user's own repository, and not the one that they push to.
     run(
         "git remote remove",
         git(workspace).args(["remote", "remove", "origin"]),
     )?;
+    if let Some(upstream) = distrusted.upstream() {
+        run(
+            "git remote add",
+            git(workspace).args(["remote", "add", "origin", &upstream]),
+        )?;
+    }
     copy_identity(&source, workspace);
 
     let changes = run(

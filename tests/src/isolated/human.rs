@@ -126,6 +126,7 @@ impl Human {
             text: text.into(),
             mode: SendMode::Steer,
             idempotency_key: Some(format!("key of {text}")),
+            by: None,
         };
         self.heard(control.send(id, message).await?.seq);
         Ok(())

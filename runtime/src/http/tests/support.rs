@@ -300,6 +300,7 @@ impl Control for Desk {
                 text,
                 mode,
                 idempotency_key,
+                by: _,
             } = message;
             Ok(self.wished(format!("send {text} {mode:?} {idempotency_key:?}")))
         }
