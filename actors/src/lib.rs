@@ -25,6 +25,7 @@ mod codec;
 mod effects;
 mod entity;
 mod facts;
+mod gap;
 mod host;
 mod link;
 mod panics;

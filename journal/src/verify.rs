@@ -51,10 +51,12 @@ pub struct VerifyReport {
 }
 
 /// A gap that a stream was continued over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repaired {
     /// The stream.
     pub stream: StreamId,
+    /// What kind of stream it is.
+    pub kind: String,
     /// The last seq that stands before the gap.
     pub resumes_after: Seq,
     /// The seq it goes on with.
@@ -237,6 +239,10 @@ impl Walk {
         self.report.removed = removed.len() as u64;
         let repaired = repaired.iter().map(|(stream, aside, _)| Repaired {
             stream: *stream,
+            kind: self
+                .heads
+                .get(stream)
+                .map_or_else(String::new, |head| head.kind.to_string()),
             resumes_after: aside.resumes_after,
             first_seq: aside.first_seq,
         });

@@ -49,6 +49,14 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
         Body::Completed(completed) => end(state, Phase::Completed, &completed.summary),
         Body::Canceled(canceled) => end(state, Phase::Canceled, &canceled.reason),
         Body::Adopted(_) => {}
+        // Where it stood is what is known. A run that was known before tells once more where it stands.
+        Body::JournalGap(gap) => {
+            state.why = format!(
+                "records {} to {} of its log are lost, so more may have come of it",
+                gap.from_seq, gap.to_seq
+            );
+            state.moved = placed.seq;
+        }
     }
     if state.phase != before {
         state.moved = placed.seq;

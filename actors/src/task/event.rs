@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entity::DecodeError;
 use crate::facts::facts;
+pub use crate::gap::JournalGap;
 use crate::session::Actor;
 use crate::shown;
 
@@ -33,6 +34,7 @@ facts! {
     "task.completed"        1 User     Completed,
     "task.canceled"         1 User     Canceled,
     "task.adopted"          1 Progress Adopted,
+    "journal.gap"           1 User     JournalGap,
 }
 
 impl Event {

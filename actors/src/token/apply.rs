@@ -27,5 +27,7 @@ pub(super) fn apply(state: &mut State, placed: Placed<'_, Event>) {
         }
         // The key stayed behind, and what was revoked after the backup is not known here.
         Body::Adopted(_) => state.tokens.clear(),
+        // What was revoked in the gap is not known either.
+        Body::JournalGap(_) => state.tokens.clear(),
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entity::DecodeError;
 use crate::facts::facts;
+pub use crate::gap::JournalGap;
 use crate::session::Actor;
 use crate::shown;
 
@@ -21,6 +22,7 @@ facts! {
     "token.minted"  1 User     Minted,
     "token.revoked" 1 User     Revoked,
     "token.adopted" 1 Progress Adopted,
+    "journal.gap"   1 User     JournalGap,
 }
 
 impl Event {

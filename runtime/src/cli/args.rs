@@ -124,7 +124,9 @@ may have been done in the gap counts as unknown and is not done again. The sessi
 lets it go on once you have looked.
 
 `longhaul journal repair account` takes up the credit account: what was held before the gap is charged in full, and what was \
-granted or charged within it is as if it had never been. Repeat those top-ups, under their request ids.";
+granted or charged within it is as if it had never been. Repeat those top-ups, under their request ids.
+
+A task (t_...) goes on from where it stood before the gap. The tokens of a session, named by `longhaul journal verify`, are all void afterwards: mint others.";
 
 const AFTER_POLICY: &str = "\
 Examples:

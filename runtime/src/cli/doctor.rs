@@ -202,7 +202,7 @@ fn damage(report: &VerifyReport) -> String {
     let ids: Vec<String> = report
         .damaged
         .iter()
-        .map(|damage| shown_name(damage.stream))
+        .map(|damage| shown_name(damage.stream, &damage.kind))
         .collect();
     let whose = if ids.is_empty() {
         "no stream can be blamed".into()

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use longhaul_actors::Entity;
 use longhaul_actors::account::{Account, DEFAULT_ACCOUNT};
 use longhaul_actors::session::Session;
+use longhaul_actors::token::Tokens;
 use longhaul_journal::{
     BadBlob, ChainHash, Damage, Entry, Frame, HeadCheck, Lost, Offline, Seq, Standing, StreamId,
     VerifyReport, acknowledge_lost, stats, verify, verify_blobs,
@@ -334,15 +335,20 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
     for damage in &report.damaged {
         let bad = damage.readable_to.next();
         lines.push(format!(
-            "{}  damaged at seq {bad}: {}",
-            shown_name(damage.stream),
+            "{}  {}damaged at seq {bad}: {}",
+            shown_name(damage.stream, &damage.kind),
+            if damage.kind == Tokens::KIND {
+                "tokens, "
+            } else {
+                ""
+            },
             damage.reason
         ));
     }
     for repaired in &report.repaired {
         lines.push(format!(
             "{}  goes on with seq {} after seq {}: repaired",
-            shown_name(repaired.stream),
+            shown_name(repaired.stream, &repaired.kind),
             repaired.first_seq,
             repaired.resumes_after
         ));
@@ -385,12 +391,12 @@ fn in_words(report: &VerifyReport) -> Vec<String> {
 }
 
 fn as_object(report: &VerifyReport, head: Option<Expected>) -> serde_json::Value {
-    let of_stream = |damage: &Damage| json!({ "id": shown_name(damage.stream), "seq": damage.readable_to.next(), "reason": damage.reason });
+    let of_stream = |damage: &Damage| json!({ "id": shown_name(damage.stream, &damage.kind), "kind": damage.kind, "seq": damage.readable_to.next(), "reason": damage.reason });
     let damaged: Vec<_> = report.damaged.iter().map(of_stream).collect();
     let repaired: Vec<_> = report
         .repaired
         .iter()
-        .map(|it| json!({ "id": shown_name(it.stream), "after": it.resumes_after, "seq": it.first_seq }))
+        .map(|it| json!({ "id": shown_name(it.stream, &it.kind), "kind": it.kind, "after": it.resumes_after, "seq": it.first_seq }))
         .collect();
     let heads: BTreeMap<String, _> = report
         .heads

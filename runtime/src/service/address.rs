@@ -1,11 +1,13 @@
 //! Which session is meant: the address of a request, and the stream of what a person typed.
 
+use longhaul_actors::Entity;
 use longhaul_actors::account::{Account, DEFAULT_ACCOUNT};
+use longhaul_actors::task::Task;
 use longhaul_journal::{Head, Journal, REMOVED, StreamId};
 
 use super::OWNER;
 use super::problems::read_problem;
-use crate::api::{Code, Problem, Start, no_session, session_id, stream_id};
+use crate::api::{Code, Problem, Start, no_session, session_id, stream_id, task_id};
 
 /// The address of the session a request is for: its name if it has one, else the key of the request, else a new one.
 pub(crate) fn address(request: &Start) -> StreamId {
@@ -29,12 +31,14 @@ pub(super) fn is_account(name: &str) -> bool {
     name == ACCOUNT || digits.parse() == Ok(Account::stream(OWNER, DEFAULT_ACCOUNT))
 }
 
-/// A stream as people are told of it: the account by name, whatever else longhaul writes by the id of a session.
-pub(crate) fn shown_name(stream: StreamId) -> String {
+/// A stream as people are told of it: the account by name, a task by its id, whatever else longhaul writes by the id of a session.
+pub(crate) fn shown_name(stream: StreamId, kind: &str) -> String {
     if stream == Account::stream(OWNER, DEFAULT_ACCOUNT) {
-        ACCOUNT.into()
-    } else {
-        session_id(stream)
+        return ACCOUNT.into();
+    }
+    match kind {
+        Task::KIND => task_id(stream),
+        _ => session_id(stream),
     }
 }
 

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use longhaul_actors::account::{self, Account, DEFAULT_ACCOUNT};
 use longhaul_actors::session::{self, Actor, Command, Session};
-use longhaul_actors::{Decision, Entity, Folded, Moment, Placed, Quarantine, RecoverError, fold, fold_to};
+use longhaul_actors::task::{self, Task};
+use longhaul_actors::token::{self, Tokens};
+use longhaul_actors::{
+    Decision, Entity, Folded, Moment, Placed, Quarantine, RecoverError, Registry, fold, fold_to,
+};
 use longhaul_journal::{Draft, Gap, Journal, Seq, StreamId, SubmitError};
 
 use super::address::{ACCOUNT, is_account, shown_name};
 use super::problems::{read_problem, recover_problem};
 use super::{OWNER, Service};
-use crate::api::{Accepted, Code, Problem, Quarantined, session_id};
+use crate::api::{Accepted, Code, Problem, Quarantined, session_id, stream_id};
 
 /// A kind of stream that goes on behind a gap.
 trait Mend: Entity {
@@ -41,11 +45,43 @@ impl Mend for Account {
     }
 }
 
+impl Mend for Task {
+    fn has_begun(state: &task::State) -> bool {
+        state.phase != task::Phase::Unborn
+    }
+
+    fn over_gap(state: &task::State, highest: Seq, reason: String, _: Moment) -> Vec<task::Event> {
+        let gap = task::JournalGap::between(state.head, highest, reason);
+        vec![task::Event::of(Actor::human(OWNER), gap)]
+    }
+}
+
+impl Mend for Tokens {
+    fn has_begun(state: &token::State) -> bool {
+        state.head > Seq::ZERO
+    }
+
+    fn over_gap(state: &token::State, highest: Seq, reason: String, _: Moment) -> Vec<token::Event> {
+        let gap = token::JournalGap::between(state.head, highest, reason);
+        vec![token::Event::of(Actor::human(OWNER), gap)]
+    }
+}
+
 impl Service {
-    /// Continues a quarantined session, or the account, behind what it lost (B-LOG-10).
+    /// Continues a quarantined stream behind what it lost: a session, the account, a task, or the tokens of a session, which
+    /// are named by the id of their stream (B-LOG-10).
     pub(super) async fn mend(&self, id: &str) -> Result<Accepted, Problem> {
         if is_account(id) {
             return self.mend_account().await;
+        }
+        if id.starts_with("t_") {
+            let stream = self.which_task(id).await?;
+            let state = |task: &task::State| task.phase.name().to_owned();
+            return self.mend_other(&self.tasks.tasks, stream, id, state).await;
+        }
+        if let Some(stream) = self.tokens_named(id).await? {
+            let state = |_: &token::State| "usable".to_owned();
+            return self.mend_other(&self.tokens.tokens, stream, id, state).await;
         }
         let stream = self.resolve(id).await?;
         let now_ms = self.clock.now_ms();
@@ -83,6 +119,43 @@ impl Service {
         })
     }
 
+    /// The stream of tokens that has this id, if it is one.
+    async fn tokens_named(&self, id: &str) -> Result<Option<StreamId>, Problem> {
+        let Ok(stream) = stream_id(id) else {
+            return Ok(None);
+        };
+        self.blocking(move |journal| {
+            let head = journal.head(stream).map_err(read_problem)?;
+            Ok(head.filter(|head| head.kind == Tokens::KIND).map(|_| stream))
+        })
+        .await
+    }
+
+    /// A stream that only its own actor folds.
+    async fn mend_other<E: Mend>(
+        &self,
+        actors: &Registry<E>,
+        stream: StreamId,
+        id: &str,
+        name: impl FnOnce(&E::State) -> String + Send + 'static,
+    ) -> Result<Accepted, Problem> {
+        let now_ms = self.clock.now_ms();
+        let (mended, head, state) = self
+            .blocking(move |journal| {
+                let mended = repair::<E>(journal, stream, now_ms)?;
+                let stands = fold::<E>(journal, stream).map_err(recover_problem)?;
+                Ok((mended, stands.head, name(&stands.state)))
+            })
+            .await?;
+        let lifted = actors.lift_quarantine(stream);
+        Ok(Accepted {
+            id: id.to_owned(),
+            seq: mended.unwrap_or(head).0,
+            repeated: mended.is_none() && !lifted,
+            state,
+        })
+    }
+
     /// Takes on a session that was imported or restored (B-LOG-12).
     pub(super) async fn take_on(&self, id: &str) -> Result<Accepted, Problem> {
         let stream = self.resolve(id).await?;
@@ -115,28 +188,41 @@ impl Service {
         })
     }
 
-    /// Every session that is known to be quarantined, by the journal or by its actor; and the account, if it is.
+    /// Every session that is known to be quarantined, by the journal or by its actor; and the account, tasks and tokens.
     pub(super) fn all_quarantined(&self) -> Vec<Quarantined> {
+        const KINDS: [&str; 4] = [Session::KIND, Account::KIND, Task::KIND, Tokens::KIND];
         let by_journal = self.journal.damaged().into_iter();
-        let mut found: BTreeMap<StreamId, String> = by_journal
-            .filter(|damage| [Session::KIND, Account::KIND].contains(&damage.kind.as_str()))
-            .map(|damage| (damage.stream, damage.reason))
+        let mut found: BTreeMap<StreamId, Quarantined> = by_journal
+            .filter(|damage| KINDS.contains(&damage.kind.as_str()))
+            .map(|damage| {
+                (
+                    damage.stream,
+                    quarantined(damage.stream, &damage.kind, damage.reason),
+                )
+            })
             .collect();
-        let mut by_actor = self.sessions.quarantined();
-        by_actor.extend(self.accounts.quarantined());
-        for quarantine in by_actor {
-            if !self.journal.is_inert(quarantine.stream) {
-                found
-                    .entry(quarantine.stream)
-                    .or_insert_with(|| quarantine.reason.clone());
+        let by_actor = [
+            (Session::KIND, self.sessions.quarantined()),
+            (Account::KIND, self.accounts.quarantined()),
+            (Task::KIND, self.tasks.tasks.quarantined()),
+            (Tokens::KIND, self.tokens.tokens.quarantined()),
+        ];
+        for (kind, quarantines) in by_actor {
+            for quarantine in quarantines {
+                let (stream, reason) = (quarantine.stream, &quarantine.reason);
+                if !self.journal.is_inert(stream) {
+                    let shown = || quarantined(stream, kind, reason.clone());
+                    found.entry(stream).or_insert_with(shown);
+                }
             }
         }
-        let shown = found.into_iter().map(|(stream, reason)| Quarantined {
-            id: shown_name(stream),
-            reason,
-        });
-        shown.collect()
+        found.into_values().collect()
     }
+}
+
+fn quarantined(stream: StreamId, kind: &str, reason: String) -> Quarantined {
+    let id = shown_name(stream, kind);
+    Quarantined { id, reason }
 }
 
 /// The session belongs to nobody here.
@@ -158,7 +244,7 @@ fn repair<E: Mend>(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Resu
     };
     let stands = fold_to::<E>(journal, stream, quarantine.readable_to).map_err(recover_problem)?;
     if !E::has_begun(&stands.state) {
-        return Err(nothing_stands(&quarantine));
+        return Err(nothing_stands(&quarantine, E::KIND));
     }
     let highest = journal.highest_seen(stream).map_err(read_problem)?;
     let moment = at(journal, stream, now_ms)?;
@@ -173,9 +259,9 @@ fn repair<E: Mend>(journal: &dyn Journal, stream: StreamId, now_ms: u64) -> Resu
     Ok(Some(highest.next()))
 }
 
-fn nothing_stands(quarantine: &Quarantine) -> Problem {
+fn nothing_stands(quarantine: &Quarantine, kind: &str) -> Problem {
     let (stream, why) = (quarantine.stream, &quarantine.reason);
-    let name = shown_name(stream);
+    let name = shown_name(stream, kind);
     let detail = format!("the beginning of {name} is lost ({why}), so there is nothing to take up");
     let problem = Problem::new(Code::StreamQuarantined, detail);
     if name == ACCOUNT {
@@ -183,7 +269,7 @@ fn nothing_stands(quarantine: &Quarantine) -> Problem {
             .next("read what is left", format!("longhaul journal inspect {stream}"))
             .next("go on without an account", "LONGHAUL_CREDITS=off longhaul serve");
     }
-    problem.next("read what is left", format!("longhaul journal inspect {name}"))
+    problem.next("read what is left", format!("longhaul journal inspect {stream}"))
 }
 
 /// Writes that an inert session belongs to this directory; returns the seq, or nothing when it did already.

@@ -149,7 +149,7 @@ impl Service {
         })
     }
 
-    async fn which_task(&self, id: &str) -> Result<StreamId, Problem> {
+    pub(super) async fn which_task(&self, id: &str) -> Result<StreamId, Problem> {
         let id = id.to_owned();
         self.blocking(move |journal| {
             let unknown = || no_task(&id);

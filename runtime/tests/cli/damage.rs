@@ -193,6 +193,76 @@ fn a_damaged_account_refuses_what_costs_until_it_is_repaired() {
     assert_eq!(marks(&desk), "ran\n", "nothing runs again");
 }
 
+/// B-LOG-10, B-TASK-1: a damaged task takes no wish until it is repaired, and stands then where it stood before the gap.
+#[test]
+fn a_damaged_task_is_taken_up_where_it_stood() {
+    let desk = asked();
+    let made = desk.says("tasks add Mend --key mend --json");
+    let made: serde_json::Value = serde_json::from_str(&made.ok(0)).expect("JSON");
+    let id = made["id"].as_str().expect("an id");
+    desk.says("tasks claim mend --by ann").ok(0);
+    desk.says("tasks release mend").ok(0);
+    flip(&desk, "task.released");
+    let verified = desk.says("journal verify");
+    assert!(
+        verified.stdout.starts_with(&format!("{id}  damaged at seq 3: ")),
+        "{verified:?}"
+    );
+    let refused = desk.says("tasks complete mend");
+    assert_eq!(refused.code, Some(8), "{refused:?}");
+
+    let repaired = desk.says(&format!("journal repair {id}"));
+    assert!(
+        repaired
+            .stdout
+            .starts_with(&format!("repair written down as 4 of {id} claimed")),
+        "{repaired:?}"
+    );
+    let again = desk.says(&format!("journal repair {id}"));
+    assert!(again.stdout.starts_with("repair already so"), "{again:?}");
+    let shown = desk.says("tasks show mend").ok(0);
+    assert!(shown.contains("records 3 to 3 of its log are lost"), "{shown}");
+    desk.says("tasks complete mend").ok(0);
+    let verified = desk.says("journal verify").ok(0);
+    assert!(
+        verified.contains(&format!(
+            "{id}  goes on with seq 4 after seq 2: repaired
+sound: "
+        )),
+        "{verified}"
+    );
+}
+
+/// B-LOG-10, B-TOKEN-1: whether one was revoked in the gap is not known, so none counts.
+#[test]
+fn tokens_that_lost_a_record_are_void_after_the_repair_and_others_can_be_minted() {
+    let desk = asked();
+    desk.says("token create hurt --scope read").ok(0);
+    desk.says("token create hurt --scope steer").ok(0);
+    flip(&desk, "token.minted");
+    let verified = desk.says("journal verify");
+    assert!(
+        verified.stdout.starts_with("s_ID  tokens, damaged at seq 2: "),
+        "{verified:?}"
+    );
+    let refused = desk.says("token create hurt --scope read");
+    assert_eq!(refused.code, Some(8), "{refused:?}");
+
+    let found = watched::output(&mut desk.command(["journal", "verify", "--json"])).stdout;
+    let found: serde_json::Value = serde_json::from_slice(&found).expect("JSON");
+    assert_eq!(found["damaged"][0]["kind"], "tokens");
+    let id = found["damaged"][0]["id"].as_str().expect("an id");
+    let repaired = desk.says(&format!("journal repair {id}"));
+    assert!(
+        repaired
+            .stdout
+            .starts_with("repair written down as 3 of s_ID usable"),
+        "{repaired:?}"
+    );
+    assert_eq!(desk.says("token ls hurt").ok(0).trim(), "");
+    desk.says("token create hurt --scope read").ok(0);
+}
+
 /// B-LOG-10, B-LOG-8: a record that this version does not know stops the session at the record before it. A newer version
 /// reads it; whoever cannot wait has the session go on behind it, where nothing is done a second time.
 #[test]

@@ -3,13 +3,14 @@
 use longhaul_actors::session::{
     AgentMessage, AgentQuestion, AnswerEnd, ApprovalCanceled, ApprovalDecided, ApprovalDecision,
     ApprovalExpired, ApprovalRequested, ArtifactCreated, CheckpointCreated, CheckpointSkipped, CommandRun,
-    Completed, EgressDenied, Failed, FileWasRead, FileWritten, Forked, Isolation, JournalGap, ModelCompleted,
+    Completed, EgressDenied, Failed, FileWasRead, FileWritten, Forked, Isolation, ModelCompleted,
     ModelStarted, PauseRequested, Paused, PolicyDenied, Resumed, RuntimeCrashed, RuntimeRestarted,
     SandboxReady, SandboxReleased, SandboxSetupFailed, SandboxStarting, SendMode, ServiceEnded,
     ServiceStarted, ServiceStopRequested, SessionStarted, StopRequested, StopUnconfirmed, StuckEvidence,
     ToolCompleted, ToolFailed, ToolOutcomeUnknown, ToolStarted, TurnCause, TurnCompleted, TurnStarted,
     TurnSteered, TurnStuck, Usage, Used, UserMessage, Verdict,
 };
+use longhaul_actors::task::JournalGap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
