@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use longhaul_journal::{ENVELOPE_LEN, Frame, Journal, Limit, LocalJournal, Options, Seq, StreamId};
 
-/// Bytes of a sealed part before the kind of its stream: the codec, the stream, the hash of the frame before.
-const BEFORE_KIND: usize = 1 + 16 + 16;
+/// Bytes of a sealed part before its stream: the codec.
+const BEFORE_STREAM: usize = 1;
+/// Bytes of the hash of the frame before, between stream and kind.
+const PREVIOUS: usize = 16;
 
 /// One frame where it lies in bytes, as far as its envelope and the beginning of its header tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Lying<'a> {
     pub offset: usize,
     /// Its bytes, envelope and all.
     pub len: usize,
+    /// Its stream; zeros for a marker.
+    pub stream: StreamId,
     /// The kind of its stream; nothing for a marker.
     pub kind: &'a str,
     /// Number of its first record.
@@ -36,13 +40,16 @@ pub fn lying(bytes: &[u8]) -> impl Iterator<Item = Lying<'_>> {
         }
         let sealed = u32::from_le_bytes(frame.get(5..9)?.try_into().ok()?);
         let position = u64::from_le_bytes(frame.get(9..17)?.try_into().ok()?);
-        let mut header = frame.get(ENVELOPE_LEN + BEFORE_KIND..)?;
+        let mut header = frame.get(ENVELOPE_LEN + BEFORE_STREAM..)?;
+        let stream = header.split_off(..16)?.try_into().ok()?;
+        header.split_off(..PREVIOUS)?;
         let kind = integer(&mut header).and_then(|len| header.split_off(..usize::try_from(len).ok()?))?;
         let (_boot, _claim) = (integer(&mut header)?, integer(&mut header)?);
         let lying = Lying {
             position,
             offset,
             len: ENVELOPE_LEN + sealed as usize,
+            stream: StreamId::from_bytes(stream),
             kind: std::str::from_utf8(kind).ok()?,
             first: integer(&mut header)?,
             count: integer(&mut header)?,

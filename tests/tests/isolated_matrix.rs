@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use longhaul_actors::Entity;
-use longhaul_actors::account::Account;
 use longhaul_actors::session::{Body, Isolation, State, Work};
+use longhaul_actors::task::{self, Task};
 use longhaul_hands::{Walls, probe, session_uid};
-use longhaul_journal::{Frame, verify};
+use longhaul_journal::{Frame, StreamId, verify};
 use longhaul_tests::invariants;
 use longhaul_tests::isolated::blade::Side;
-use longhaul_tests::isolated::life::{Life, Stage, of_kind};
+use longhaul_tests::isolated::life::{Life, Stage, of_stream};
 use longhaul_tests::isolated::moment::{Moment, Then, moments};
-use longhaul_tests::isolated::script::{COMMANDS, SERVICE, WORK};
+use longhaul_tests::isolated::script::{ACCOUNT, COMMANDS, FIRST, SECOND, SERVICE, SUGGESTION, TASK, WORK};
 use longhaul_tests::leftovers::{self, Leftovers};
 use longhaul_tests::matrix::story::{Story, bodies};
 use longhaul_tests::processes_with;
@@ -31,8 +31,9 @@ const LANES: usize = 3;
 /// Bytes that all of it may take.
 const ROOM: u64 = 1 << 30;
 
-/// B-CRASH-1, B-CRASH-2, B-CRASH-3, B-CRASH-7, B-LOG-5, B-GATE-4, B-STEER-2, B-CREDIT-2, B-ART-3, B-HANDS-4, B-HANDS-5:
-/// wherever a runtime with real hands behind walls is killed, nothing is lost, nothing is done twice, and nothing is left.
+/// B-CRASH-1, B-CRASH-2, B-CRASH-3, B-CRASH-7, B-LOG-5, B-GATE-4, B-STEER-2, B-CREDIT-2, B-ART-3, B-TASK-1, B-HANDS-4,
+/// B-HANDS-5: wherever a runtime with real hands behind walls is killed, nothing is lost, nothing is done twice, and nothing is
+/// left; and the task that its session works on is told of each turn it takes once, in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_runtime_that_is_killed_at_any_frame_or_in_any_command_ends_its_session_like_the_one_that_was_not()
 {
@@ -139,23 +140,26 @@ impl Matrix {
     fn judge(&self, moment: &Moment, life: &Life) -> Met {
         let wreck = life.wreck.as_ref().expect("it was killed");
         self.assert_it_died_there(moment, life);
-        for (kind, frames) in wreck {
-            let now = of_kind(&life.streams, kind);
-            assert!(now.len() >= frames.len(), "frames of {kind} are gone");
+        for (stream, frames) in wreck {
+            let now = of_stream(&life.streams, stream);
+            assert!(now.len() >= frames.len(), "frames of {stream} are gone");
             assert_eq!(
                 hashes(&now[..frames.len()]),
                 hashes(frames),
-                "a frame of {kind} is another"
+                "a frame of {stream} is another"
             );
         }
         assert_is_sound(life);
-        let state = invariants::folded(of_kind(wreck, "session"));
+        let state = invariants::folded(of_stream(wreck, SECOND));
         self.assert_same_story(moment, &state, life);
         assert_effects_happened_once(moment, life);
-        let crashes = usize::from(state.phase.has_compute());
-        let crashes = crashes + usize::from(is_lost(moment));
-        let found = (count(life, "runtime.crashed"), count(life, "runtime.restarted"));
-        assert_eq!(found, (crashes, crashes), "crashes of the session");
+        for (stream, lost) in [(FIRST, false), (SECOND, is_lost(moment))] {
+            let died = invariants::folded(of_stream(wreck, stream));
+            let crashes = usize::from(died.phase.has_compute()) + usize::from(lost);
+            let frames = of_stream(&life.streams, stream);
+            let found = ["runtime.crashed", "runtime.restarted"].map(|crash| count(frames, crash));
+            assert_eq!(found, [crashes, crashes], "crashes of {stream}");
+        }
         let open = state
             .open
             .as_ref()
@@ -164,7 +168,7 @@ impl Matrix {
                 Work::Act { call, .. } => call.0.tool.clone(),
             });
         let kind = match moment {
-            Moment::Frame(cut) => format!("{} {:?}", cut.kind, cut.side),
+            Moment::Frame(cut) => format!("{} {:?}", cut.stream, cut.side),
             Moment::Running(_, then) => format!("{then:?}"),
         };
         (state.phase.name(), open, kind)
@@ -174,27 +178,31 @@ impl Matrix {
     fn assert_it_died_there(&self, moment: &Moment, life: &Life) {
         let wreck = life.wreck.as_ref().expect("it was killed");
         // The account notes that it resumed a session before or after it holds for it, as it comes.
-        for (kind, frames) in wreck.iter().filter(|(kind, _)| *kind != Account::KIND) {
-            let (died, reference) = (types(frames), types(of_kind(&self.reference.streams, kind)));
+        for (stream, frames) in wreck.iter().filter(|(stream, _)| *stream != ACCOUNT) {
+            let (died, reference) = (types(frames), types(of_stream(&self.reference.streams, stream)));
             assert_eq!(
                 died[..],
                 reference[..died.len()],
-                "it took another course, in {kind}"
+                "it took another course, in {stream}"
             );
         }
-        let last = |kind: &str| of_kind(wreck, kind).last().map_or(0, |frame| frame.last_seq().0);
+        let last = |stream: &str| {
+            of_stream(wreck, stream)
+                .last()
+                .map_or(0, |frame| frame.last_seq().0)
+        };
         if let Moment::Frame(cut) = moment {
-            let last = last(&cut.kind);
+            let last = last(&cut.stream);
             match cut.side {
                 // What the account settles and what it holds next are one frame or two, as it comes.
-                Side::Before if cut.kind == Account::KIND => assert!(last < cut.seq, "{last}"),
-                Side::After if cut.kind == Account::KIND => assert!(last >= cut.seq, "{last}"),
+                Side::Before if cut.stream == ACCOUNT => assert!(last < cut.seq, "{last}"),
+                Side::After if cut.stream == ACCOUNT => assert!(last >= cut.seq, "{last}"),
                 Side::Before => assert_eq!(last, cut.seq - 1),
                 Side::After => assert_eq!(last, cut.seq),
             }
         }
-        assert!(last("session") >= life.acknowledged, "{}", life.acknowledged);
-        let started = bodies(of_kind(wreck, "session"));
+        assert!(last(SECOND) >= life.acknowledged, "{}", life.acknowledged);
+        let started = bodies(of_stream(wreck, SECOND));
         for command in &life.begun {
             let mark = format!("~/{command};");
             let is_on_record =
@@ -247,7 +255,7 @@ fn assert_reference_is_sound(reference: &Life) {
     assert_is_sound(reference);
     let story = story(reference);
     assert_eq!(story.end, "completed: done");
-    assert_eq!(count(reference, "runtime.crashed"), 0);
+    assert_eq!(count(reference.frames(), "runtime.crashed"), 0);
     for type_name in [
         "command.run",
         "file.write",
@@ -261,21 +269,22 @@ fn assert_reference_is_sound(reference: &Life) {
         "session.resumed",
         "checkpoint.created",
     ] {
-        assert!(count(reference, type_name) > 0, "no {type_name} in the script");
+        assert!(
+            count(reference.frames(), type_name) > 0,
+            "no {type_name} in the script"
+        );
     }
-    assert_eq!(
-        of_kind(&reference.streams, "task").len(),
-        1,
-        "it suggests one task"
-    );
 }
 
 /// What holds at the end of each life.
 fn assert_is_sound(life: &Life) {
     let report = verify(life.data(), None).expect("the journal is readable");
     assert!(report.is_sound(), "{report:?}");
+    let first = of_stream(&life.streams, FIRST);
+    invariants::check(first);
     invariants::check(life.frames());
-    invariants::check_ledger(life.account(), life.frames());
+    invariants::check_ledger(life.account(), &[first, life.frames()].concat());
+    assert_tasks_were_told_once(life);
     assert_isolated(life);
     assert_nothing_is_left(life);
 }
@@ -353,12 +362,57 @@ fn assert_effects_happened_once(moment: &Moment, life: &Life) {
         "each has worked once, in order: {}",
         life.files[WORK]
     );
-    assert_eq!(count(life, "tool.outcome_unknown"), usize::from(lost.is_some()));
+    let count = |type_name| count(life.frames(), type_name);
+    assert_eq!(count("tool.outcome_unknown"), usize::from(lost.is_some()));
+    assert_eq!((count("service.started"), count("service.ended")), (1, 1));
+}
+
+/// B-TASK-1, B-ART-3: the task has followed its two runs, each turn they took told once and in order; what the second one
+/// suggests is one task, and there is no third.
+fn assert_tasks_were_told_once(life: &Life) {
+    let history = history(of_stream(&life.streams, TASK), life);
     assert_eq!(
-        (count(life, "service.started"), count(life, "service.ended")),
-        (1, 1)
+        history,
+        [
+            "task.created",
+            "task.started: run 1 is session/1",
+            "task.reopened by session/1: it failed: brain_failed: not the first time",
+            "task.started: run 2 is session/2",
+            "task.waiting_approval with session/2",
+            "task.continued with session/2",
+            "task.completed by session/2: done",
+        ]
     );
-    assert_eq!(of_kind(&life.streams, "task").len(), 1, "it suggests one task");
+    let suggested = self::history(of_stream(&life.streams, SUGGESTION), life);
+    assert_eq!(suggested, ["task.suggested by session/2"]);
+    let kinds: Vec<&String> = life.streams.keys().collect();
+    assert_eq!(kinds, [ACCOUNT, FIRST, SECOND, TASK, SUGGESTION]);
+}
+
+/// What the records of a task say, with the sessions by their turn.
+fn history(frames: &[Arc<Frame>], life: &Life) -> Vec<String> {
+    let who = |session: StreamId| {
+        let is_its = |name: &&str| of_stream(&life.streams, name)[0].stream == session;
+        let known = [FIRST, SECOND].into_iter().find(is_its);
+        known.unwrap_or("a session that is none of ours")
+    };
+    let records = frames.iter().flat_map(|frame| &frame.records);
+    let told = records.map(|record| {
+        let body = Task::decode(record).expect("this version wrote it").body;
+        let what = match &body {
+            task::Body::Suggested(suggested) => format!(" by {}", who(suggested.source.session)),
+            task::Body::Started(started) => format!(": run {} is {}", started.run, who(started.session)),
+            task::Body::WaitingApproval(waits) => format!(" with {}", who(waits.session)),
+            task::Body::Continued(goes_on) => format!(" with {}", who(goes_on.session)),
+            task::Body::Reopened(again) => format!(" by {}: {}", who(again.session), again.why),
+            task::Body::Completed(done) => {
+                format!(" by {}: {}", done.session.map_or("nobody", who), done.summary)
+            }
+            _ => String::new(),
+        };
+        format!("{}{what}", body.type_name())
+    });
+    told.collect()
 }
 
 fn is_lost(moment: &Moment) -> bool {
@@ -379,7 +433,7 @@ fn types(frames: &[Arc<Frame>]) -> Vec<&str> {
     records.map(|record| &*record.event.type_name).collect()
 }
 
-fn count(life: &Life, type_name: &str) -> usize {
-    let bodies = bodies(life.frames());
+fn count(frames: &[Arc<Frame>], type_name: &str) -> usize {
+    let bodies = bodies(frames);
     bodies.iter().filter(|body| body.type_name() == type_name).count()
 }

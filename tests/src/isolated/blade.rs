@@ -1,21 +1,22 @@
 //! A disk under the journal that kills its own process at one frame: right before that frame is written, or right after it
 //! is durable and before anybody was told.
 //!
-//! The frame is named by the kind of its stream and one of its records, so that it is the same one in every life, whichever
-//! frames of other streams come before it or go to the disk with it: of those, what comes first is written, and nothing that
-//! comes after.
+//! The frame is named by its stream and one of its records, so that it is the same one in every life, whichever frames of
+//! other streams come before it or go to the disk with it: of those, what comes first is written, and nothing that comes
+//! after. A stream is named by its kind and its turn: `session/2` is the second session that ever wrote anything.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use longhaul_journal::StreamId;
 use longhaul_journal::files::{Disk, DiskFile, RealDisk};
 use rustix::process::{Signal, getpid, kill_process};
 
-use crate::wreck::lying;
+use crate::wreck::{Lying, lying};
 
 /// How long a frame is on its way to the disk before its process dies: longer than a command takes to begin.
 const SLOW: Duration = Duration::from_millis(60);
@@ -29,11 +30,11 @@ pub enum Side {
     After,
 }
 
-/// The frame at which a process dies: `session:12:before`.
+/// The frame at which a process dies: `session/1:12:before`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cut {
-    /// The kind of its stream.
-    pub kind: String,
+    /// Its stream, by kind and turn.
+    pub stream: String,
     /// The seq of a record in it.
     pub seq: u64,
     /// On which side of it.
@@ -46,7 +47,7 @@ impl fmt::Display for Cut {
             Side::Before => "before",
             Side::After => "after",
         };
-        write!(f, "{}:{}:{side}", self.kind, self.seq)
+        write!(f, "{}:{}:{side}", self.stream, self.seq)
     }
 }
 
@@ -54,12 +55,12 @@ impl FromStr for Cut {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("{text:?} names no frame; write it like session:12:before");
-        let [kind, seq, side] = text.split(':').collect::<Vec<_>>()[..] else {
+        let wrong = || format!("{text:?} names no frame; write it like session/1:12:before");
+        let [stream, seq, side] = text.split(':').collect::<Vec<_>>()[..] else {
             return Err(wrong());
         };
         Ok(Self {
-            kind: kind.to_owned(),
+            stream: stream.to_owned(),
             seq: seq.parse().map_err(|_| wrong())?,
             side: match side {
                 "before" => Side::Before,
@@ -74,38 +75,65 @@ impl FromStr for Cut {
 #[derive(Debug)]
 pub struct Blade {
     real: RealDisk,
-    cut: Arc<Cut>,
+    cutting: Arc<Cutting>,
+}
+
+/// Where its process dies, and what it needs to know of what was written before.
+#[derive(Debug)]
+struct Cutting {
+    cut: Cut,
+    /// Every stream with its kind, in the order of their first frames.
+    streams: Mutex<Vec<(String, StreamId)>>,
 }
 
 impl Blade {
-    /// A disk that kills its process there. There is one stream of that kind, or the first one is meant.
+    /// A disk, empty so far, that kills its process there.
     pub fn over(cut: Cut) -> Self {
+        let streams = Mutex::default();
         Self {
             real: RealDisk,
-            cut: Arc::new(cut),
+            cutting: Arc::new(Cutting { cut, streams }),
         }
     }
 
     fn under(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(Cutting {
+        Arc::new(Edged {
             file,
-            cut: Arc::clone(&self.cut),
+            cutting: Arc::clone(&self.cutting),
         })
     }
 }
 
-impl Cut {
-    /// How many of these bytes are written by a process that dies here; none of it when it lives on.
+impl Cutting {
+    /// How many of these bytes are written by a process that dies in them; none of it when it lives on.
     fn falls_in(&self, bytes: &[u8]) -> Option<usize> {
+        let Cut { stream, seq, side } = &self.cut;
         let mut frames = lying(bytes);
         let meant = frames.find(|frame| {
-            frame.kind == self.kind && (frame.first..frame.first + frame.count).contains(&self.seq)
+            self.name(frame) == *stream && (frame.first..frame.first + frame.count).contains(seq)
         });
-        meant.map(|frame| match self.side {
+        meant.map(|frame| match side {
             Side::Before => frame.offset,
             Side::After => frame.offset + frame.len,
         })
     }
+
+    /// The stream of this frame, which is behind all that were asked for before.
+    fn name(&self, frame: &Lying<'_>) -> String {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_its = |(_, stream): &(String, StreamId)| *stream == frame.stream;
+        if !streams.iter().any(is_its) {
+            streams.push((frame.kind.to_owned(), frame.stream));
+        }
+        let of_kind = streams.iter().filter(|(kind, _)| kind == frame.kind);
+        let before = of_kind.take_while(|stream| !is_its(stream)).count();
+        named(frame.kind, before)
+    }
+}
+
+/// The name of the stream that comes behind so many of its kind.
+pub fn named(kind: &str, before: usize) -> String {
+    format!("{kind}/{}", before + 1)
 }
 
 impl Disk for Blade {
@@ -143,18 +171,18 @@ impl Disk for Blade {
 }
 
 #[derive(Debug)]
-struct Cutting {
+struct Edged {
     file: Arc<dyn DiskFile>,
-    cut: Arc<Cut>,
+    cutting: Arc<Cutting>,
 }
 
-impl DiskFile for Cutting {
+impl DiskFile for Edged {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(buffer, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let Some(written) = self.cut.falls_in(bytes) else {
+        let Some(written) = self.cutting.falls_in(bytes) else {
             return self.file.write_at(bytes, offset);
         };
         let mut done = 0;
@@ -163,7 +191,7 @@ impl DiskFile for Cutting {
         }
         self.file.sync_data()?;
         // A slow disk: what is done before this frame is durable, though it may not be, has time to be done.
-        if self.cut.side == Side::Before {
+        if self.cutting.cut.side == Side::Before {
             std::thread::sleep(SLOW);
         }
         kill_process(getpid(), Signal::KILL)?;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use longhaul::Control;
 use longhaul::api::{
-    ApprovalStatus, ApprovalsQuery, Code, Decide, EventsQuery, Problem, Send as Message, Start, TopUp,
-    WorkspaceWish,
+    ApprovalStatus, ApprovalsQuery, Code, CreateTask, Decide, EventsQuery, Problem, Send as Message, Start,
+    TaskView, TopUp, WorkspaceWish,
 };
 use longhaul_actors::session::{ApprovalDecision, Mode, SendMode, WorkspaceKind};
 
@@ -21,6 +21,8 @@ const ASKS: u32 = 4;
 /// Where a session comes from.
 #[derive(Clone, Debug)]
 pub struct Origin {
+    /// The playbook of the first run of its task.
+    pub failing: String,
     /// Its playbook.
     pub brain: String,
     /// The repository that it works on.
@@ -28,9 +30,13 @@ pub struct Origin {
 }
 
 /// One session, and what its human knows of it.
+///
+/// It lets nothing of the session go on, and ends no wait, before the task has followed it so far: what the task has to be
+/// told is then the same in every life, whenever its watch looks.
 #[derive(Clone, Debug)]
 pub struct Human {
-    key: String,
+    /// The name of the task.
+    task: String,
     origin: Origin,
     /// Its id, once its start was acknowledged.
     pub id: Option<String>,
@@ -44,7 +50,7 @@ pub struct Human {
 /// What a look has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// The session has ended.
+    /// The session has ended, and its task with it.
     Ended,
     /// The command that is held has begun.
     Holding,
@@ -53,10 +59,10 @@ pub enum Found {
 }
 
 impl Human {
-    /// Somebody who wants the session of this name.
-    pub fn wanting(key: String, origin: Origin) -> Self {
+    /// Somebody who wants the task of this name to be done.
+    pub fn wanting(task: String, origin: Origin) -> Self {
         Self {
-            key,
+            task,
             origin,
             id: None,
             acknowledged: 0,
@@ -71,9 +77,7 @@ impl Human {
     /// What the runtime said, or that it is gone.
     pub async fn look(&mut self, control: &Arc<dyn Control>, data: &Path) -> Result<Found, Problem> {
         let Some(id) = self.id.clone() else {
-            let started = control.start(self.start()).await?;
-            self.heard(1);
-            self.id = Some(started.id);
+            self.begin(control).await?;
             return Ok(Found::UnderWay);
         };
         if self.let_go(control, &id, &crate::home(data, &id)).await? {
@@ -85,7 +89,9 @@ impl Human {
         }
         let view = control.show(&id).await?;
         match view.state.as_str() {
-            "completed" | "failed" | "canceled" => return Ok(Found::Ended),
+            "completed" | "failed" | "canceled" if self.task_is(control, "completed").await? => {
+                return Ok(Found::Ended);
+            }
             "paused" if view.paused_reason.as_deref() == Some("credits") => {
                 let wish = TopUp {
                     amount: "5".into(),
@@ -97,10 +103,45 @@ impl Human {
             "awaiting_input" if has_kept(control, &id).await? => {
                 self.say(control, &id, ANSWER).await?;
             }
-            "awaiting_approval" => self.approve(control, &id).await?,
+            "awaiting_approval" if self.task_is(control, "waiting_approval").await? => {
+                self.approve(control, &id).await?;
+            }
             _ => {}
         }
         Ok(Found::UnderWay)
+    }
+
+    /// Writes the task down, and has it done: by one run, which fails, and by another.
+    async fn begin(&mut self, control: &Arc<dyn Control>) -> Result<(), Problem> {
+        let wish = CreateTask {
+            title: "be killed at every frame".into(),
+            key: Some(self.task.clone()),
+            ..CreateTask::default()
+        };
+        let TaskView { id, state, runs, .. } = control.create_task(wish).await?.task;
+        match (state.as_str(), runs) {
+            ("open", 0) => {
+                let run = Start {
+                    brain: Some(self.origin.failing.clone()),
+                    mode: Mode::Bounded,
+                    task: Some(id),
+                    ..Start::default()
+                };
+                control.start(run).await?;
+            }
+            // Or it works already, and nobody was told.
+            ("open", 1) | (_, 2) => {
+                let started = control.start(self.start(id)).await?;
+                self.heard(1);
+                self.id = Some(started.id);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn task_is(&self, control: &Arc<dyn Control>, state: &str) -> Result<bool, Problem> {
+        Ok(control.task(&self.task).await?.state == state)
     }
 
     /// Lets commands go that have begun; whether the one that is held has.
@@ -115,6 +156,9 @@ impl Human {
             }
             if self.held == Some(command) {
                 return Ok(true);
+            }
+            if !self.task_is(control, "in_progress").await? {
+                continue;
             }
             std::fs::write(go, "").expect("its home is ours to write in");
         }
@@ -157,9 +201,8 @@ impl Human {
         self.acknowledged = self.acknowledged.max(seq);
     }
 
-    fn start(&self) -> Start {
+    fn start(&self, task: String) -> Start {
         Start {
-            goal: "be killed at every frame".into(),
             brain: Some(self.origin.brain.clone()),
             mode: Mode::Bounded,
             workspace: WorkspaceWish {
@@ -167,7 +210,7 @@ impl Human {
                 source: self.origin.repository.display().to_string(),
                 ..WorkspaceWish::default()
             },
-            key: Some(self.key.clone()),
+            task: Some(task),
             ..Start::default()
         }
     }

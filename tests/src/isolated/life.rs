@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longhaul::Control;
-use longhaul::api::stream_id;
+use longhaul::api::{stream_id, task_id};
 use longhaul_actors::Entity;
-use longhaul_actors::account::{Account, DEFAULT_ACCOUNT};
+use longhaul_actors::account::Account;
+use longhaul_actors::session::Session;
 use longhaul_actors::task::Task;
 use longhaul_hands::{State, kill_all, state};
 use longhaul_journal::{Frame, Journal, StreamId};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::blade::named;
 use super::human::{Found, Human, Origin};
 use super::moment::{Moment, Then};
-use super::script::{COMMANDS, INITIAL, PRICES, SERVICE, WORK, playbook};
+use super::script::{ACCOUNT, COMMANDS, FAILING, INITIAL, PRICES, SECOND, SERVICE, WORK, playbook};
 use crate::child::Child;
 use crate::wreck::{copy_journal, frames, open_copy};
 use crate::{home, until};
@@ -39,7 +41,7 @@ pub struct Stage {
     prices: PathBuf,
 }
 
-/// Every frame that is on disk, by the kind of its stream.
+/// Every frame that is on disk, by the name of its stream: its kind and its turn.
 pub type Streams = BTreeMap<String, Vec<Arc<Frame>>>;
 
 /// What a life came to.
@@ -115,18 +117,18 @@ impl Life {
 
     /// The frames of the session.
     pub fn frames(&self) -> &[Arc<Frame>] {
-        of_kind(&self.streams, "session")
+        of_stream(&self.streams, SECOND)
     }
 
-    /// The frames of the account that it was charged to.
+    /// The frames of the account that it and the run before it were charged to.
     pub fn account(&self) -> &[Arc<Frame>] {
-        of_kind(&self.streams, Account::KIND)
+        of_stream(&self.streams, ACCOUNT)
     }
 }
 
-/// The frames of one kind.
-pub fn of_kind<'a>(streams: &'a Streams, kind: &str) -> &'a [Arc<Frame>] {
-    streams.get(kind).map_or(&[], Vec::as_slice)
+/// The frames of one stream.
+pub fn of_stream<'a>(streams: &'a Streams, name: &str) -> &'a [Arc<Frame>] {
+    streams.get(name).map_or(&[], Vec::as_slice)
 }
 
 impl Stage {
@@ -139,7 +141,8 @@ impl Stage {
             program,
             cutter,
             origin: Origin {
-                brain: crate::playbook(folder, &playbook()),
+                failing: written(folder, "first", FAILING),
+                brain: written(folder, "second", &playbook()),
                 repository: crate::repository(folder, &[(".gitignore", WORK)]),
             },
             prices,
@@ -152,7 +155,8 @@ impl Stage {
     /// When the moment never comes, and when the session does not end.
     pub async fn live(&self, name: &str, moment: Option<&Moment>) -> Life {
         let data = self.folder.join(name);
-        let session = StreamId::named("session", "local", &format!("key:{name}"));
+        let task = task_id(Task::keyed("local", name));
+        let session = StreamId::named("session", "local", &format!("key:task:{task}:2"));
         let place = Place { data, session };
         let mut human = Human::wanting(name.to_owned(), self.origin.clone());
         let (mut wreck, mut begun) = (None, Vec::new());
@@ -275,9 +279,12 @@ impl Stage {
 
     fn last_words(&self, place: &Place) -> String {
         let mut words = String::new();
-        for (kind, frames) in self.look_at_the_wreck(place) {
+        for (stream, frames) in self.look_at_the_wreck(place) {
             for record in frames.iter().flat_map(|frame| &frame.records) {
-                words.push_str(&format!("{kind} {:>4} {}\n", record.seq, record.event.type_name));
+                words.push_str(&format!(
+                    "{stream} {:>4} {}\n",
+                    record.seq, record.event.type_name
+                ));
             }
         }
         words
@@ -288,17 +295,16 @@ impl Stage {
         let mut streams = Streams::new();
         if copy_journal(&place.data, &copy) {
             open_copy(&copy, |journal| {
-                let account = Account::stream("local", DEFAULT_ACCOUNT);
-                streams.insert("session".into(), frames(journal, place.session));
-                streams.insert(Account::KIND.into(), frames(journal, account));
-                for head in journal.list(Task::KIND, None, 100).expect("listed") {
-                    let of_task = frames(journal, head.stream);
-                    streams.entry(Task::KIND.into()).or_default().extend(of_task);
+                for kind in [Session::KIND, Account::KIND, Task::KIND] {
+                    let heads = journal.list(kind, None, 100).expect("listed");
+                    let mut found: Vec<_> = heads.iter().map(|head| frames(journal, head.stream)).collect();
+                    found.sort_by_key(|frames| frames[0].position);
+                    let found = found.into_iter().enumerate();
+                    streams.extend(found.map(|(before, frames)| (named(kind, before), frames)));
                 }
             });
         }
         let _ = std::fs::remove_dir_all(copy);
-        streams.retain(|_, frames| !frames.is_empty());
         streams
     }
 }
@@ -311,6 +317,13 @@ async fn follow(human: &mut Human, control: &Arc<dyn Control>, data: &Path) -> F
             found => return found,
         }
     }
+}
+
+/// Writes a playbook under a folder of its own.
+fn written(folder: &Path, name: &str, text: &str) -> String {
+    let folder = folder.join(name);
+    std::fs::create_dir(&folder).expect("a folder");
+    crate::playbook(&folder, text)
 }
 
 fn files(workspace: &Path) -> BTreeMap<String, String> {

@@ -47,23 +47,23 @@ impl fmt::Display for Moment {
 pub fn moments(reference: &Streams, all: bool) -> Vec<Moment> {
     let mut frames: Vec<_> = reference
         .iter()
-        .flat_map(|(kind, frames)| frames.iter().map(move |frame| (kind, frame)))
+        .flat_map(|(stream, frames)| frames.iter().map(move |frame| (stream, frame)))
         .collect();
     frames.sort_by_key(|(_, frame)| frame.position);
     let is_of_session = |index: Option<usize>| {
         let neighbour = index.and_then(|index| frames.get(index));
-        neighbour.is_some_and(|(kind, _)| *kind == Session::KIND)
+        neighbour.is_some_and(|(_, frame)| frame.kind == Session::KIND)
     };
     let mut moments = Vec::new();
-    for (index, (kind, frame)) in frames.iter().enumerate() {
+    for (index, (stream, frame)) in frames.iter().enumerate() {
         let sides = [
             (Side::Before, frame.first_seq().0, index.checked_sub(1)),
             (Side::After, frame.last_seq().0, Some(index + 1)),
         ];
         for (side, seq, neighbour) in sides {
-            if all || *kind != Account::KIND || !is_of_session(neighbour) {
-                let kind = (*kind).clone();
-                moments.push(Moment::Frame(Cut { kind, seq, side }));
+            if all || frame.kind != Account::KIND || !is_of_session(neighbour) {
+                let stream = (*stream).clone();
+                moments.push(Moment::Frame(Cut { stream, seq, side }));
             }
         }
     }

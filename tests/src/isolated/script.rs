@@ -1,5 +1,18 @@
 //! What the session does: a playbook with every kind of act that hands can do, and commands that show how often they ran.
+//! It is the second run of a task whose first one fails.
 
+/// The first run of the task.
+pub const FIRST: &str = "session/1";
+/// The session: its second run.
+pub const SECOND: &str = "session/2";
+/// The account that both are charged to.
+pub const ACCOUNT: &str = "account/1";
+/// The task that they work on.
+pub const TASK: &str = "task/1";
+/// What the session suggests.
+pub const SUGGESTION: &str = "task/2";
+/// What the first run does.
+pub const FAILING: &str = "[[step]]\nfail = \"not the first time\"\n";
 /// The commands of the playbook, in the order in which they come.
 pub const COMMANDS: [&str; 6] = ["first", "heard", "steered", "served", "gated", "last"];
 /// The one that is held until a message was sent.
