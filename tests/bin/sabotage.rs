@@ -124,10 +124,22 @@ const LIST: &[Entry] = &[
         "ledger::a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge",
     ),
     (
+        "settle-twice",
+        "actors",
+        "account",
+        "ledger::ten_thousand_sessions_that_die_on_both_sides_of_every_frame_pay_for_each_use_once",
+    ),
+    (
         "forget-the-hold",
         "actors",
         "account",
         "ledger::a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge",
+    ),
+    (
+        "forget-the-hold",
+        "actors",
+        "account",
+        "ledger::ten_thousand_sessions_that_die_on_both_sides_of_every_frame_pay_for_each_use_once",
     ),
     (
         "open-a-suggestion-twice",

@@ -7,8 +7,11 @@ use longhaul_actors::account::{
     over_gap,
 };
 use longhaul_actors::session::Actor;
-use longhaul_actors::{Entity, Moment, Placed};
+use longhaul_actors::{Decision, Entity, Moment, Placed};
 use longhaul_journal::{Record, Seq, Standing, StreamId};
+
+/// So many records behind a snapshot make the next one due.
+const SNAPSHOT_EVERY: usize = 32;
 
 /// One account, its records, and what they add up to, counted without the fold that is under test.
 #[derive(Debug, Default)]
@@ -16,6 +19,10 @@ pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) records: Vec<Record>,
     pub(crate) ledger: Ledger,
+    /// A kept fold, and of how many records it is.
+    snapshot: (Vec<u8>, usize),
+    /// How many records there were when it was last taken up again.
+    taken_up: usize,
 }
 
 /// What the records say.
@@ -43,9 +50,15 @@ impl World {
         world
     }
 
+    /// Whether anything is to be written for this command.
+    pub(crate) fn would_write(&self, command: &Command) -> bool {
+        let decided = decide(&self.state, command.clone());
+        decided.is_ok_and(|decision| !decision.events.is_empty())
+    }
+
     /// Decides one command and folds what it led to, as the host does.
     pub(crate) fn send(&mut self, command: Command) -> Result<Reply, Refusal> {
-        let decision = Account::decide(&self.state, command, Moment { now_ms: 1_000 })?;
+        let decision = decide(&self.state, command)?;
         for event in &decision.events {
             self.append(self.state.head.next(), event);
         }
@@ -122,12 +135,32 @@ impl World {
         }
         assert_eq!(state, self.state, "replay and life lead to the same fold");
         self.check();
-        let config = bincode::config::standard();
-        let bytes = bincode::serde::encode_to_vec(&state, config).expect("a fold fits in a snapshot");
-        let (thawed, _): (State, usize) =
-            bincode::serde::decode_from_slice(&bytes, config).expect("a snapshot is read back");
+        let thawed = thaw(&freeze(&state));
         assert_eq!(thawed, state, "a snapshot holds the whole fold");
         self.state = thawed;
+    }
+
+    /// The server, or the actor alone, dies: what is left is a snapshot and the records, and of these the ones behind the
+    /// snapshot are folded, as they are when an actor is taken up. Where nothing was written since the last time, that
+    /// would be the same work with the same result, and is left out.
+    pub(crate) fn take_up(&mut self) {
+        if self.taken_up == self.records.len() {
+            return;
+        }
+        let (kept, of) = &self.snapshot;
+        let mut state = if *of == 0 { State::default() } else { thaw(kept) };
+        for record in &self.records[*of..] {
+            fold(&mut state, record);
+        }
+        assert_eq!(
+            state, self.state,
+            "a snapshot, replay and life lead to the same fold"
+        );
+        self.taken_up = self.records.len();
+        if self.taken_up - of >= SNAPSHOT_EVERY {
+            self.snapshot = (freeze(&state), self.taken_up);
+        }
+        self.state = state;
     }
 
     /// How often somebody who waited was told of credit.
@@ -225,6 +258,21 @@ impl Ledger {
             "more is settled and held than was granted"
         );
     }
+}
+
+fn decide(state: &State, command: Command) -> Result<Decision<Event, Reply>, Refusal> {
+    Account::decide(state, command, Moment { now_ms: 1_000 })
+}
+
+fn freeze(state: &State) -> Vec<u8> {
+    let config = bincode::config::standard();
+    bincode::serde::encode_to_vec(state, config).expect("a fold fits in a snapshot")
+}
+
+fn thaw(snapshot: &[u8]) -> State {
+    let config = bincode::config::standard();
+    let (state, _) = bincode::serde::decode_from_slice(snapshot, config).expect("a snapshot is read back");
+    state
 }
 
 fn fold(state: &mut State, record: &Record) {
