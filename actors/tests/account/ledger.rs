@@ -521,11 +521,15 @@ fn a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge() {
     sea.settle_all();
 }
 
-/// The seed of this run, printed so that a failure can be repeated: `LONGHAUL_TEST_SEED`.
+/// The seed of this run, printed so that a failure can be repeated: `LONGHAUL_TEST_SEED`, a number or `0x` and hexadecimal digits.
 fn seed() -> u64 {
-    let chosen = std::env::var("LONGHAUL_TEST_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
+    let chosen = std::env::var("LONGHAUL_TEST_SEED").ok().map(|seed| {
+        let number = match seed.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => seed.parse(),
+        };
+        number.expect("LONGHAUL_TEST_SEED is a number")
+    });
     let seed = chosen.unwrap_or_else(|| {
         use std::hash::{BuildHasher, Hasher};
         std::collections::hash_map::RandomState::new()
