@@ -56,7 +56,10 @@ impl CreditOptions {
     /// `invalid_request`, naming the variable, when one cannot be understood.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Problem> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let invalid = |name: &str, why: String| Problem::new(Code::InvalidRequest, format!("{name}: {why}"));
+        let invalid = |name: &str, why: String| {
+            Problem::new(Code::InvalidRequest, format!("{name}: {why}"))
+                .next("see what each setting means", "longhaul --help")
+        };
         let mut options = Self::default();
         if let Some(switch) = set("LONGHAUL_CREDITS") {
             options.enabled = match switch.as_str() {
@@ -117,7 +120,8 @@ pub(crate) fn active_sessions(variable: impl Fn(&str) -> Option<String>) -> Resu
             Ok(limit) if limit > 0 => Ok(limit),
             _ => {
                 let detail = format!("LONGHAUL_MAX_ACTIVE: {text:?} is not a number above zero");
-                Err(Problem::new(Code::InvalidRequest, detail))
+                Err(Problem::new(Code::InvalidRequest, detail)
+                    .next("see what each setting means", "longhaul --help"))
             }
         },
     }

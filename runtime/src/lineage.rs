@@ -18,17 +18,20 @@ pub(crate) enum ForHumans {
     Decisions,
     /// To hand out tokens.
     Tokens,
-    /// To let work cost more: to grant credit, or to raise a budget.
+    /// To grant credit.
     Money,
+    /// To let a session cost more.
+    Budgets,
 }
 
 impl ForHumans {
     /// How a human does it.
     fn command(self) -> &'static str {
         match self {
-            Self::Decisions => "longhaul approvals approve ID --evidence TEXT",
+            Self::Decisions => "longhaul approvals show ID",
             Self::Tokens => "longhaul token create ID --scope read",
             Self::Money => "longhaul credits top-up AMOUNT",
+            Self::Budgets => "longhaul resume ID --budget AMOUNT",
         }
     }
 }

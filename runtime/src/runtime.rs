@@ -551,7 +551,7 @@ pub(crate) async fn open_journal(
     let opened = opened.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
     let (journal, report) = opened.map_err(|error| open_problem(&error))?;
     for damage in &report.damaged {
-        tracing::error!(?damage, "a session lost acknowledged records and is quarantined");
+        tracing::error!(stream = %damage.stream, kind = damage.kind, readable_to = %damage.readable_to, reason = damage.reason, "a stream lost acknowledged records and is quarantined");
     }
     if let Some(torn) = &report.torn {
         tracing::info!(

@@ -60,4 +60,7 @@ pub enum Refusal {
     /// A word of the wish is impossible.
     #[error("{0}")]
     Invalid(String),
+    /// The log of the session's tokens was lost from its first record on, and removed.
+    #[error("the log of its tokens was removed after it was damaged, and is not begun again")]
+    Removed,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longhaul_journal::{Journal, StreamId};
+use longhaul_journal::{Journal, REMOVED, StreamId};
 
 use super::Tokens;
 use super::command::{Command, Refusal, Reply};
@@ -38,7 +38,13 @@ impl TokenDesk {
             let event = Event::of(Actor::RUNTIME, Adopted {});
             adopt(&self.tokens, &self.journal, stream, event, self.clock.now_ms()).await?;
         }
-        self.tokens.send(stream, command).await
+        let sent = self.tokens.send(stream, command).await;
+        match sent {
+            Err(SendError::Quarantined(_)) if self.is_removed(stream) => {
+                Err(SendError::Refused(Refusal::Removed))
+            }
+            sent => sent,
+        }
     }
 
     /// Looks at the tokens of a session. In a stream that was restored and not taken on none counts.
@@ -54,6 +60,14 @@ impl TokenDesk {
         if self.journal.is_inert(stream) {
             return Ok(look(&State::default()));
         }
+        if self.is_removed(stream) {
+            return Ok(look(&State::default()));
+        }
         self.tokens.query(stream, |state, _| look(state)).await
+    }
+
+    /// Whether nothing but that it was there is left of a stream.
+    fn is_removed(&self, stream: StreamId) -> bool {
+        matches!(self.journal.head(stream), Ok(Some(head)) if head.kind == REMOVED)
     }
 }

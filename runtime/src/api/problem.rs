@@ -159,6 +159,17 @@ impl Problem {
         Self::new(Code::StorageUnavailable, detail).next("use another directory", "longhaul --data DIR ls")
     }
 
+    /// The same with this id wherever a way on asks for one.
+    #[must_use]
+    pub(crate) fn about(mut self, id: &str) -> Self {
+        for action in &mut self.next_actions {
+            let words = action.command.split(' ');
+            let words: Vec<&str> = words.map(|word| if word == "ID" { id } else { word }).collect();
+            action.command = words.join(" ");
+        }
+        self
+    }
+
     /// Adds a way on.
     #[must_use]
     pub fn next(mut self, label: impl Into<String>, command: impl Into<String>) -> Self {

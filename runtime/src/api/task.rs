@@ -1,5 +1,6 @@
 //! Tasks as they are shown, and the requests that act on them.
 
+use longhaul_actors::Quarantine;
 use longhaul_actors::task::{Grade, Phase, State};
 use longhaul_journal::StreamId;
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,8 @@ pub(crate) fn no_task(id: &str) -> Problem {
 pub struct TaskView {
     /// Its id.
     pub id: String,
-    /// `suggested`, `open`, `claimed`, `in_progress`, `waiting_approval`, `completed`, `canceled`, `archived`.
+    /// `suggested`, `open`, `claimed`, `in_progress`, `waiting_approval`, `completed`, `canceled`, `archived`;
+    /// `quarantined` when it lost part of its log, and then nothing else is known of it.
     pub state: String,
     /// A line.
     pub title: String,
@@ -104,6 +106,20 @@ impl TaskView {
             head: state.head.0,
             created_at: rfc3339(state.created_ms),
             updated_at: rfc3339(state.last_ms),
+        }
+    }
+
+    /// A task that lost part of its log: nothing is told of it but that.
+    pub(crate) fn quarantined(stream: StreamId, quarantine: &Quarantine) -> Self {
+        let state = State {
+            title: "?".into(),
+            why: quarantine.to_string(),
+            head: quarantine.readable_to,
+            ..State::default()
+        };
+        Self {
+            state: "quarantined".to_owned(),
+            ..Self::of(stream, &state)
         }
     }
 

@@ -22,7 +22,7 @@ use super::tail::print;
 use super::ui::{Failure, Ui};
 use super::wishes;
 use crate::api::{Code, Problem, RecordView, rfc3339, session_id};
-use crate::service::{OWNER, shown_name};
+use crate::service::{ACCOUNT, OWNER, shown_name};
 
 pub(super) async fn journal(args: Journal, place: &Place, ui: &Ui) -> Outcome {
     match args.verb {
@@ -317,6 +317,7 @@ fn tell(report: &VerifyReport, head: Option<Expected>, with_frames: bool, ui: &U
         in_words(report)
             .iter()
             .try_for_each(|line| ui.line(&escaped(line)))?;
+        ways_on(report).iter().for_each(|way| ui.note(way));
     }
     if let (Some((stream, hash)), Some(check)) = (head, report.head) {
         let id = shown_id(stream);
@@ -328,6 +329,21 @@ fn tell(report: &VerifyReport, head: Option<Expected>, with_frames: bool, ui: &U
         })?;
     }
     Ok(())
+}
+
+/// What to do about each damaged stream.
+fn ways_on(report: &VerifyReport) -> Vec<String> {
+    let way = |damage: &Damage| {
+        let name = shown_name(damage.stream, &damage.kind);
+        if damage.readable_to == Seq::ZERO && name != ACCOUNT {
+            format!(
+                "nothing of {name} stands; a backup may have it, or give it up: longhaul rm {name} --log --yes"
+            )
+        } else {
+            format!("take {name} up again behind the damage: longhaul journal repair {name}")
+        }
+    };
+    report.damaged.iter().map(way).collect()
 }
 
 fn in_words(report: &VerifyReport) -> Vec<String> {

@@ -88,7 +88,14 @@ pub(super) async fn rm(args: Rm, place: &Place, ui: &Ui) -> Outcome {
 
 async fn removed(args: &Rm, reach: &Reach, ui: &Ui) -> Result<Option<Removed>, Failure> {
     let control = reach.control();
-    let shown = control.show(&args.id).await?;
+    let shown = match control.show(&args.id).await {
+        // It may be a task, or the tokens of a session: what can be said of those, and what may not be removed, the service knows.
+        Err(problem) if problem.code == Code::NotFound && args.yes => {
+            let removed = control.remove(&args.id, Remove { log: args.log }).await;
+            return Ok(Some(removed.map_err(|problem| reach.explained(problem))?));
+        }
+        shown => shown?,
+    };
     let has_ended = matches!(shown.state.as_str(), "completed" | "failed" | "canceled");
     let question = match args.log {
         true => "remove it for good, with its log?",

@@ -9,6 +9,7 @@ use crate::{Mode, Options};
 /// Where `runUrl` begins. Over the control socket any host will do.
 const URL: &str = "LONGHAUL_URL";
 /// Hours of active time of a run that goes on until it is done.
+const MOST_HOURS: u64 = 1_000_000_000;
 const UNTIL_DONE_HOURS: &str = "LONGHAUL_UNTIL_DONE_HOURS";
 
 /// Days that the folders of a session stay after its end.
@@ -59,10 +60,11 @@ fn from(mode: Mode, variable: impl Fn(&str) -> Option<String>) -> Result<Options
         let Some(hours) = variable(name) else {
             return Ok(None);
         };
-        let whole = hours.parse::<u64>().ok().filter(|hours| *hours > 0);
-        let ms = whole.and_then(|hours| hours.checked_mul(3_600_000));
-        ms.map(Some)
-            .ok_or_else(|| wrong(name, &hours, "a whole number of hours, 1 or more"))
+        let whole = hours.parse::<u64>().ok();
+        let whole = whole.filter(|hours| (1..=MOST_HOURS).contains(hours));
+        whole
+            .map(|hours| Some(hours * 3_600_000))
+            .ok_or_else(|| wrong(name, &hours, "a whole number of hours from 1 to 1000000000"))
     };
     options.until_done_ms = hours(UNTIL_DONE_HOURS)?;
     options.limits.approval_ms = hours(APPROVAL_HOURS)?.unwrap_or(0);
@@ -74,6 +76,7 @@ fn wrong(name: &str, value: &str, wanted: &str) -> Problem {
         Code::InvalidRequest,
         format!("{name} is {value:?}; it takes {wanted}"),
     )
+    .next("see what each setting means", "longhaul --help")
 }
 
 /// Where a run can be looked at.

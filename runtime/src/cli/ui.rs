@@ -119,6 +119,9 @@ fn told(problem: &Problem, colour: bool) -> String {
             escaped(&action.command)
         );
     }
+    if let Some(url) = &problem.fields.top_up_url {
+        text += &format!("{cyan}hint:{off} or top it up at {}\n", escaped(url));
+    }
     text
 }
 

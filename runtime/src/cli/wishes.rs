@@ -91,7 +91,7 @@ pub(super) async fn pause(args: args::Pause, place: &Place, ui: &Ui) -> Outcome 
 
 pub(super) async fn resume(args: args::Resume, place: &Place, ui: &Ui) -> Outcome {
     if args.budget.is_some() {
-        lineage::check_self(ForHumans::Money)?;
+        lineage::check_self(ForHumans::Budgets)?;
     }
     let reach = place.to_wish_about(&args.id).await?;
     let accepted = reach

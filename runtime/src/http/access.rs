@@ -5,6 +5,7 @@
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, web};
 use longhaul_actors::session::approval_session;
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use super::edge::Edge;
 use super::peer::Peer;
 use super::refusal::Refusal;
-use super::request::{parameters, shown_token};
+use super::request::{Nothing, parameters, query, shown_token};
 use crate::api::{
     Bearer, Code, Problem, Scope, TokenText, artifact_place, no_approval, no_artifact, no_session,
     session_id, stream_id,
@@ -247,8 +248,22 @@ pub(super) async fn hold(
     }
 }
 
+/// Routes that take parameters beside the token. On every other one a parameter is a mistake, which must not pass for a wish.
+const WITH_PARAMETERS: [&str; 7] = [
+    "/v1/sessions",
+    "/v1/sessions/{id}/events",
+    "/v1/credits/ledger",
+    "/v1/approvals",
+    "/v1/artifacts",
+    "/v1/tasks",
+    "/healthz",
+];
+
 async fn admitted(path: &str, request: &mut ServiceRequest) -> Result<Option<Held>, Refusal> {
     let rule = rule(request.method().as_str(), path);
+    if request.method() != Method::GET || !WITH_PARAMETERS.contains(&path) {
+        query::<Nothing>(request.request())?;
+    }
     let edge = request
         .app_data::<web::Data<Edge>>()
         .expect("every route is given the edge")

@@ -261,7 +261,7 @@ async fn resume(
     // To let a session go on is to steer it; to let it cost more is to spend what is the owner's, and no agent's to allow.
     if wish.budget.is_some() {
         Peer::of_request(&request)
-            .refuse_agents(ForHumans::Money, &edge)
+            .refuse_agents(ForHumans::Budgets, &edge)
             .await?;
         if let Some(held) = Held::by(&request) {
             return Err(held.not_this());

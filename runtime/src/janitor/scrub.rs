@@ -20,7 +20,7 @@ pub(crate) async fn scrub(journal: Arc<LocalJournal>) {
         from = match step {
             Ok(Ok(scrubbed)) => {
                 for damage in &scrubbed.damaged {
-                    tracing::error!(?damage, "a session lost acknowledged records and is quarantined");
+                    tracing::error!(stream = %damage.stream, kind = damage.kind, readable_to = %damage.readable_to, reason = damage.reason, "a stream lost acknowledged records and is quarantined");
                 }
                 for lost in &scrubbed.lost {
                     tracing::error!(?lost, "damaged bytes in the journal that belong to no session");

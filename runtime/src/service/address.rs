@@ -91,6 +91,12 @@ pub(super) fn one_of_kind(
     }
 }
 
+/// Whether a stream was here once. Blocks on the disk.
+pub(super) fn is_removed(journal: &dyn Journal, stream: StreamId) -> Result<bool, Problem> {
+    let head = journal.head(stream).map_err(read_problem)?;
+    Ok(head.is_some_and(|head| head.kind == REMOVED))
+}
+
 /// The session was here once.
 pub(super) fn removed(stream: StreamId) -> Problem {
     let id = session_id(stream);

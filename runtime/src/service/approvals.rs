@@ -73,6 +73,10 @@ impl Service {
             Ok(reply) => self.answered(stream, reply).await,
             // Somebody else was faster, or it ran out: what became of it is on record by now.
             Err(problem) if problem.code == Code::ApprovalDecided => Err(settled(&self.request(id).await?)),
+            Err(problem) if problem.code == Code::InvalidRequest => {
+                let example = format!("longhaul approvals approve {id} --evidence \"read the diff\"");
+                Err(problem.next("for example", example))
+            }
             Err(problem) => Err(problem),
         }
     }

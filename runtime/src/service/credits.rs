@@ -8,8 +8,8 @@ use longhaul_actors::session::{Actor, PauseReason, Phase, Terms};
 use longhaul_actors::{Entity, QueryError, SendError};
 use longhaul_journal::{Head, Journal, Limit, Record, Seq, Standing, StreamId};
 
-use super::problems::{read_problem, unsent_code};
-use super::{OWNER, Service};
+use super::problems::{damaged, read_problem, unsent_code};
+use super::{ACCOUNT, OWNER, Service};
 use crate::api::{
     AccountView, Code, Concurrency, LedgerEntry, LedgerPage, LedgerQuery, Problem, TopUp, ToppedUp, rfc3339,
     session_id,
@@ -284,20 +284,10 @@ fn read_amount(text: &str, example: &str) -> Result<Credits, Problem> {
 fn unanswered(error: QueryError) -> Problem {
     let detail = format!("the credit account: {error}");
     match error {
-        QueryError::Quarantined(_) => damaged(detail),
+        QueryError::Quarantined(_) => damaged(detail, ACCOUNT),
         QueryError::NotHosted => Problem::new(Code::NotServing, detail),
         _ => Problem::new(Code::StorageUnavailable, detail),
     }
-}
-
-/// Nobody knows what the account has, until somebody takes it up again.
-fn damaged(detail: String) -> Problem {
-    Problem::new(Code::StreamQuarantined, detail)
-        .next("see what is damaged", "longhaul journal verify")
-        .next(
-            "take it up again behind the damage",
-            "longhaul journal repair account",
-        )
 }
 
 fn refused(error: SendError<account::Refusal>) -> Problem {
@@ -305,7 +295,7 @@ fn refused(error: SendError<account::Refusal>) -> Problem {
         SendError::Refused(account::Refusal::NotFound) => Code::NotFound,
         SendError::Refused(account::Refusal::IdempotencyConflict { .. }) => Code::IdempotencyConflict,
         SendError::Refused(_) => Code::InvalidRequest,
-        SendError::Quarantined(_) => return damaged(format!("the credit account: {error}")),
+        SendError::Quarantined(_) => return damaged(format!("the credit account: {error}"), ACCOUNT),
         unsent => unsent_code(unsent),
     };
     let too_much = matches!(error, SendError::Refused(account::Refusal::TooMuch { .. }));

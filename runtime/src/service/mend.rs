@@ -13,8 +13,18 @@ use longhaul_journal::{Draft, Gap, Journal, Seq, StreamId, SubmitError};
 
 use super::address::{ACCOUNT, is_account, shown_name};
 use super::problems::{read_problem, recover_problem};
+use super::room::removed_by;
 use super::{OWNER, Service};
-use crate::api::{Accepted, Code, Problem, Quarantined, session_id, stream_id};
+use crate::api::{Accepted, Code, Problem, Quarantined, Remove, Removed, session_id, stream_id};
+
+/// A stream that is neither a session nor the account.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Beside {
+    /// A task.
+    Task(StreamId),
+    /// The tokens of a session.
+    Tokens(StreamId),
+}
 
 /// A kind of stream that goes on behind a gap.
 trait Mend: Entity {
@@ -74,14 +84,16 @@ impl Service {
         if is_account(id) {
             return self.mend_account().await;
         }
-        if id.starts_with("t_") {
-            let stream = self.which_task(id).await?;
-            let state = |task: &task::State| task.phase.name().to_owned();
-            return self.mend_other(&self.tasks.tasks, stream, id, state).await;
-        }
-        if let Some(stream) = self.tokens_named(id).await? {
-            let state = |_: &token::State| "usable".to_owned();
-            return self.mend_other(&self.tokens.tokens, stream, id, state).await;
+        match self.beside(id).await? {
+            Some(Beside::Task(stream)) => {
+                let state = |task: &task::State| task.phase.name().to_owned();
+                return self.mend_other(&self.tasks.tasks, stream, state).await;
+            }
+            Some(Beside::Tokens(stream)) => {
+                let state = |_: &token::State| "usable".to_owned();
+                return self.mend_other(&self.tokens.tokens, stream, state).await;
+            }
+            None => {}
         }
         let stream = self.resolve(id).await?;
         let now_ms = self.clock.now_ms();
@@ -119,16 +131,69 @@ impl Service {
         })
     }
 
-    /// The stream of tokens that has this id, if it is one.
-    async fn tokens_named(&self, id: &str) -> Result<Option<StreamId>, Problem> {
+    /// The stream beside those of sessions that has this id, if it is one.
+    pub(super) async fn beside(&self, id: &str) -> Result<Option<Beside>, Problem> {
+        if id.starts_with("t_") {
+            return Ok(Some(Beside::Task(self.which_task(id).await?)));
+        }
         let Ok(stream) = stream_id(id) else {
             return Ok(None);
         };
         self.blocking(move |journal| {
             let head = journal.head(stream).map_err(read_problem)?;
-            Ok(head.filter(|head| head.kind == Tokens::KIND).map(|_| stream))
+            Ok(head.and_then(|head| match &*head.kind {
+                Task::KIND => Some(Beside::Task(stream)),
+                Tokens::KIND => Some(Beside::Tokens(stream)),
+                _ => None,
+            }))
         })
         .await
+    }
+
+    /// Removes a task, or the tokens of a session, of which nothing stands: neither can be taken up again (B-LOG-10).
+    pub(super) async fn give_up(&self, beside: Beside, request: Remove) -> Result<Removed, Problem> {
+        let (stream, kind) = match beside {
+            Beside::Task(stream) => (stream, Task::KIND),
+            Beside::Tokens(stream) => (stream, Tokens::KIND),
+        };
+        let (name, now_ms) = (shown_name(stream, kind), self.clock.now_ms());
+        let id = name.clone();
+        self.blocking(move |journal| {
+            let stands = match beside {
+                Beside::Task(_) => fold::<Task>(journal, stream).map(drop),
+                Beside::Tokens(_) => fold::<Tokens>(journal, stream).map(drop),
+            };
+            match stands {
+                Err(RecoverError::Quarantined(_)) if request.log => {}
+                Err(RecoverError::Quarantined(quarantine)) => {
+                    let detail = format!("{name} has no files, and its log is damaged: {quarantine}");
+                    return Err(Problem::new(Code::InvalidRequest, detail).next(
+                        "remove the log as well",
+                        format!("longhaul rm {name} --log --yes"),
+                    ));
+                }
+                Err(error) => return Err(recover_problem(error)),
+                Ok(()) => {
+                    let detail = format!("{name} is sound; only what is damaged is removed");
+                    return Err(Problem::new(Code::InvalidRequest, detail)
+                        .next("see what is there", "longhaul tasks ls --all"));
+                }
+            }
+            journal
+                .remove(stream, now_ms, removed_by())
+                .map_err(not_submitted)?;
+            Ok(())
+        })
+        .await?;
+        match beside {
+            Beside::Task(stream) => self.tasks.tasks.lift_quarantine(stream),
+            Beside::Tokens(stream) => self.tokens.tokens.lift_quarantine(stream),
+        };
+        Ok(Removed {
+            id,
+            freed: 0,
+            log: true,
+        })
     }
 
     /// A stream that only its own actor folds.
@@ -136,7 +201,6 @@ impl Service {
         &self,
         actors: &Registry<E>,
         stream: StreamId,
-        id: &str,
         name: impl FnOnce(&E::State) -> String + Send + 'static,
     ) -> Result<Accepted, Problem> {
         let now_ms = self.clock.now_ms();
@@ -149,7 +213,7 @@ impl Service {
             .await?;
         let lifted = actors.lift_quarantine(stream);
         Ok(Accepted {
-            id: id.to_owned(),
+            id: shown_name(stream, E::KIND),
             seq: mended.unwrap_or(head).0,
             repeated: mended.is_none() && !lifted,
             state,
@@ -269,7 +333,9 @@ fn nothing_stands(quarantine: &Quarantine, kind: &str) -> Problem {
             .next("read what is left", format!("longhaul journal inspect {stream}"))
             .next("go on without an account", "LONGHAUL_CREDITS=off longhaul serve");
     }
-    problem.next("read what is left", format!("longhaul journal inspect {stream}"))
+    problem
+        .next("read what is left", format!("longhaul journal inspect {stream}"))
+        .next("give it up", format!("longhaul rm {name} --log --yes"))
 }
 
 /// Writes that an inert session belongs to this directory; returns the seq, or nothing when it did already.

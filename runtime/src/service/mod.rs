@@ -139,7 +139,8 @@ impl Service {
         if self.journal.is_inert(stream) {
             return Err(mend::inert(stream));
         }
-        let reply = self.sessions.send(stream, command).await.map_err(send_problem)?;
+        let sent = self.sessions.send(stream, command).await;
+        let reply = sent.map_err(|error| send_problem(error).about(&session_id(stream)))?;
         self.answered(stream, reply).await
     }
 

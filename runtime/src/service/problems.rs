@@ -4,7 +4,7 @@ use longhaul_actors::session::Refusal;
 use longhaul_actors::{RecoverError, SendError};
 use longhaul_journal::ReadError;
 
-use crate::api::{Code, Problem};
+use crate::api::{Code, Problem, session_id};
 
 /// A sync has failed once: what may and may not be on disk is found out by opening the directory anew.
 pub(crate) fn poisoned() -> Problem {
@@ -12,11 +12,19 @@ pub(crate) fn poisoned() -> Problem {
     Problem::new(Code::StorageUnavailable, detail).next("see to the disk, then serve again", "longhaul serve")
 }
 
+/// A stream lost part of its log, and is called `name` where people name it.
+pub(super) fn damaged(detail: impl Into<String>, name: &str) -> Problem {
+    Problem::new(Code::StreamQuarantined, detail)
+        .next("see what is damaged", "longhaul journal verify")
+        .next(
+            "take it up again behind the damage",
+            format!("longhaul journal repair {name}"),
+        )
+}
+
 pub(super) fn read_problem(error: ReadError) -> Problem {
     match error {
-        ReadError::Damaged { .. } => Problem::new(Code::StreamQuarantined, error.to_string())
-            .next("see what is damaged", "longhaul journal verify")
-            .next("take it up again behind the damage", "longhaul journal repair ID"),
+        ReadError::Damaged { stream, .. } => damaged(error.to_string(), &session_id(stream)),
         other => Problem::new(Code::StorageUnavailable, other.to_string()),
     }
 }
@@ -24,9 +32,7 @@ pub(super) fn read_problem(error: ReadError) -> Problem {
 pub(super) fn recover_problem(error: RecoverError) -> Problem {
     match error {
         RecoverError::Quarantined(quarantine) => {
-            Problem::new(Code::StreamQuarantined, quarantine.to_string())
-                .next("see what is damaged", "longhaul journal verify")
-                .next("take it up again behind the damage", "longhaul journal repair ID")
+            damaged(quarantine.to_string(), &session_id(quarantine.stream))
         }
         other => Problem::new(Code::StorageUnavailable, other.to_string()),
     }
@@ -36,9 +42,7 @@ pub(super) fn send_problem(error: SendError<Refusal>) -> Problem {
     match error {
         SendError::Refused(refusal) => refusal_problem(&refusal),
         SendError::OutcomeUnknown { .. } => Problem::new(Code::OutcomeUnknown, error.to_string()),
-        SendError::Quarantined(quarantine) => Problem::new(Code::StreamQuarantined, quarantine.to_string())
-            .next("see what is damaged", "longhaul journal verify")
-            .next("take it up again behind the damage", "longhaul journal repair ID"),
+        SendError::Quarantined(quarantine) => damaged(quarantine.to_string(), &session_id(quarantine.stream)),
         SendError::NotHosted => {
             Problem::new(Code::NotServing, error.to_string()).next("serve all sessions", "longhaul serve")
         }

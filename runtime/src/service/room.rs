@@ -31,6 +31,9 @@ const PAGE: usize = 1000;
 impl Service {
     /// Removes the files of a session that has ended, and the session itself if that is wished.
     pub(super) async fn let_go(&self, id: &str, request: Remove) -> Result<Removed, Problem> {
+        if let Some(beside) = self.beside(id).await? {
+            return self.give_up(beside, request).await;
+        }
         let stream = self.resolve(id).await?;
         let folds = std::sync::Arc::clone(&self.folds);
         let inert = self.journal.is_inert(stream);
@@ -51,7 +54,9 @@ impl Service {
                 let freed = bytes_below(folder.root()).map_err(|error| at(&data, &error))?;
                 remove_tree(folder.root()).map_err(|error| at(&data, &error))?;
                 if request.log {
-                    journal.remove(stream, now_ms, said()).map_err(not_removed)?;
+                    journal
+                        .remove(stream, now_ms, removed_by())
+                        .map_err(not_removed)?;
                 }
                 Ok(freed)
             })
@@ -107,8 +112,8 @@ impl Service {
     }
 }
 
-/// The record that is left of a session.
-fn said() -> NewRecord {
+/// The record that is left of a stream.
+pub(super) fn removed_by() -> NewRecord {
     let payload = serde_json::json!({ "by": Actor::human(OWNER) });
     NewRecord {
         type_name: "stream.removed".into(),

@@ -2,11 +2,11 @@
 
 use longhaul_actors::session::Actor;
 use longhaul_actors::task::{Command, Create, Phase, Refusal, Reply, State, Task, Wanted};
-use longhaul_actors::{Entity, SendError, fold};
+use longhaul_actors::{Entity, RecoverError, SendError, fold};
 use longhaul_journal::{Journal, Standing, StreamId};
 
-use super::address::one_of_kind;
-use super::problems::{read_problem, recover_problem, unsent_code};
+use super::address::{is_removed, one_of_kind};
+use super::problems::{damaged, read_problem, recover_problem, unsent_code};
 use super::{OWNER, Service};
 use crate::api::{
     Code, CreateTask, Problem, Start, Started, TaskChange, TaskChanged, TaskView, TasksPage, TasksQuery,
@@ -56,6 +56,14 @@ impl Service {
             },
             fingerprint,
         };
+        let is_removed = self.blocking(move |journal| is_removed(journal, stream)).await?;
+        if let Some(key) = key.filter(|_| is_removed) {
+            let detail = format!("the task {key} was removed, and its key is not given again");
+            return Err(Problem::new(Code::InvalidRequest, detail).next(
+                "write it down under another key",
+                "longhaul tasks add TITLE --key KEY",
+            ));
+        }
         self.told_task(stream, Command::Create(Box::new(create))).await
     }
 
@@ -167,8 +175,14 @@ impl Service {
     }
 
     async fn task_view(&self, stream: StreamId) -> Result<TaskView, Problem> {
-        let folded = self.blocking(move |journal| fold::<Task>(journal, stream).map_err(recover_problem));
-        Ok(TaskView::of(stream, &folded.await?.state))
+        self.blocking(move |journal| match fold::<Task>(journal, stream) {
+            Ok(folded) => Ok(TaskView::of(stream, &folded.state)),
+            Err(RecoverError::Quarantined(quarantine)) => {
+                Err(damaged(quarantine.to_string(), &task_id(stream)))
+            }
+            Err(error) => Err(recover_problem(error)),
+        })
+        .await
     }
 }
 
@@ -176,6 +190,7 @@ impl Service {
 fn list(journal: &dyn Journal, wanted: impl Fn(Phase) -> bool) -> Result<TasksPage, Problem> {
     let (mut found, mut more, mut after): (Vec<(StreamId, State)>, bool, Option<StreamId>) =
         (Vec::new(), false, None);
+    let mut lost = Vec::new();
     'pages: loop {
         let heads = journal.list(Task::KIND, after, PAGE).map_err(read_problem)?;
         let Some(last) = heads.last() else { break };
@@ -187,8 +202,13 @@ fn list(journal: &dyn Journal, wanted: impl Fn(Phase) -> bool) -> Result<TasksPa
             }
             let state = match fold::<Task>(journal, head.stream) {
                 Ok(folded) => folded.state,
-                // One damaged task hides no other; `doctor` and `journal verify` name it.
-                Err(longhaul_actors::RecoverError::Quarantined(_)) => continue,
+                // One damaged task hides no other. Where it stands nobody can tell, so it is shown with what is to be done.
+                Err(RecoverError::Quarantined(quarantine)) => {
+                    if wanted(Phase::Open) {
+                        lost.push(TaskView::quarantined(head.stream, &quarantine));
+                    }
+                    continue;
+                }
                 Err(error) => return Err(recover_problem(error)),
             };
             if wanted(state.phase) {
@@ -206,7 +226,7 @@ fn list(journal: &dyn Journal, wanted: impl Fn(Phase) -> bool) -> Result<TasksPa
     });
     let tasks = found.iter().map(|(stream, state)| TaskView::of(*stream, state));
     Ok(TasksPage {
-        tasks: tasks.collect(),
+        tasks: lost.into_iter().chain(tasks).collect(),
         more,
     })
 }
@@ -229,6 +249,10 @@ fn phases(standing: &Standing) -> &'static [Phase] {
 fn task_problem(stream: StreamId, error: SendError<Refusal>) -> Problem {
     match error {
         SendError::Refused(refusal) => refused(stream, &refusal),
+        SendError::Quarantined(_) => {
+            let id = task_id(stream);
+            damaged(format!("the task {id}: {error}"), &id)
+        }
         error => Problem::new(
             unsent_code(&error),
             format!("the task {}: {error}", task_id(stream)),

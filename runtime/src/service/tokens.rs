@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use longhaul_actors::session::{Actor, Session};
-use longhaul_actors::token::{self, Command, Refusal, Reply, Scope, Void};
+use longhaul_actors::token::{self, Command, Refusal, Reply, Scope, Tokens, Void};
 use longhaul_actors::{Entity, QueryError, SendError};
 use longhaul_journal::StreamId;
 
-use super::problems::{read_problem, unsent_code};
+use super::problems::{damaged, read_problem, unsent_code};
 use super::{OWNER, Service, mend};
 use crate::api::{
     Bearer, Code, Mint, Minted, Problem, Revoked, TokenText, TokenView, TokensPage, no_token, session_id,
@@ -171,10 +171,15 @@ fn send_problem(session: StreamId, error: SendError<Refusal>) -> Problem {
     let id = session_id(session);
     let code = match &error {
         SendError::Refused(Refusal::NotFound(token)) => return no_token(&id, token),
+        SendError::Refused(Refusal::Removed) => {
+            return Problem::new(Code::InvalidRequest, format!("{id}: {error}"))
+                .next("fork it, and mint for the fork", format!("longhaul fork {id}"));
+        }
         SendError::Refused(_) => {
             return Problem::new(Code::InvalidRequest, error.to_string())
                 .next("see what there is to say", "longhaul token create --help");
         }
+        SendError::Quarantined(_) => return damaged_tokens(session, &error.to_string()),
         unsent => unsent_code(unsent),
     };
     Problem::new(code, format!("the tokens of {id}: {error}"))
@@ -182,9 +187,15 @@ fn send_problem(session: StreamId, error: SendError<Refusal>) -> Problem {
 
 fn look_problem(session: StreamId, error: &QueryError) -> Problem {
     let code = match error {
-        QueryError::Quarantined(_) => Code::StreamQuarantined,
+        QueryError::Quarantined(_) => return damaged_tokens(session, &error.to_string()),
         QueryError::NotHosted => Code::NotServing,
         _ => Code::StorageUnavailable,
     };
     Problem::new(code, format!("the tokens of {}: {error}", session_id(session)))
+}
+
+/// Their stream has an id of its own, by which it is repaired.
+fn damaged_tokens(session: StreamId, why: &str) -> Problem {
+    let detail = format!("the tokens of {}: {why}", session_id(session));
+    damaged(detail, &session_id(Tokens::of(OWNER, session)))
 }

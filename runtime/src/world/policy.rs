@@ -54,7 +54,7 @@ pub(crate) fn load(data: &Path, named: Option<&Path>) -> Result<Policy, Problem>
     };
     Policy::extended(&text, &shown.to_string()).map_err(|error| {
         Problem::new(Code::InvalidRequest, error.to_string())
-            .next("mend it, and try it out", "longhaul policy check -- git push")
+            .next("mend it, and try it out", format!("longhaul policy test {shown}"))
     })
 }
 

@@ -210,6 +210,11 @@ fn a_damaged_task_is_taken_up_where_it_stood() {
     );
     let refused = desk.says("tasks complete mend");
     assert_eq!(refused.code, Some(8), "{refused:?}");
+    let way_on = format!("longhaul journal repair {id}\n");
+    assert!(refused.stderr.ends_with(&way_on), "{refused:?}");
+    assert!(verified.stderr.ends_with(&way_on), "{verified:?}");
+    let listed = desk.says("tasks ls").ok(0);
+    assert!(listed.contains(id) && listed.contains("quarantined"), "{listed}");
 
     let repaired = desk.says(&format!("journal repair {id}"));
     assert!(
@@ -247,6 +252,10 @@ fn tokens_that_lost_a_record_are_void_after_the_repair_and_others_can_be_minted(
     );
     let refused = desk.says("token create hurt --scope read");
     assert_eq!(refused.code, Some(8), "{refused:?}");
+    assert!(
+        refused.stderr.ends_with("longhaul journal repair s_ID\n"),
+        "{refused:?}"
+    );
 
     let found = watched::output(&mut desk.command(["journal", "verify", "--json"])).stdout;
     let found: serde_json::Value = serde_json::from_slice(&found).expect("JSON");
@@ -261,6 +270,41 @@ fn tokens_that_lost_a_record_are_void_after_the_repair_and_others_can_be_minted(
     );
     assert_eq!(desk.says("token ls hurt").ok(0).trim(), "");
     desk.says("token create hurt --scope read").ok(0);
+}
+
+/// B-LOG-10: there is a way on also where nothing stands to go on with.
+#[test]
+fn a_task_and_tokens_that_lost_their_first_record_are_given_up() {
+    let desk = asked();
+    let made = desk.says("tasks add Mend --key mend --json");
+    let made: serde_json::Value = serde_json::from_str(&made.ok(0)).expect("JSON");
+    let task = made["id"].as_str().expect("an id");
+    desk.says("token create hurt --scope read").ok(0);
+    flip(&desk, "task.created");
+    flip(&desk, "token.minted");
+    let found = watched::output(&mut desk.command(["journal", "verify", "--json"])).stdout;
+    let found: serde_json::Value = serde_json::from_slice(&found).expect("JSON");
+    let damaged = found["damaged"].as_array().expect("a list");
+    let tokens = damaged.iter().find(|damage| damage["kind"] == "tokens");
+    let tokens = tokens.expect("they are named")["id"].as_str().expect("an id");
+    for name in [task, tokens] {
+        let refused = desk.says(&format!("journal repair {name}"));
+        assert_eq!(refused.code, Some(8), "{refused:?}");
+        assert!(refused.stderr.contains("longhaul rm "), "{refused:?}");
+        desk.says(&format!("rm {name} --log --yes")).ok(0);
+    }
+    let verified = desk.says("journal verify").ok(0);
+    assert!(verified.contains("sound: "), "{verified}");
+    let refused = desk.says("tasks add Mend --key mend");
+    assert!(
+        refused.stderr.contains("its key is not given again"),
+        "{refused:?}"
+    );
+    let refused = desk.says("token create hurt --scope read");
+    assert!(refused.stderr.contains("longhaul fork s_ID"), "{refused:?}");
+    assert_eq!(desk.says("token ls hurt").ok(0).trim(), "");
+    let sound = desk.says(&format!("rm {task} --log --yes"));
+    assert_eq!(sound.code, Some(1), "{sound:?}");
 }
 
 /// B-LOG-10, B-LOG-8: a record that this version does not know stops the session at the record before it. A newer version

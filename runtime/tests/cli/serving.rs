@@ -112,7 +112,10 @@ fn a_wish_that_the_rules_refuse_says_what_to_do() {
     assert_eq!(ended["code"], "session_terminal");
     assert_eq!(
         commands(&ended),
-        ["longhaul show ID", "longhaul run --brain playbook:FILE \"GOAL\""]
+        [
+            "longhaul show s_ID",
+            "longhaul run --brain playbook:FILE \"GOAL\""
+        ]
     );
     desk.says("archive wall").ok(0);
     let archived = refused(&["--json", "send", "wall", "green"], 4);

@@ -337,6 +337,26 @@ async fn a_query_that_cannot_be_read_is_refused_by_the_name_of_the_parameter() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_a_route_does_not_take_is_no_wish_that_may_be_passed_over() {
+    let served = Served::with(&LOG).await;
+    for (method, path) in [
+        ("GET", "/v1/credits?foo=1"),
+        ("GET", "/v1/sessions/x?foo=1"),
+        ("POST", "/v1/sessions?foo=1"),
+        ("POST", "/v1/sessions/x/messages?foo=1"),
+        ("POST", "/v1/credits/top-ups?foo=1"),
+    ] {
+        let reply = served.call(method, path, &[], "").await;
+        let detail = reply.problem(400, Code::InvalidRequest);
+        assert!(
+            detail.contains("unknown field `foo`"),
+            "{method} {path}: {detail}"
+        );
+    }
+    assert_eq!(served.get("/healthz?from=a-balancer").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_body_over_the_limit_is_refused_and_one_at_the_limit_is_read() {
     let served = Served::with(&LOG).await;
     let frame = r#"{"text": ""}"#.len();
