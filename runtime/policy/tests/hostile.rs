@@ -71,11 +71,54 @@ fn long_texts_end() {
         "a=(".repeat(1_000),
         "printf '%s%s%s' ".repeat(2_000),
         "[[ a =~ ".repeat(2_000),
+        "p=push; git $p{a,b}$((".repeat(200),
+        "x=\"$(echo 'a ".repeat(500),
+        "case a in b) ".repeat(500),
     ] {
         verdict(&text);
         goal::read(&text);
     }
     assert_eq!(verdict(&("ls; ".repeat(20_000) + "git push")), Verdict::Ask);
+}
+
+/// B-GATE-1: a line of some hundred bytes wrote gigabytes here, each variable holding the one before it twice, each file itself.
+/// What would hold more than is followed is not known, and asks.
+#[test]
+fn what_grows_with_each_word_is_followed_up_to_a_bound() {
+    let doubled = |next: fn(usize) -> String| (1..60).map(next).collect::<String>();
+    for (begin, next, end) in [
+        (
+            "v0=aaaaaaaa; ",
+            (|number| format!("v{number}=$v{0}$v{0}; ", number - 1)) as fn(usize) -> String,
+            "$v59",
+        ),
+        (
+            "v0='echo a;'; ",
+            |number| format!("v{number}=\"$v{0}$v{0}\"; ", number - 1),
+            "eval \"$v59\"",
+        ),
+        ("echo aaaaaaaa > f; ", |_| "cat f f > f; ".into(), "sh f"),
+        (
+            "echo a > f0; ",
+            |number| format!("cat f{0} f{0} > f{number}; ", number - 1),
+            "sh f59",
+        ),
+        (
+            "p=a; ",
+            |_| "p=$(printf \"$p%s\" 1 2 3 4 5 6 7 8 9); ".into(),
+            "$p",
+        ),
+    ] {
+        let line = format!("{begin}{}{end}", doubled(next));
+        assert_eq!(verdict(&line), Verdict::Ask, "{line}");
+    }
+    // What is written again since it runs again is written once.
+    let line = format!("f() {{ echo ls >> g; }}; {}sh g", "f; ".repeat(500));
+    assert_eq!(verdict(&line), Verdict::Allow);
+    assert_eq!(
+        verdict("echo ls > f; echo 'git push' > f; cat f > g; sh g"),
+        Verdict::Ask
+    );
 }
 
 fn pieces() -> impl Strategy<Value = String> {

@@ -198,9 +198,8 @@ impl Walk<'_> {
                 if let [from, to] = files[..] {
                     let content = self.text_of_file(from);
                     let (to, from) = (self.named(to), from.rsplit('/').next().unwrap_or_default());
-                    self.written
-                        .insert(format!("{}/{from}", to.trim_end_matches('/')), content.clone());
-                    self.written.insert(to, content);
+                    self.replace_written(format!("{}/{from}", to.trim_end_matches('/')), content.clone());
+                    self.replace_written(to, content);
                 }
             }
             "gcc" | "g++" | "cc" | "c++" | "clang" | "clang++" | "rustc" | "go" | "tcc" | "gfortran"
@@ -226,7 +225,7 @@ impl Walk<'_> {
                     };
                     if let Some(target) = target {
                         let target = self.named(&target);
-                        self.written.insert(target, None);
+                        self.replace_written(target, None);
                     }
                 }
             }
@@ -300,20 +299,38 @@ impl Walk<'_> {
 
     /// A file written twice holds both: `>` and `>>` are not told apart, and either may come last.
     fn add_written(&mut self, path: String, content: Option<String>) {
-        let before = self.written.remove(&path);
-        let joined = match (before, content) {
-            (Some(Some(before)), Some(content)) => Some(format!("{before}\n{content}")),
-            (Some(None), _) | (_, None) => None,
-            (None, content) => content,
+        let joined = match (self.written.get(&path), content) {
+            (Some(None), _) => return,
+            (_, None) => None,
+            (before, Some(content)) => {
+                let piece = (path.clone(), content);
+                if self.pieces.contains(&piece) {
+                    return;
+                }
+                let joined = match before {
+                    Some(Some(before)) => format!("{before}\n{}", piece.1),
+                    _ => piece.1.clone(),
+                };
+                self.pieces.insert(piece);
+                Some(joined)
+            }
         };
+        self.changes += 1;
         self.written.insert(path, joined);
+    }
+
+    /// A file that holds this and nothing else now.
+    fn replace_written(&mut self, path: String, content: Option<String>) {
+        self.pieces.retain(|(written, _)| *written != path);
+        self.written.insert(path, content);
     }
 
     /// The text of a file, as far as it can be told, for what is copied or printed.
     fn text_of_file(&mut self, path: &str) -> Option<String> {
         let name = self.named(path);
         if let Some(written) = self.written.get(&name) {
-            return written.clone();
+            let text = written.clone()?;
+            return self.affords(text.len()).then_some(text);
         }
         let bytes = (self.around.read_file)(&name)?;
         (bytes.len() <= LONGEST_SCRIPT).then(|| String::from_utf8_lossy(&bytes).into_owned())

@@ -225,7 +225,7 @@ impl Walk<'_> {
                     .entry(name.to_owned())
                     .or_default()
                     .push(vec![value.to_owned()]);
-                self.changes += 1;
+                self.sets += 1;
                 at += 1;
             } else if operands < wrapper.operands {
                 operands += 1;
@@ -437,7 +437,7 @@ pub(super) fn shown(fields: &[Field]) -> String {
 
 impl Walk<'_> {
     /// A migration or another change of a database, in an environment that is called production.
-    fn migrates_production(&self, program: &str, args: &[Field]) -> bool {
+    fn migrates_production(&mut self, program: &str, args: &[Field]) -> bool {
         const ENVIRONMENTS: [&str; 11] = [
             "RAILS_ENV",
             "RACK_ENV",
@@ -517,6 +517,7 @@ impl Walk<'_> {
         if !tools.contains(&program) || !args.iter().take(4).any(changes) {
             return false;
         }
+        self.looked = true;
         let named = |value: &str| self.policy.is_production(value);
         args.iter().any(|arg| named(&arg.text))
             || ENVIRONMENTS.iter().any(|name| {

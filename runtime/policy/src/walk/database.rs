@@ -99,6 +99,7 @@ impl Walk<'_> {
                 unclear = true;
             }
         }
+        self.looked = true;
         for name in ["PGHOST", "MYSQL_HOST", "DATABASE_URL", "REDIS_URL"] {
             if let Some(value) = self.env.get(name).cloned().or_else(|| {
                 self.vars

@@ -13,7 +13,7 @@ mod runners;
 mod source;
 mod tools;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -30,6 +30,8 @@ use crate::shell::parse;
 const BUDGET: u32 = 10_000;
 /// Deepest chain of commands that start each other.
 const DEEPEST: u32 = 24;
+/// Most bytes of values that are put into words in one act: each variable may hold another twice.
+const WIDEST: usize = 1024 * 1024;
 /// Longest script that is read, bytes.
 const LONGEST_SCRIPT: usize = 512 * 1024;
 
@@ -58,6 +60,14 @@ struct Finding {
     detail: String,
 }
 
+/// What a substitution prints, as far as that can be told.
+#[derive(Clone, Debug)]
+struct Printed {
+    text: Option<String>,
+    /// How many values variables had been given, if one of them was looked at.
+    sets: Option<u64>,
+}
+
 pub(crate) struct Walk<'a> {
     policy: &'a Policy,
     around: &'a Around<'a>,
@@ -72,14 +82,22 @@ pub(crate) struct Walk<'a> {
     aliases: HashMap<String, String>,
     /// Files that the act itself writes, by their plain path, with their content as far as it can be told.
     written: HashMap<String, Option<String>>,
+    /// What was written to which of them, each once, since what writes is met more than once.
+    pieces: HashSet<(String, String)>,
     /// Output of the substitutions that stand for files.
     made: Vec<Option<String>>,
     /// Programs that the act itself builds.
     built: Vec<String>,
-    /// What substitutions print, by script, arguments and what was set when that was worked out.
-    printed: HashMap<(u64, u64, u64, bool, bool), Option<String>>,
-    /// Counts what was set, so that what was worked out before counts no more.
+    /// Texts that were read, which functions, aliases and loops run again.
+    read: HashMap<String, Rc<ast::Script>>,
+    /// What substitutions print, by script, arguments and what was defined when that was worked out.
+    printed: HashMap<(u64, u64, u64, bool, bool), Printed>,
+    /// Counts what was defined (functions, aliases, files), so that what was worked out before counts no more.
     changes: u64,
+    /// Counts the values that variables were given, for what was worked out from a variable.
+    sets: u64,
+    /// A variable was looked at.
+    looked: bool,
     scripts: BTreeMap<String, Option<String>>,
     /// Scripts that are being followed, so that one that names itself ends.
     open_scripts: Vec<String>,
@@ -88,6 +106,8 @@ pub(crate) struct Walk<'a> {
     began: places::Folder,
     root: Option<String>,
     budget: u32,
+    /// Bytes of values that may still be put into words.
+    values_left: usize,
     depth: u32,
     unset_is_empty: bool,
     met_unset: bool,
@@ -132,16 +152,21 @@ impl<'a> Walk<'a> {
             functions: HashMap::new(),
             aliases: HashMap::new(),
             written: HashMap::new(),
+            pieces: HashSet::new(),
             made: Vec::new(),
             built: Vec::new(),
+            read: HashMap::new(),
             printed: HashMap::new(),
             changes: 0,
+            sets: 0,
+            looked: false,
             scripts: BTreeMap::new(),
             open_scripts: Vec::new(),
             cwd: places::Folder::default(),
             began: places::Folder::default(),
             root,
             budget: BUDGET,
+            values_left: WIDEST,
             depth: 0,
             unset_is_empty: false,
             met_unset: false,
@@ -298,8 +323,18 @@ impl<'a> Walk<'a> {
                 "commands that start commands, too deep to be followed",
             );
         }
+        let script = match self.read.get(&text) {
+            Some(script) => Rc::clone(script),
+            None => {
+                let script = Rc::new(parse(&text));
+                // The line itself is read once.
+                if self.depth > 0 {
+                    self.read.insert(text.clone(), Rc::clone(&script));
+                }
+                script
+            }
+        };
         self.depth += 1;
-        let script = parse(&text);
         if script.broken {
             self.unknown("not-shell", format!("this cannot be read as shell: {text}"));
             self.scan(&text);
@@ -310,17 +345,31 @@ impl<'a> Walk<'a> {
 
     /// A text that is not shell, word by word: what would be risky in it still asks for that.
     fn scan(&mut self, text: &str) {
+        const QUOTES: [char; 3] = ['"', '\'', '`'];
         let only_risky = std::mem::replace(&mut self.only_risky, true);
+        let word = |text: &str| ast::Word {
+            parts: vec![ast::Part::Text {
+                text: text.to_owned(),
+                quoted: false,
+            }],
+        };
         for part in text.split([';', '|', '&', '\n', '(', ')']).take(200) {
-            let words = part.split_whitespace().map(|word| ast::Word {
-                parts: vec![ast::Part::Text {
-                    text: word.trim_matches(['"', '\'', '`']).to_owned(),
-                    quoted: false,
-                }],
-            });
-            let words: Vec<ast::Word> = words.take(64).collect();
+            let texts = part.split_whitespace().map(|word| word.trim_matches(QUOTES));
+            let texts: Vec<&str> = texts.take(64).collect();
+            let words: Vec<ast::Word> = texts.iter().copied().map(word).collect();
             for fields in expand::fields(&words, self) {
                 self.invoke(&fields, &Feed::Dynamic);
+            }
+            // A quote that nothing closes may stand behind a word as well as in it.
+            if texts.iter().any(|text| text.contains(QUOTES)) {
+                let before = |text: &&str| {
+                    let before = text.split(QUOTES).next().unwrap_or_default();
+                    word(before.trim_end_matches('$'))
+                };
+                let words: Vec<ast::Word> = texts.iter().map(before).collect();
+                for fields in expand::fields(&words, self) {
+                    self.invoke(&fields, &Feed::Dynamic);
+                }
             }
         }
         self.only_risky = only_risky;
@@ -422,7 +471,7 @@ impl<'a> Walk<'a> {
                     if all.len() > expand::MOST || all.is_empty() {
                         all = vec![vec![HOLE.to_string()]];
                     }
-                    self.changes += 1;
+                    self.sets += 1;
                     self.vars.entry(name.clone()).or_default().extend(all);
                     self.collect(body);
                 }
@@ -487,7 +536,7 @@ impl<'a> Walk<'a> {
         for value in values {
             if !all.contains(&value) {
                 all.push(value);
-                self.changes += 1;
+                self.sets += 1;
             }
         }
         if all.len() > expand::MOST {
@@ -617,6 +666,7 @@ impl<'a> Walk<'a> {
 
     /// A variable whose name says that it holds a secret, and that the act did not set itself.
     fn secret_variable(&mut self, name: &str) {
+        self.looked = true;
         if !self.vars.contains_key(name)
             && !self.env.contains_key(name)
             && self.policy.secrets.is_variable(name)
@@ -636,8 +686,15 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl Scope for Walk<'_> {
-    fn values(&mut self, name: &str) -> Option<Values> {
+impl Walk<'_> {
+    /// Takes what a value costs. Tells whether it may be put into words.
+    fn affords(&mut self, length: usize) -> bool {
+        let left = self.values_left.checked_sub(length);
+        self.values_left = left.unwrap_or_default();
+        left.is_some()
+    }
+
+    fn values_of(&mut self, name: &str) -> Option<Values> {
         if let Some(values) = self.vars.get(name) {
             // An assignment that stands further down has no say when a function gave it another value, so all count.
             return Some(values.clone());
@@ -672,6 +729,17 @@ impl Scope for Walk<'_> {
         self.met_unset = true;
         None
     }
+}
+
+impl Scope for Walk<'_> {
+    fn values(&mut self, name: &str) -> Option<Values> {
+        self.looked = true;
+        let values = self.values_of(name)?;
+        match self.affords(values.iter().flatten().map(String::len).sum()) {
+            true => Some(values),
+            false => Some(vec![vec![HOLE.to_string()]]),
+        }
+    }
 
     fn prints(&mut self, script: &ast::Script) -> Option<String> {
         let mut arguments = DefaultHasher::new();
@@ -683,21 +751,32 @@ impl Scope for Walk<'_> {
             self.unset_is_empty,
             self.only_risky,
         );
-        if let Some(printed) = self.printed.get(&key) {
-            return printed.clone();
+        if let Some(printed) = self.printed.get(&key)
+            && printed.sets.is_none_or(|sets| sets == self.sets)
+        {
+            self.looked |= printed.sets.is_some();
+            return printed.text.clone();
         }
+        let (looked, sets) = (std::mem::take(&mut self.looked), self.sets);
         let printed = match &script.nodes[..] {
             [one] => self.output(one, &Feed::Inherited),
             _ => Feed::Dynamic,
         };
         self.runs(script);
-        let printed = match printed {
+        let text = match printed {
             Feed::Text(text) => Some(text.trim_end_matches('\n').to_owned()),
             Feed::Names(place) => Some(format!("{place}{HOLE}")),
             _ => None,
         };
-        self.printed.insert(key, printed.clone());
-        printed
+        let text = text.filter(|text| self.affords(text.len()));
+        let sets = self.looked.then_some(sets);
+        self.looked |= looked;
+        let kept = Printed {
+            text: text.clone(),
+            sets,
+        };
+        self.printed.insert(key, kept);
+        text
     }
 
     fn file_of(&mut self, script: &ast::Script) -> String {
