@@ -127,7 +127,7 @@ pub(crate) fn fields(words: &[Word], scope: &mut dyn Scope) -> Vec<Vec<Field>> {
             continue;
         }
         for part in &word.parts {
-            apply(part, &mut readings, scope);
+            apply(part, false, &mut readings, scope);
         }
         for reading in &mut readings {
             let before = reading.done.len();
@@ -153,23 +153,7 @@ pub(crate) fn fields(words: &[Word], scope: &mut dyn Scope) -> Vec<Vec<Field>> {
 pub(crate) fn texts(word: &Word, scope: &mut dyn Scope) -> Vec<String> {
     let mut readings = vec![Reading::default()];
     for part in &word.parts {
-        let part = match part {
-            Part::Text { text, .. } => Part::Text {
-                text: text.clone(),
-                quoted: true,
-            },
-            Part::Var { name, fallback, .. } => Part::Var {
-                name: name.clone(),
-                fallback: fallback.clone(),
-                quoted: true,
-            },
-            Part::Run { script, .. } => Part::Run {
-                script: script.clone(),
-                quoted: true,
-            },
-            other => other.clone(),
-        };
-        apply(&part, &mut readings, scope);
+        apply(part, true, &mut readings, scope);
     }
     let joined = |mut reading: Reading| {
         reading.close();
@@ -179,11 +163,12 @@ pub(crate) fn texts(word: &Word, scope: &mut dyn Scope) -> Vec<String> {
     readings.into_iter().map(joined).collect()
 }
 
-fn apply(part: &Part, readings: &mut Vec<Reading>, scope: &mut dyn Scope) {
+/// Adds a part to each reading. With `whole` it counts as quoted whether it is or not.
+fn apply(part: &Part, whole: bool, readings: &mut Vec<Reading>, scope: &mut dyn Scope) {
     match part {
         Part::Text { text, quoted } => readings
             .iter_mut()
-            .for_each(|reading| reading.text(text, *quoted)),
+            .for_each(|reading| reading.text(text, whole || *quoted)),
         Part::Var {
             name,
             fallback,
@@ -198,11 +183,11 @@ fn apply(part: &Part, readings: &mut Vec<Reading>, scope: &mut dyn Scope) {
                 true => vec![vec![String::new()]],
                 false => vec![vec![HOLE.to_string()]],
             });
-            choose(readings, &values, *quoted);
+            choose(readings, &values, whole || *quoted);
         }
         Part::Run { script, quoted } => {
             let printed = scope.prints(script).unwrap_or_else(|| HOLE.to_string());
-            choose(readings, &[vec![printed]], *quoted);
+            choose(readings, &[vec![printed]], whole || *quoted);
         }
         Part::Process(script) => {
             let file = scope.file_of(script);

@@ -2,7 +2,9 @@
 
 pub(crate) mod ast;
 mod documents;
+mod escapes;
 pub(crate) mod expand;
+mod joins;
 mod parse;
 mod parted;
 mod plain;

@@ -3,7 +3,7 @@
 //! Whatever the grammar cannot read makes the script [`Script::broken`]; what stands around it is kept. Depth and length
 //! are bounded, since a tree of the grammar may be as deep as its text is long.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::LazyLock;
 
@@ -11,13 +11,18 @@ use tree_sitter::{Language, Node as Found, Parser, Tree};
 
 use super::ast::{Assign, How, Node, Part, Redirect, Script, Simple, Word};
 use super::documents::{self, Document, MARK};
-use super::parted::{self, Joins, Parted, Sign};
+use super::escapes::{ansi_c, unescaped};
+use super::joins::Joins;
+use super::parted::{self, Parted, Sign, Unparted};
 use super::plain::JOINT;
 
 /// Longest text that is parsed, bytes.
 const LONGEST: usize = 256 * 1024;
 /// Deepest nesting that is followed.
 const DEEPEST: u32 = 80;
+/// How much text within a text is read, as a multiple of its length, and beside that, bytes. Each text within may be almost as
+/// long as the one around it.
+const MOST_WITHIN: (usize, usize) = (3, 4096);
 
 static LANGUAGE: LazyLock<Language> = LazyLock::new(|| tree_sitter_bash::LANGUAGE.into());
 
@@ -28,27 +33,50 @@ thread_local! {
 
 /// Parses `text` as a script. Never fails: see [`Script::broken`].
 pub(crate) fn parse(text: &str) -> Script {
-    parse_within(text, DEEPEST)
+    let within = Cell::new(text.len() * MOST_WITHIN.0 + MOST_WITHIN.1);
+    parse_within(
+        text,
+        &Bounds {
+            depth: DEEPEST,
+            within: &within,
+        },
+    )
 }
 
-fn parse_within(text: &str, depth: u32) -> Script {
-    parse_parted(text, depth, parted::parted)
+/// What may still be read.
+#[derive(Clone, Copy)]
+struct Bounds<'t> {
+    /// Levels.
+    depth: u32,
+    /// Bytes of texts within the one that is read.
+    within: &'t Cell<usize>,
+}
+
+fn parse_within(text: &str, bounds: &Bounds<'_>) -> Script {
+    parse_parted(text, bounds, parted::parted)
 }
 
 /// Parses `text`, which `part` may part before.
-fn parse_parted(text: &str, depth: u32, part: fn(&str) -> Option<Parted<'_>>) -> Script {
+fn parse_parted(text: &str, bounds: &Bounds<'_>, part: fn(&str) -> Result<Parted<'_>, Unparted>) -> Script {
     let unread = Script::new(Vec::new(), true);
-    if text.len() > LONGEST || depth == 0 {
+    if text.len() > LONGEST || bounds.depth == 0 {
         return unread;
     }
     let prepared = documents::prepare(text);
     let broken = prepared.open || text.contains('\0');
-    if let Some(parted) = part(&prepared.text) {
-        let read = |parted: &Parted<'_>| parse_parts(parted, &prepared.documents, broken, depth);
-        let script = read(&parted).or_else(|| read(&parted.with_signs_alone()?));
-        if let Some(script) = script {
-            return script;
+    let script = match part(&prepared.text) {
+        Ok(parted) => {
+            let read = |parted: &Parted<'_>| parse_parts(parted, &prepared.documents, broken, bounds);
+            read(&parted).or_else(|| read(&parted.with_signs_alone()?))
         }
+        Err(Unparted::Open(closing)) => {
+            let closed = format!("{}{closing}", prepared.text);
+            parse_closed(&closed, &prepared.documents, bounds)
+        }
+        Err(Unparted::Left) => None,
+    };
+    if let Some(script) = script {
+        return script;
     }
     let Some(tree) = tree_of(&prepared.text) else {
         return unread;
@@ -58,21 +86,26 @@ fn parse_parted(text: &str, depth: u32, part: fn(&str) -> Option<Parted<'_>>) ->
         &prepared.text,
         &prepared.documents,
         broken || root.has_error(),
-        depth,
+        bounds,
     );
     let nodes = lower.children(root);
     Script::new(nodes, lower.broken)
 }
 
 /// Reads a text as parted, if its tree holds what was written for others where those may stand.
-fn parse_parts(parted: &Parted<'_>, documents: &[Document], broken: bool, depth: u32) -> Option<Script> {
+fn parse_parts(
+    parted: &Parted<'_>,
+    documents: &[Document],
+    broken: bool,
+    bounds: &Bounds<'_>,
+) -> Option<Script> {
     let tree = tree_of(&parted.text)?;
     if tree.root_node().has_error() {
         return None;
     }
     let lower = || Lower {
         parted: Some(parted),
-        ..Lower::new(&parted.text, documents, broken, depth)
+        ..Lower::new(&parted.text, documents, broken, bounds)
     };
     // Texts within texts are read once it is known that this reading counts: read for each attempt, they would be read
     // twice as often with each level.
@@ -88,6 +121,20 @@ fn parse_parts(parted: &Parted<'_>, documents: &[Document], broken: bool, depth:
     let mut lower = lower();
     let nodes = lower.children(tree.root_node());
     Some(Script::new(nodes, lower.broken))
+}
+
+/// Reads a text whose quotes were left open and closed here, if the grammar finds no other fault with it. To find its way
+/// where one is costs the grammar more than most texts take to read.
+fn parse_closed(closed: &str, documents: &[Document], bounds: &Bounds<'_>) -> Option<Script> {
+    if let Ok(parted) = parted::parted(closed) {
+        return parse_parts(&parted, documents, true, bounds);
+    }
+    let tree = tree_of(closed)?;
+    if tree.root_node().has_error() {
+        return None;
+    }
+    let nodes = Lower::new(closed, documents, true, bounds).children(tree.root_node());
+    Some(Script::new(nodes, true))
 }
 
 fn tree_of(text: &str) -> Option<Tree> {
@@ -125,7 +172,7 @@ struct Lower<'t> {
     text: &'t str,
     documents: &'t [Document],
     broken: bool,
-    depth: u32,
+    bounds: Bounds<'t>,
     /// The text was parted before.
     parted: Option<&'t Parted<'t>>,
     /// How many of its signs were met between commands.
@@ -141,12 +188,12 @@ struct Lower<'t> {
 }
 
 impl<'t> Lower<'t> {
-    fn new(text: &'t str, documents: &'t [Document], broken: bool, depth: u32) -> Self {
+    fn new(text: &'t str, documents: &'t [Document], broken: bool, bounds: &Bounds<'t>) -> Self {
         Self {
             text,
             documents,
             broken,
-            depth,
+            bounds: *bounds,
             parted: None,
             signs_met: 0,
             runs_met: 0,
@@ -177,13 +224,13 @@ impl<'t> Lower<'t> {
 
     /// Goes one level down, unless that is too deep.
     fn deeper<T: Default>(&mut self, go: impl FnOnce(&mut Self) -> T) -> T {
-        if self.depth == 0 {
+        if self.bounds.depth == 0 {
             self.broken = true;
             return T::default();
         }
-        self.depth -= 1;
+        self.bounds.depth -= 1;
         let out = go(self);
-        self.depth += 1;
+        self.bounds.depth += 1;
         out
     }
 
@@ -317,6 +364,10 @@ impl<'t> Lower<'t> {
         for child in found.children(&mut cursor) {
             match kind(child) {
                 "variable_assignment" => simple.assigns.extend(self.assign(child)),
+                "command_name" if let Some(words) = self.run(child) => {
+                    simple.words.extend(words);
+                    self.runs_met += 1;
+                }
                 "command_name" => {
                     let word = self.name(child);
                     simple.words.push(word);
@@ -608,6 +659,9 @@ impl<'t> Lower<'t> {
     /// `$(...)`, whose only redirection may stand alone: `$(< file)`.
     fn substitution(&mut self, found: Found<'_>) -> Script {
         let mut script = self.script(found);
+        if !self.text_of(found).contains(['<', '>']) {
+            return script;
+        }
         let mut cursor = found.walk();
         for child in found.children_by_field_name("redirect", &mut cursor) {
             let (redirect, _) = self.file_redirect(child);
@@ -692,7 +746,16 @@ impl<'t> Lower<'t> {
             self.left_unread = true;
             return Script::new(Vec::new(), false);
         }
-        let script = parse_within(line, self.depth.saturating_sub(1));
+        let left = self.bounds.within.get().checked_sub(line.len());
+        self.bounds.within.set(left.unwrap_or_default());
+        let bounds = Bounds {
+            depth: self.bounds.depth.saturating_sub(1),
+            ..self.bounds
+        };
+        let script = match left {
+            Some(_) => parse_within(line, &bounds),
+            None => Script::new(Vec::new(), true),
+        };
         self.broken |= script.broken;
         script
     }
@@ -754,78 +817,6 @@ fn is_command(found: Found<'_>) -> bool {
     )
 }
 
-/// Without its backslashes, as between double quotes or outside of quotes.
-fn unescaped(text: &str, quoted: bool) -> String {
-    if !text.contains('\\') {
-        return text.to_owned();
-    }
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('\n') => {}
-            Some(escaped) if !quoted || "$`\"\\".contains(escaped) => out.push(escaped),
-            Some(other) => {
-                out.push('\\');
-                out.push(other);
-            }
-            None => out.push('\\'),
-        }
-    }
-    out
-}
-
-/// What stands in `$'...'`.
-fn ansi_c(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        let (radix, longest) = match chars.peek() {
-            Some('x') => (16, 2),
-            Some('u') => (16, 4),
-            Some('U') => (16, 8),
-            Some('0'..='7') => (8, 3),
-            _ => (0, 0),
-        };
-        if radix > 0 {
-            if radix == 16 {
-                chars.next();
-            }
-            let mut value = 0_u32;
-            for _ in 0..longest {
-                let Some(digit) = chars.peek().and_then(|c| c.to_digit(radix)) else {
-                    break;
-                };
-                value = value.saturating_mul(radix).saturating_add(digit);
-                chars.next();
-            }
-            out.push(char::from_u32(value).unwrap_or('\u{fffd}'));
-            continue;
-        }
-        out.push(match chars.next() {
-            Some('n') => '\n',
-            Some('t') => '\t',
-            Some('r') => '\r',
-            Some('a') => '\u{7}',
-            Some('b') => '\u{8}',
-            Some('e' | 'E') => '\u{1b}',
-            Some('f') => '\u{c}',
-            Some('v') => '\u{b}',
-            Some(other) => other,
-            None => '\\',
-        });
-    }
-    out
-}
-
 #[cfg(test)]
 thread_local! {
     /// Texts that this thread has made a tree of.
@@ -835,5 +826,10 @@ thread_local! {
 /// As [`parse`], with every text as it stands.
 #[cfg(test)]
 pub(super) fn parse_as_it_stands(text: &str) -> Script {
-    parse_parted(text, DEEPEST, |_| None)
+    let within = Cell::new(usize::MAX);
+    let bounds = Bounds {
+        depth: DEEPEST,
+        within: &within,
+    };
+    parse_parted(text, &bounds, |_| Err(Unparted::Left))
 }

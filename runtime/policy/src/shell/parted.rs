@@ -6,14 +6,14 @@
 //! `a ; b ; c` there is one reading.
 //!
 //! Where a sign stands between commands is not found out here: this only passes over what is quoted, so that few signs are
-//! written for nothing. What counts is the tree: [`Joins`] holds for it only if each sign that was written stands in it between
+//! written for nothing. What counts is the tree: [`Joins`](super::joins::Joins) holds for it only if each sign that was written stands in it between
 //! two whole commands of one row. Then the text before reads as these commands with the signs it had, since the grammar
 //! and the shell allow each sign wherever they allow `;` between two commands. Otherwise the text is read as it stands.
 
 use std::ops::Range;
 
-use super::ast::{Node, Word};
-use super::plain::{self, JOINT, Piece, Plain, Run};
+use super::ast::Word;
+use super::plain::{self, JOINT, Piece, Place, Plain, Run};
 
 /// Longest text that is parted. Texts that turn out to be something else are parsed twice.
 const LONGEST: usize = 16 * 1024;
@@ -40,15 +40,24 @@ pub(super) struct Parted<'t> {
     whole: &'t str,
 }
 
+/// Why a text was not parted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unparted {
+    /// It is no easier to read in parts, or what it is cannot be told.
+    Left,
+    /// A quote was left open. With this behind it, nothing is.
+    Open(String),
+}
+
 /// Parts `text`, if that makes it easier to read. Linear in its length.
-pub(super) fn parted(text: &str) -> Option<Parted<'_>> {
+pub(super) fn parted(text: &str) -> Result<Parted<'_>, Unparted> {
     part(text, Plain::of(text))
 }
 
-fn part<'t>(text: &'t str, plain: Plain<'t>) -> Option<Parted<'t>> {
+fn part<'t>(text: &'t str, plain: Plain<'t>) -> Result<Parted<'t>, Unparted> {
     let bytes = text.as_bytes();
     if bytes.len() > LONGEST {
-        return None;
+        return Err(Unparted::Left);
     }
     let mut parting = Parting::of(text, plain);
     let mut at = 0;
@@ -56,9 +65,15 @@ fn part<'t>(text: &'t str, plain: Plain<'t>) -> Option<Parted<'t>> {
     let mut previous = b' ';
     while let Some(&byte) = bytes.get(at) {
         let begins = matches!(previous, b' ' | b'\t' | b'\n' | b';' | b'(');
-        // Patterns of a case are told apart by `|`.
-        if begins && byte == b'e' && text[at..].starts_with("esac") {
-            return None;
+        if begins && byte.is_ascii_lowercase() {
+            parting.of_a_case(&text[at..]).ok_or(Unparted::Left)?;
+        }
+        if begins && let Some((piece, length)) = parting.plain.name_in_braces(at) {
+            let run = parting.plain.name(piece, at..at + length);
+            parting.write_run(run);
+            at += length;
+            previous = b'"';
+            continue;
         }
         if begins && let Some((piece, length)) = plain::piece(text, at) {
             let ended = parting.plain.word(piece, length, at);
@@ -68,7 +83,10 @@ fn part<'t>(text: &'t str, plain: Plain<'t>) -> Option<Parted<'t>> {
             continue;
         }
         let next = bytes.get(at + 1).copied().unwrap_or_default();
+        let patterns = parting.open.last() == Some(&Open::Patterns);
         let sign = match (byte, next) {
+            // Patterns of a case are told apart by `|`.
+            _ if patterns => None,
             // `>| file`
             (b'|', _) if previous == b'>' => None,
             (b'|', b'|') | (b'&', b'&') => Some((Sign::List, 2)),
@@ -76,6 +94,7 @@ fn part<'t>(text: &'t str, plain: Plain<'t>) -> Option<Parted<'t>> {
             (b'|', _) => Some((Sign::Pipe, 1)),
             _ => None,
         };
+        let around = parting.plain.place();
         let ended = parting.plain.other(byte, previous);
         parting.run(ended);
         if let Some((sign, length)) = sign {
@@ -84,14 +103,39 @@ fn part<'t>(text: &'t str, plain: Plain<'t>) -> Option<Parted<'t>> {
             previous = b' ';
             continue;
         }
+        let mut behind_quotes = false;
         let passed = match (byte, next) {
             (b'\\', _) => 2,
-            (b'\'', _) => past(&text[at + 1..], b'\'', previous == b'$')? + 1,
-            (b'"', _) => past(&text[at + 1..], b'"', true)? + 1,
-            (b'$', b'{') => past(&text[at..], b'}', true)?,
-            (b'(', b'(') => text[at..].find("))")? + 2,
-            (b'[', b'[') if begins => text[at..].find("]]")? + 2,
-            (b'#', _) if begins => text[at..].find('\n').unwrap_or(text.len() - at),
+            (b'\'', _) => {
+                past(&text[at + 1..], b'\'', previous == b'$').ok_or_else(|| parting.left_open("'"))? + 1
+            }
+            (b'"', _) => {
+                behind_quotes = true;
+                1
+            }
+            (b'$', b'{') => past(&text[at..], b'}', true).ok_or(Unparted::Left)?,
+            (b'(', b'(') => text[at..].find("))").ok_or(Unparted::Left)? + 2,
+            (b'[', b'[') if begins => text[at..].find("]]").ok_or(Unparted::Left)? + 2,
+            (b'#', _) if begins || matches!(previous, b'&' | b')' | b'<' | b'>') => {
+                text[at..].find('\n').unwrap_or(text.len() - at)
+            }
+            // A bracket may stand before a pattern as well.
+            (b'(', _) if patterns => begins.then_some(1).ok_or(Unparted::Left)?,
+            (b'(', _) => {
+                // Behind `$(a b)` the command goes on.
+                let behind = if previous == b'$' { around } else { Place::Unknown };
+                parting.open.push(Open::Brackets(behind));
+                1
+            }
+            (b')', _) => {
+                behind_quotes = parting.closed().ok_or(Unparted::Left)?;
+                1
+            }
+            (b';', b';' | b'&') if parting.open.last() == Some(&Open::Branch) => {
+                parting.now(Open::Patterns);
+                parting.plain.at(Place::Unknown);
+                2
+            }
             _ => 1,
         };
         at += passed;
@@ -99,8 +143,39 @@ fn part<'t>(text: &'t str, plain: Plain<'t>) -> Option<Parted<'t>> {
             1 => byte,
             _ => b'"',
         };
+        if behind_quotes {
+            let (length, substitution) = within_quotes(&text[at..]).ok_or_else(|| parting.left_open("\""))?;
+            at += length;
+            previous = b'"';
+            if substitution {
+                parting.open.push(Open::Quoted(parting.plain.place()));
+                parting.plain.at(Place::Name);
+                previous = b'(';
+            }
+        }
     }
-    parting.done()
+    let quoted = |open: &Open| matches!(open, Open::Quoted(_));
+    match parting.open.is_empty() {
+        true => parting.done().ok_or(Unparted::Left),
+        false if parting.open.iter().any(quoted) => Err(parting.left_open("")),
+        // It has no tree, however it is written.
+        false => Err(Unparted::Left),
+    }
+}
+
+/// What a bracket or a word opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Open {
+    /// `(`, `$(`, `<(`, and where the words behind the bracket stand.
+    Brackets(Place),
+    /// `$(` between double quotes.
+    Quoted(Place),
+    /// `case`, up to its `in`.
+    Case,
+    /// In a case, where a pattern stands.
+    Patterns,
+    /// In a case, behind a pattern.
+    Branch,
 }
 
 /// A text that is being parted.
@@ -112,6 +187,7 @@ struct Parting<'t> {
     signs: Vec<(usize, Sign)>,
     runs: Vec<(usize, Range<usize>)>,
     plain: Plain<'t>,
+    open: Vec<Open>,
 }
 
 impl<'t> Parting<'t> {
@@ -123,7 +199,66 @@ impl<'t> Parting<'t> {
             signs: Vec::new(),
             runs: Vec::new(),
             plain,
+            open: Vec::new(),
         }
+    }
+
+    /// What is open is something else now.
+    fn now(&mut self, open: Open) {
+        self.open.pop();
+        self.open.push(open);
+    }
+
+    /// Looks for the words of a case where one begins. None where one stands that belongs to no case.
+    fn of_a_case(&mut self, rest: &str) -> Option<()> {
+        let is = |word: &str| {
+            let next = rest.strip_prefix(word).map(|rest| rest.bytes().next());
+            next.is_some_and(|next| next.is_none_or(|next| b" \t\n;|&<>()".contains(&next)))
+        };
+        match self.open.last() {
+            Some(Open::Case) if is("in") => {
+                self.now(Open::Patterns);
+                self.plain.at(Place::Unknown);
+            }
+            Some(Open::Patterns | Open::Branch) if is("esac") => {
+                self.open.pop();
+                self.plain.at(Place::Unknown);
+            }
+            _ if is("esac") => return None,
+            _ if is("case") && self.plain.place() == Place::Name => self.open.push(Open::Case),
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// A bracket closes what is open. Tells whether it stands between double quotes. None where nothing is open.
+    fn closed(&mut self) -> Option<bool> {
+        let (quoted, place) = match *self.open.last()? {
+            Open::Patterns => {
+                self.now(Open::Branch);
+                self.plain.at(Place::Name);
+                return Some(false);
+            }
+            Open::Brackets(place) => (false, place),
+            Open::Quoted(place) => (true, place),
+            Open::Case | Open::Branch => return None,
+        };
+        self.open.pop();
+        self.plain.at(place);
+        Some(quoted)
+    }
+
+    /// The text ends in quotes that this closes.
+    fn left_open(&self, quote: &str) -> Unparted {
+        let mut closing = quote.to_owned();
+        for open in self.open.iter().rev() {
+            match open {
+                Open::Brackets(_) => closing.push(')'),
+                Open::Quoted(_) => closing.push_str(")\""),
+                Open::Case | Open::Patterns | Open::Branch => return Unparted::Left,
+            }
+        }
+        Unparted::Open(closing)
     }
 
     /// A run of words ended. One word alone stays as it is.
@@ -131,10 +266,14 @@ impl<'t> Parting<'t> {
         if let Some(run) = ended
             && run.pieces.len() > 1
         {
-            self.write(run.at);
-            self.runs.push((self.text.len(), run.pieces));
-            self.text.push(JOINT);
+            self.write_run(run);
         }
+    }
+
+    fn write_run(&mut self, run: Run) {
+        self.write(run.at);
+        self.runs.push((self.text.len(), run.pieces));
+        self.text.push(JOINT);
     }
 
     fn sign(&mut self, at: Range<usize>, sign: Sign) {
@@ -179,7 +318,7 @@ impl Parted<'_> {
     pub(super) fn with_signs_alone(&self) -> Option<Self> {
         match self.runs.is_empty() || self.signs.is_empty() {
             true => None,
-            false => part(self.whole, Plain::never(self.whole)),
+            false => part(self.whole, Plain::never(self.whole)).ok(),
         }
     }
 
@@ -197,6 +336,25 @@ impl Parted<'_> {
     }
 }
 
+/// How far it is behind the end of double quotes, or behind the next `$(` between them, and whether it is that.
+fn within_quotes(text: &str) -> Option<(usize, bool)> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return Some((at + 1, false)),
+            b'$' if bytes[at + 1..].starts_with(b"(") && !bytes[at + 2..].starts_with(b"(") => {
+                return Some((at + 2, true));
+            }
+            // `$$` is a number, and `\` hides what follows.
+            b'$' if bytes[at + 1..].starts_with(b"$") => at += 2,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    None
+}
+
 /// How far it is behind the next `end`, which a backslash may hide.
 fn past(text: &str, end: u8, escapes: bool) -> Option<usize> {
     let mut bytes = text.bytes().enumerate();
@@ -209,118 +367,6 @@ fn past(text: &str, end: u8, escapes: bool) -> Option<usize> {
         }
     }
     None
-}
-
-/// Joins the commands of one row again.
-#[derive(Debug, Default)]
-pub(super) struct Joins {
-    joins: Vec<Join>,
-    /// Nodes of the command that was met last.
-    last: Option<Range<usize>>,
-    /// A sign that still waits for the command behind it.
-    open: bool,
-    /// A sign did not stand between two commands.
-    pub(super) wrong: bool,
-}
-
-#[derive(Debug)]
-struct Join {
-    sign: Sign,
-    /// Nodes of the commands before it and behind it.
-    before: Range<usize>,
-    behind: Range<usize>,
-}
-
-impl Joins {
-    pub(super) fn sign(&mut self, sign: Sign) {
-        match self.last.take() {
-            Some(before) if !self.open => self.joins.push(Join {
-                sign,
-                behind: before.end..before.end,
-                before,
-            }),
-            _ => self.wrong = true,
-        }
-        self.open = true;
-    }
-
-    /// A command of the row was met, which made these nodes.
-    pub(super) fn command(&mut self, nodes: Range<usize>) {
-        if let (true, Some(join)) = (self.open, self.joins.last_mut()) {
-            join.behind = nodes.clone();
-        }
-        self.open = false;
-        self.last = Some(nodes);
-    }
-
-    /// Something else was met, or the end of the row.
-    pub(super) fn other(&mut self) {
-        self.wrong |= self.open;
-        self.open = false;
-        self.last = None;
-    }
-
-    /// The row with its pipes and lists. A pipe binds closer than a list.
-    pub(super) fn join(self, row: Vec<Node>) -> Vec<Node> {
-        if self.joins.is_empty() || self.wrong {
-            return row;
-        }
-        let mut row = row.into_iter();
-        let mut joins = self.joins.into_iter().peekable();
-        let (mut joined, mut at) = (Vec::new(), 0);
-        while let Some(mut join) = joins.next() {
-            joined.extend(row.by_ref().take(join.before.start - at));
-            let (mut list, mut is_list) = (Vec::new(), false);
-            let mut pipe = Vec::new();
-            let mut last: Vec<Node> = row.by_ref().take(join.before.len()).collect();
-            loop {
-                at = join.behind.end;
-                match join.sign {
-                    Sign::Pipe => pipe.extend(stage(last)),
-                    Sign::List => {
-                        is_list = true;
-                        list.extend(ended(std::mem::take(&mut pipe), last));
-                    }
-                }
-                last = row.by_ref().take(join.behind.len()).collect();
-                let follows = joins.next_if(|next| next.before == join.behind);
-                match follows {
-                    Some(next) => join = next,
-                    None => break,
-                }
-            }
-            list.extend(ended(pipe, last));
-            match is_list {
-                true => joined.push(Node::Block {
-                    nodes: list,
-                    subshell: false,
-                }),
-                false => joined.append(&mut list),
-            }
-        }
-        joined.extend(row);
-        joined
-    }
-}
-
-/// The end of a pipe, if it is one.
-fn ended(mut pipe: Vec<Node>, last: Vec<Node>) -> Vec<Node> {
-    if pipe.is_empty() {
-        return last;
-    }
-    pipe.extend(stage(last));
-    vec![Node::Pipe(pipe)]
-}
-
-/// A command as one stage of a pipe. One that only works something out makes none.
-fn stage(mut nodes: Vec<Node>) -> Option<Node> {
-    match nodes.len() {
-        0 | 1 => nodes.pop(),
-        _ => Some(Node::Block {
-            nodes,
-            subshell: false,
-        }),
-    }
 }
 
 #[cfg(test)]
@@ -409,6 +455,15 @@ mod tests {
         "== = +=",
         "-- ''",
         "\u{2}",
+        "\"x $(a | b) y\" c d",
+        "\"$(a \"$(b && c)\" d e)\" f",
+        "\"$((1 | 2))\"",
+        "\"$$(a | b\"",
+        "&# a's",
+        "case $x in (a|b) c | d ;; *) e f g;; esac",
+        "case",
+        ";;",
+        "esac | a b",
     ];
     // No line break alone: in a pipe the grammar may pass over it, and then words of two commands run together.
     const SIGNS: &[&str] = &[
@@ -518,7 +573,7 @@ mod tests {
             assert!(!script.broken, "{line:?}");
             assert_eq!(Leaves::of(&script), Leaves::of(&as_it_stands), "{line:?}");
         }
-        parted(line).is_some() && !script.broken
+        parted(line).is_ok() && !script.broken
     }
 
     #[test]
@@ -559,9 +614,19 @@ mod tests {
         let line = "sort a | uniq -c | sort -rn | head\ngit push || true";
         assert!(parse_as_it_stands(line).broken);
         assert!(!parse(line).broken);
+        for text in [
+            format!("x=\"$({line})\""),
+            format!("x=\"a $(b \"$({line})\") c\" d e"),
+            format!("case a in b) {line};; esac"),
+            format!("case a in (b|c) d | e;; f|g)\n{line}\n;; *) h;; esac"),
+        ] {
+            assert!(parse_as_it_stands(&text).broken, "{text:?}");
+            let before = TREES.get();
+            assert!(!parse(&text).broken, "{text:?}");
+            assert_eq!(TREES.get() - before, 1, "{text:?}");
+        }
         // Where no sign is written.
-        assert!(parse(&format!("x=\"$({line})\"")).broken);
-        assert!(parse(&format!("case a in b) {line};; esac")).broken);
+        assert!(parse(&format!("x=\"`{line}`\"")).broken);
     }
 
     /// With `test it -o` as one word the grammar finds no tree here, and with the pipe as it stands none either.
@@ -570,6 +635,55 @@ mod tests {
         let line = "lines | echo  test it -o `\n` publish: > x 12 ";
         assert!(parse_as_it_stands(line).broken);
         assert!(!parse(line).broken);
+    }
+
+    /// To find its way out of quotes that nothing closes costs the grammar more than to read them.
+    #[test]
+    fn quotes_left_open_are_read_as_if_they_were_closed_and_the_text_stays_unread() {
+        for (text, closed) in [
+            ("git 'push", "git 'push'"),
+            ("git push \"origin", "git push \"origin\""),
+            ("ls | cat; echo $'a\\'b", "ls | cat; echo $'a\\'b'"),
+            ("x=\"$(git push", "x=\"$(git push)\""),
+            ("(a; echo \"$(b | c \"d", "(a; echo \"$(b | c \"d\")\")"),
+        ] {
+            let before = TREES.get();
+            let script = parse(text);
+            assert!(script.broken, "{text:?}");
+            assert_eq!(TREES.get() - before, 1, "{text:?}");
+            assert_eq!(Leaves::of(&script), Leaves::of(&parse(closed)), "{text:?}");
+        }
+        // What the quotes hide is not the only fault, or they are none.
+        for text in [
+            "if then 'fi (",
+            "a # it's",
+            "a &# it's",
+            "(a)# it's",
+            "case a in 'b",
+            "cat <<E\nit's\nE\n(",
+        ] {
+            assert_eq!(
+                Leaves::of(&parse(text)),
+                Leaves::of(&parse_as_it_stands(text)),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_that_begins_with_a_brace_is_a_word() {
+        for line in [
+            "{git,push}",
+            "a && {b,c{d,e}} f | g",
+            "{ {a,b}; }",
+            "if {a,b} c; then d; fi",
+        ] {
+            assert!(parse_as_it_stands(line).broken, "{line:?}");
+            assert!(!parse(line).broken, "{line:?}");
+        }
+        for line in ["{a,b", "{a}", "{ a,b", "{a,b}c(d)"] {
+            assert_eq!(parse(line).broken, parse_as_it_stands(line).broken, "{line:?}");
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) struct Run {
 
 /// Where in a command the words stand that come next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     /// A name may come.
     #[default]
     Name,
@@ -111,6 +111,35 @@ impl<'t> Plain<'t> {
         }
     }
 
+    /// The name of a command that begins with a brace, and its length: `{git,push}`. The grammar finds no word there.
+    pub(super) fn name_in_braces(&self, at: usize) -> Option<(Piece, usize)> {
+        let bytes = &self.text.as_bytes()[at..];
+        if !self.joins || self.place != Place::Name || bytes.first() != Some(&b'{') {
+            return None;
+        }
+        let in_word = |byte: &&u8| is_plain(**byte) || matches!(byte, b'{' | b'}');
+        let length = bytes.iter().take_while(in_word).count();
+        let word = &bytes[..length];
+        let count = |sign: u8| word.iter().filter(|byte| **byte == sign).count();
+        let chooses = count(b',') > 0 && count(b'{') == count(b'}');
+        let piece = Piece {
+            says: at..at + length,
+            quotes: Quotes::None,
+        };
+        (chooses && ends(bytes.get(length))).then_some((piece, length))
+    }
+
+    /// The name of a command stands at `at`.
+    pub(super) fn name(&mut self, piece: Piece, at: Range<usize>) -> Run {
+        self.place = Place::Arguments;
+        self.pieces.push(piece);
+        let count = self.pieces.len();
+        Run {
+            at,
+            pieces: count - 1..count,
+        }
+    }
+
     fn join(&mut self, piece: Piece, at: Range<usize>) -> Option<Run> {
         self.pieces.push(piece);
         let count = self.pieces.len();
@@ -146,6 +175,16 @@ impl<'t> Plain<'t> {
         self.end()
     }
 
+    /// Where the next word stands.
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Tells where the next word stands.
+    pub(super) fn at(&mut self, place: Place) {
+        self.place = place;
+    }
+
     /// Gives the run that is open.
     pub(super) fn end(&mut self) -> Option<Run> {
         self.run.take()
@@ -173,11 +212,15 @@ pub(super) fn piece(text: &str, at: usize) -> Option<(Piece, usize)> {
             Quotes::None,
         ),
     };
-    let ends = matches!(bytes.get(length), None | Some(b' ' | b'\t' | b'\n' | b';' | b')'));
     let quoted = usize::from(quotes != Quotes::None);
     let from = at + quoted.max(usize::from(bytes[0] == b'\\'));
     let says = from..at + length - quoted;
-    (length > 0 && ends).then_some((Piece { says, quotes }, length))
+    (length > 0 && ends(bytes.get(length))).then_some((Piece { says, quotes }, length))
+}
+
+/// Whether a word ends before this.
+fn ends(byte: Option<&u8>) -> bool {
+    matches!(byte, None | Some(b' ' | b'\t' | b'\n' | b';' | b')'))
 }
 
 fn is_plain(byte: u8) -> bool {
