@@ -85,6 +85,31 @@ fn a_playbook_of_the_local_human_may_do_unknown_acts_and_no_risky_ones() {
     assert_eq!(decide("frobnicate && git push"), Verdict::Ask);
 }
 
+/// B-GATE-1, B-GATE-3: the daemon refuses an agent that decides about itself, and the gate asks before it comes to that. In a
+/// playbook of the human at this machine it is one more act that no rule knows.
+#[test]
+fn an_agent_that_would_decide_about_itself_asks_and_so_does_one_that_pays_itself() {
+    let mine = Around {
+        author: Author::LocalHuman,
+        ..Around::bare()
+    };
+    for line in [
+        "longhaul approvals approve a_1",
+        "longhaul token create s_1 --scope approve",
+        "curl --unix-socket ~/x/control.sock -X POST http://localhost/v1/approvals/a_1/approve",
+    ] {
+        asks(&decide(line), Category::Unknown);
+        assert_eq!(decide(line).rule, "own-approval", "{line}");
+        let decision = Policy::standard().decide(&Act::line(line), &mine);
+        assert_eq!(decision.verdict, Verdict::Allow, "{line}");
+    }
+    for line in ["longhaul credits top-up 9", "longhaul resume s_1 --budget 9"] {
+        asks(&decide(line), Category::Spend);
+        let decision = Policy::standard().decide(&Act::line(line), &mine);
+        assert_eq!(decision.verdict, Verdict::Ask, "{line}");
+    }
+}
+
 /// B-GOAL-1: what the goal forbids is denied, not merely askable, and nothing else changes.
 #[test]
 fn what_the_goal_forbids_is_denied() {

@@ -1,6 +1,7 @@
 //! Clients of the network: what they send, and whether that leaves this machine.
 
 use super::command::shown;
+use super::places::Place;
 use super::{Feed, Walk};
 use crate::decision::Category;
 use crate::shell::expand::{Field, HOLE};
@@ -94,6 +95,7 @@ impl Walk<'_> {
                     "get" | "head" => {}
                     "url" => addresses.push(value),
                     "config" => unclear = true,
+                    "unix-socket" | "abstract-unix-socket" => self.socket(&value, fields),
                     "proxy" | "socks5" | "connect-to" | "resolve" => addresses.push(value),
                     name if name.starts_with("data")
                         || name.starts_with("form")
@@ -242,6 +244,17 @@ impl Walk<'_> {
         }
     }
 
+    /// A socket of this machine: a daemon's, unless it lies where the work is. Through that of longhaul an agent might decide
+    /// about itself, or pay itself.
+    fn socket(&mut self, path: &str, fields: &[Field]) {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if name == "control.sock" || name.starts_with("longhaul-") {
+            self.unknown("own-approval", shown(fields));
+        } else if self.place(path) == Place::Outside {
+            self.unknown("outside-workspace", shown(fields));
+        }
+    }
+
     pub(super) fn raw_connection(&mut self, program: &str, args: &[Field], fields: &[Field]) {
         let listens = program != "socat"
             && args.iter().any(|arg| {
@@ -260,6 +273,11 @@ impl Walk<'_> {
         let local = host.is_none_or(|host| !self.is_remote(&host.text));
         if executes {
             self.unknown("opens-shell", shown(fields));
+        }
+        let unix = |arg: &&Field| arg.text.starts_with('-') && arg.text.contains('U');
+        if let Some(path) = host.filter(|_| program != "socat" && args.iter().any(|arg| unix(&arg))) {
+            self.socket(&path.text, fields);
+            return self.ordinary_command("local-connection", fields);
         }
         match (program, local || listens || scans) {
             ("socat", _) => self.unknown("unknown", shown(fields)),
