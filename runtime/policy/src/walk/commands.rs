@@ -44,6 +44,7 @@ impl Walk<'_> {
                 return self.takes_line(program, args);
             }
             "docker" | "podman" | "nerdctl" | "kubectl" => return self.container(args),
+            "kill" => self.kill(args, fields),
             "busybox" | "toybox" => match args.is_empty() {
                 true => self.ordinary("ordinary", program),
                 false => self.invoke(args, feed),

@@ -9,6 +9,7 @@ mod commands;
 mod database;
 mod network;
 mod places;
+mod processes;
 mod runners;
 mod source;
 mod tools;
@@ -717,9 +718,11 @@ impl Walk<'_> {
             "PWD" => return Some(vec![vec![".".into()]]),
             "TMPDIR" => return Some(vec![vec!["/tmp".into()]]),
             "IFS" => return Some(vec![vec![" ".into()]]),
-            "?" | "#" | "$" | "!" | "UID" | "EUID" | "PPID" | "RANDOM" | "SECONDS" | "LINENO" => {
+            "?" | "#" | "UID" | "EUID" | "RANDOM" | "SECONDS" | "LINENO" => {
                 return Some(vec![vec!["1".into()]]);
             }
+            // Processes, and none of them the first.
+            "$" | "!" | "PPID" => return Some(vec![vec!["10000".into()]]),
             _ => {}
         }
         if let (Ok(number @ 1..), Some(own)) = (name.parse::<usize>(), own) {
