@@ -5,6 +5,15 @@ use super::{Feed, Walk, places};
 use crate::decision::Category;
 use crate::shell::expand::{Field, HOLE};
 
+/// Settings of git that scripts make for the whole account, and that run nothing.
+const PERSONAL: [&str; 5] = [
+    "user.name",
+    "user.email",
+    "safe.directory",
+    "init.defaultbranch",
+    "core.autocrlf",
+];
+
 /// Most words of a pipe that are given to `xargs`.
 const MOST_ARGUMENTS: usize = 200;
 
@@ -349,8 +358,9 @@ impl Walk<'_> {
                     .filter(|text| !text.starts_with('-') && *text != "set")
                     .collect();
                 if let [key, value, ..] = words[..] {
-                    let everywhere = ["--global", "--system"];
-                    if rest.iter().any(|arg| everywhere.contains(&arg.text.as_str())) {
+                    let has = |option| rest.iter().any(|arg| arg.text == option);
+                    let own = PERSONAL.contains(&key.to_ascii_lowercase().as_str());
+                    if has("--system") || has("--global") && !own {
                         self.unknown(
                             "outside-workspace",
                             format!("git config --global {key} changes every repository"),
