@@ -120,7 +120,7 @@ fn a_wish_that_the_rules_refuse_says_what_to_do() {
     desk.says("archive wall").ok(0);
     let archived = refused(&["--json", "send", "wall", "green"], 4);
     assert_eq!(archived["code"], "session_archived");
-    assert_eq!(commands(&archived)[0], "longhaul tail ID");
+    assert_eq!(commands(&archived)[0], "longhaul tail s_ID");
     let other = refused(
         &[
             "--json",
