@@ -94,6 +94,12 @@ async fn removed(args: &Rm, reach: &Reach, ui: &Ui) -> Result<Option<Removed>, F
             let removed = control.remove(&args.id, Remove { log: args.log }).await;
             return Ok(Some(removed.map_err(|problem| reach.explained(problem))?));
         }
+        Err(problem) if problem.code == Code::NotFound && args.log => {
+            let command = format!("longhaul rm {} --log --yes", args.id);
+            return Err(problem
+                .next("if it is a task, or tokens, that lost their log", command)
+                .into());
+        }
         shown => shown?,
     };
     let has_ended = matches!(shown.state.as_str(), "completed" | "failed" | "canceled");

@@ -119,7 +119,7 @@ fn told(problem: &Problem, colour: bool) -> String {
             escaped(&action.command)
         );
     }
-    if let Some(url) = &problem.fields.top_up_url {
+    if let Some(url) = problem.fields.top_up_url.as_ref().filter(|url| !url.is_empty()) {
         text += &format!("{cyan}hint:{off} or top it up at {}\n", escaped(url));
     }
     text

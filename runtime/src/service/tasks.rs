@@ -3,7 +3,7 @@
 use longhaul_actors::session::Actor;
 use longhaul_actors::task::{Command, Create, Phase, Refusal, Reply, State, Task, Wanted};
 use longhaul_actors::{Entity, RecoverError, SendError, fold};
-use longhaul_journal::{Journal, Standing, StreamId};
+use longhaul_journal::{Journal, Seq, Standing, StreamId};
 
 use super::address::{is_removed, one_of_kind};
 use super::problems::{damaged, read_problem, recover_problem, unsent_code};
@@ -197,7 +197,8 @@ fn list(journal: &dyn Journal, wanted: impl Fn(Phase) -> bool) -> Result<TasksPa
         after = Some(last.stream);
         for head in &heads {
             // Where the index says already that it is not wanted, nothing is folded.
-            if !phases(&head.standing).iter().any(|phase| wanted(*phase)) {
+            let is_headless = head.seq == Seq::ZERO;
+            if !is_headless && !phases(&head.standing).iter().any(|phase| wanted(*phase)) {
                 continue;
             }
             let state = match fold::<Task>(journal, head.stream) {

@@ -287,7 +287,14 @@ fn a_task_and_tokens_that_lost_their_first_record_are_given_up() {
     let damaged = found["damaged"].as_array().expect("a list");
     let tokens = damaged.iter().find(|damage| damage["kind"] == "tokens");
     let tokens = tokens.expect("they are named")["id"].as_str().expect("an id");
+    let listed = desk.says("tasks ls").ok(0);
+    assert!(
+        listed.contains(task) && listed.contains("quarantined"),
+        "{listed}"
+    );
     for name in [task, tokens] {
+        let unsure = desk.says(&format!("rm {name} --log"));
+        assert!(unsure.stderr.ends_with(" --log --yes\n"), "{unsure:?}");
         let refused = desk.says(&format!("journal repair {name}"));
         assert_eq!(refused.code, Some(8), "{refused:?}");
         assert!(refused.stderr.contains("longhaul rm "), "{refused:?}");
