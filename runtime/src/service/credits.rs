@@ -8,8 +8,9 @@ use longhaul_actors::session::{Actor, PauseReason, Phase, Terms};
 use longhaul_actors::{Entity, QueryError, SendError};
 use longhaul_journal::{Head, Journal, Limit, Record, Seq, Standing, StreamId};
 
+use super::address::ACCOUNT;
 use super::problems::{damaged, read_problem, unsent_code};
-use super::{ACCOUNT, OWNER, Service};
+use super::{OWNER, Service};
 use crate::api::{
     AccountView, Code, Concurrency, LedgerEntry, LedgerPage, LedgerQuery, Problem, TopUp, ToppedUp, rfc3339,
     session_id,
