@@ -121,6 +121,71 @@ fn what_grows_with_each_word_is_followed_up_to_a_bound() {
     );
 }
 
+/// B-GATE-1: `{` and one character ended the process: the grammar looks it up in a table of 256, wherever that ends.
+#[test]
+fn a_character_of_any_size_gets_an_answer_and_stands_in_words() {
+    for c in [
+        'é',
+        '\u{a0}',
+        '\u{3000}',
+        '漢',
+        '“',
+        '\u{31860}',
+        '🚀',
+        '\u{10ffff}',
+    ] {
+        for around in [
+            "{X",
+            "X",
+            "aX",
+            "X=1",
+            "$X",
+            "${X}",
+            "${x:-X}",
+            "${x#X}",
+            "${x/X/X}",
+            "{X,b}",
+            "[[ a =~ X ]]",
+            "[[ a == X* ]]",
+            "@(X|b)",
+            "case X in X) a;; esac",
+            "X() { a; }",
+            "<<X\nX\n",
+            "$'X'",
+            "((X))",
+            "$((X+1))",
+            "a[X]=1",
+            "`X`",
+            "\\X",
+            "\"$X\"",
+            "\"${X",
+            "for X in X; do X; done",
+            "{ X; }",
+            "{X..Y}",
+            ">X",
+            "2>X",
+            "!X",
+            "#X",
+            "a#X",
+        ] {
+            verdict(&around.replace('X', &c.to_string()));
+            verdict(&around.replace('X', &c.to_string().repeat(3)));
+        }
+        for (line, expected) in [
+            ("git commit -m \"X: X\"", Verdict::Allow),
+            ("git commit -m 'XaX' && echo X | cat > X.txt", Verdict::Allow),
+            ("git commit -m \"X $(date) X\" -- X", Verdict::Allow),
+            ("echo X; git push", Verdict::Ask),
+            ("echo \"X $(echo X | cat; git push X)\"", Verdict::Ask),
+            // Whatever it looks like, no shell takes it for a blank.
+            ("gitXpush", Verdict::Ask),
+        ] {
+            let line = line.replace('X', &c.to_string());
+            assert_eq!(verdict(&line), expected, "{line}");
+        }
+    }
+}
+
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("git push"),
@@ -170,6 +235,7 @@ fn pieces() -> impl Strategy<Value = String> {
         Just("\u{1}"),
         Just("é"),
         Just("\u{10ffff}"),
+        Just("\u{31860}"),
         Just("python -c "),
         Just("xargs "),
         Just("find . -exec "),

@@ -24,6 +24,9 @@ const DEEPEST: u32 = 80;
 /// long as the one around it.
 const MOST_WITHIN: (usize, usize) = (3, 4096);
 
+/// What the grammar sees of characters beyond ASCII.
+const UNSEEN: u8 = 0x7f;
+
 static LANGUAGE: LazyLock<Language> = LazyLock::new(|| tree_sitter_bash::LANGUAGE.into());
 
 thread_local! {
@@ -137,15 +140,49 @@ fn parse_closed(closed: &str, documents: &[Document], bounds: &Bounds<'_>) -> Op
     Some(Script::new(nodes, true))
 }
 
+/// The grammar's tree of a text.
+///
+/// Its scanner looks characters up in a table of 256, however large they are: `{` and U+31860 end the process. So it sees
+/// [`UNSEEN`] for each byte of what is not ASCII, which stands in words as such characters do in a shell.
 fn tree_of(text: &str) -> Option<Tree> {
     #[cfg(test)]
     TREES.with(|trees| trees.set(trees.get() + 1));
-    PARSER.with(|kept| {
-        let mut parser = kept.borrow_mut().take().or_else(new_parser)?;
-        let tree = parser.parse(text, None);
-        *kept.borrow_mut() = Some(parser);
-        tree
-    })
+    let parsed = |bytes: &[u8]| {
+        PARSER.with(|kept| {
+            let mut parser = kept.borrow_mut().take().or_else(new_parser)?;
+            let tree = parser.parse(bytes, None);
+            *kept.borrow_mut() = Some(parser);
+            tree
+        })
+    };
+    if text.is_ascii() {
+        return parsed(text.as_bytes());
+    }
+    let seen = |byte: u8| if byte.is_ascii() { byte } else { UNSEEN };
+    let bytes: Vec<u8> = text.bytes().map(seen).collect();
+    parsed(&bytes).filter(|tree| cuts_no_character(tree, text))
+}
+
+/// Whether all that was found begins and ends with a character of the text, and not within one.
+fn cuts_no_character(tree: &Tree, text: &str) -> bool {
+    let mut cursor = tree.walk();
+    loop {
+        let range = cursor.node().byte_range();
+        if !text.is_char_boundary(range.start) || !text.is_char_boundary(range.end) {
+            return false;
+        }
+        if cursor.goto_first_child() || cursor.goto_next_sibling() {
+            continue;
+        }
+        loop {
+            if !cursor.goto_parent() {
+                return true;
+            }
+            if cursor.goto_next_sibling() {
+                break;
+            }
+        }
+    }
 }
 
 /// The name of what was found. The grammar keeps it as a string of C, which would be measured and checked each time.
