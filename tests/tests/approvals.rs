@@ -467,7 +467,7 @@ fn an_orphan_of_a_brain_can_neither_decide_nor_grant_credit() {
     fs::write(
         &away,
         format!(
-            "exec > {here}/answers 2>&1\nuntil [ -e {here}/go ]; do sleep 0.05; done\n{}{knocks}touch {here}/done\n",
+            "exec > {here}/answers 2>&1\ntouch {here}/away\nuntil [ -e {here}/go ]; do sleep 0.05; done\n{}{knocks}touch {here}/done\n",
             asks.concat()
         ),
     )
@@ -478,6 +478,7 @@ fn an_orphan_of_a_brain_can_neither_decide_nor_grant_credit() {
         format!(
             "#!/bin/sh\nwhile read -r line; do case $line in *'\"type\":\"next\"'*)\n\
              (setsid env -i PATH=/usr/bin:/bin sh {away} <&- 2>&- >&- &)\n\
+             until [ -e {here}/away ]; do sleep 0.01; done\n\
              echo '{{\"type\":\"answer\",\"step\":1,\"end\":{{\"kind\":\"finish\",\"summary\":\"left\"}}}}';; esac; done\n",
             away = away.display()
         ),
