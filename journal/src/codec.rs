@@ -30,6 +30,8 @@ const RECORD_NUMBERS: usize = 3 + 3 + 10 + 1 + 9;
 pub(crate) const MAX_SEALED: usize =
     MAX_HEADER + MAX_FRAME_RECORDS * MAX_RECORD_HEADER + MAX_FRAME_PAYLOAD + 4;
 const CRC_LEN: usize = 4;
+/// Where the stream lies in a sealed part: behind the codec.
+const STREAM: std::ops::Range<usize> = 1..17;
 /// Where the hash of the frame before lies in a sealed part: behind the codec and the stream.
 const PREVIOUS: std::ops::Range<usize> = 17..33;
 
@@ -231,6 +233,30 @@ pub(crate) fn guess(damaged: &[u8]) -> Option<Summary> {
         .or_else(|_| summarize_body(CODEC_BINCODE_2, body, damaged))
         .ok()
         .map(|(summary, _)| summary)
+        .or_else(|| guess_by_place(damaged))
+}
+
+/// As [`guess`], where the header cannot be decoded any more: what lies in it at a fixed place. A frame that follows none has
+/// no second witness there, and is not guessed at.
+fn guess_by_place(damaged: &[u8]) -> Option<Summary> {
+    let stream = damaged.get(STREAM)?.try_into().ok()?;
+    let previous = ChainHash(damaged.get(PREVIOUS)?.try_into().ok()?);
+    (previous != ChainHash::ZERO).then(|| Summary {
+        head: Head {
+            stream: StreamId::from_bytes(stream),
+            kind: Cow::Borrowed(""),
+            seq: Seq::ZERO,
+            hash: ChainHash::ZERO,
+            epoch: Epoch::default(),
+            time_ms: 0,
+            standing: Standing::Done,
+        },
+        previous,
+        // No frame begins there, so that it agrees with no head.
+        first_seq: Seq::ZERO,
+        count: 0,
+        resumes_after: None,
+    })
 }
 
 /// Checks a sealed part and decodes all of it.

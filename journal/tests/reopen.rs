@@ -109,6 +109,47 @@ fn an_unclean_stop_copies_the_unconfirmed_tail_to_a_new_segment() {
     assert!(verify(killed.path(), None).unwrap().is_sound());
 }
 
+/// B-LOG-6, B-LOG-10: nothing follows the last frame of a stream that could tell that it is missing, so whatever byte of it is
+/// flipped, the frame itself has to say whose it was.
+#[test]
+fn whichever_byte_of_its_last_frame_is_flipped_a_stream_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = LocalJournal::open(folder.path(), small()).unwrap();
+    write(&journal, 3, 2);
+    let frames: Vec<_> = (0..3)
+        .map(|number| content(&journal, 3)[&number][1].clone())
+        .collect();
+    drop(journal);
+    let paths = segments(folder.path());
+    for frame in frames {
+        let first_of = |path: &std::path::Path| {
+            u64::from_str_radix(path.file_stem().unwrap().to_str().unwrap(), 16).unwrap()
+        };
+        let path = paths
+            .iter()
+            .rfind(|path| first_of(path) <= frame.position.0)
+            .unwrap();
+        let sound = fs::read(path).unwrap();
+        let offset = usize::try_from(64 + frame.position.0 - first_of(path)).unwrap();
+        let len = 29 + u32::from_le_bytes(sound[offset + 5..offset + 9].try_into().unwrap());
+        for at in 0..usize::try_from(len).unwrap() {
+            for bit in 0..8 {
+                let mut bytes = sound.clone();
+                bytes[offset + at] ^= 1 << bit;
+                fs::write(path, &bytes).unwrap();
+                let report = verify(folder.path(), None).unwrap();
+                let named: Vec<_> = report
+                    .damaged
+                    .iter()
+                    .map(|damage| (damage.stream, damage.readable_to))
+                    .collect();
+                assert_eq!(named, [(frame.stream, Seq(1))], "byte {at} bit {bit}: {report:?}");
+            }
+        }
+        fs::write(path, &sound).unwrap();
+    }
+}
+
 /// B-LOG-6, B-LOG-10: a flipped byte of an acknowledged frame is found, named, and stops only its own stream.
 #[test]
 fn a_flipped_byte_is_named_and_quarantines_only_its_stream() {
