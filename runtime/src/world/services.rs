@@ -50,6 +50,9 @@ impl LocalHands {
                 })
             }
             ServiceCall::Stop { .. } => {
+                if let Some(stopped) = stopped_before(act, elapsed_ms(begun)) {
+                    return Ok(stopped);
+                }
                 let service = of_running()?;
                 let directory = folder.step(service);
                 ask_to_end(directory.clone())
@@ -223,4 +226,52 @@ fn logs(directory: &Path) -> std::io::Result<String> {
         text.push_str("it has said nothing so far");
     }
     Ok(text)
+}
+
+/// What became of a stop that may have been begun before, when no such service runs any more. The watch of the service told of
+/// its end, and the runtime died before this step could: what was asked for is so.
+fn stopped_before(act: &Act, active_ms: u64) -> Option<ToolOutcome> {
+    (act.recovered && act.around.service.is_none()).then(|| ToolOutcome::Done {
+        output: "the service has ended".into(),
+        active_ms,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use longhaul_actors::session::{Around, Resources, ToolCall};
+    use longhaul_journal::StreamId;
+
+    use super::*;
+
+    /// B-CRASH-1: killed between the end of the service, which its watch tells, and the end of the step that stopped it.
+    #[test]
+    fn a_stop_whose_service_is_gone_has_done_its_work_if_it_was_begun_before_a_crash() {
+        let act = |recovered, service| Act {
+            session: StreamId::unnamed(),
+            step: 7,
+            call: Arc::new(ToolCall {
+                tool: "service".into(),
+                args: serde_json::json!({ "action": "stop", "name": "web" }),
+            }),
+            limit_ms: 1_000,
+            resources: Resources::default(),
+            around: Around {
+                service,
+                ..Around::default()
+            },
+            recovered,
+        };
+        let done = ToolOutcome::Done {
+            output: "the service has ended".into(),
+            active_ms: 3,
+        };
+        assert_eq!(stopped_before(&act(true, None), 3), Some(done));
+        assert_eq!(stopped_before(&act(true, Some(5)), 3), None, "it is ended now");
+        assert_eq!(
+            stopped_before(&act(false, None), 3),
+            None,
+            "there was none to begin with"
+        );
+    }
 }
