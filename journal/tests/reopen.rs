@@ -5,13 +5,15 @@
 mod common;
 
 use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::{ALL, Dice, content, copy_dir, draft, open, payloads, segments, small, stream, write};
 use longhaul_journal::faults::{Faults, FaultyDisk};
 use longhaul_journal::{
-    CatalogueState, Journal, LocalJournal, OpenError, Options, ReadError, Seq, SubmitError, verify,
+    CatalogueState, Journal, LocalJournal, OpenError, Options, Position, ReadError, Seq, SubmitError, verify,
 };
 
 #[test]
@@ -109,6 +111,18 @@ fn an_unclean_stop_copies_the_unconfirmed_tail_to_a_new_segment() {
     assert!(verify(killed.path(), None).unwrap().is_sound());
 }
 
+/// The segment that holds the frame at a position, its bytes, and which of them the frame is.
+fn lies(paths: &[PathBuf], position: Position) -> (&Path, Vec<u8>, Range<usize>) {
+    let first_of =
+        |path: &Path| u64::from_str_radix(path.file_stem().unwrap().to_str().unwrap(), 16).unwrap();
+    let path = paths.iter().rfind(|path| first_of(path) <= position.0).unwrap();
+    let bytes = fs::read(path).unwrap();
+    let from = usize::try_from(64 + position.0 - first_of(path)).unwrap();
+    let len = 29 + u32::from_le_bytes(bytes[from + 5..from + 9].try_into().unwrap());
+    let place = from..from + usize::try_from(len).unwrap();
+    (path, bytes, place)
+}
+
 /// B-LOG-6, B-LOG-10: nothing follows the last frame of a stream that could tell that it is missing, so whatever byte of it is
 /// flipped, the frame itself has to say whose it was.
 #[test]
@@ -122,20 +136,11 @@ fn whichever_byte_of_its_last_frame_is_flipped_a_stream_is_named() {
     drop(journal);
     let paths = segments(folder.path());
     for frame in frames {
-        let first_of = |path: &std::path::Path| {
-            u64::from_str_radix(path.file_stem().unwrap().to_str().unwrap(), 16).unwrap()
-        };
-        let path = paths
-            .iter()
-            .rfind(|path| first_of(path) <= frame.position.0)
-            .unwrap();
-        let sound = fs::read(path).unwrap();
-        let offset = usize::try_from(64 + frame.position.0 - first_of(path)).unwrap();
-        let len = 29 + u32::from_le_bytes(sound[offset + 5..offset + 9].try_into().unwrap());
-        for at in 0..usize::try_from(len).unwrap() {
+        let (path, sound, place) = lies(&paths, frame.position);
+        for at in place.clone() {
             for bit in 0..8 {
                 let mut bytes = sound.clone();
-                bytes[offset + at] ^= 1 << bit;
+                bytes[at] ^= 1 << bit;
                 fs::write(path, &bytes).unwrap();
                 let report = verify(folder.path(), None).unwrap();
                 let named: Vec<_> = report
@@ -143,7 +148,12 @@ fn whichever_byte_of_its_last_frame_is_flipped_a_stream_is_named() {
                     .iter()
                     .map(|damage| (damage.stream, damage.readable_to))
                     .collect();
-                assert_eq!(named, [(frame.stream, Seq(1))], "byte {at} bit {bit}: {report:?}");
+                assert_eq!(
+                    named,
+                    [(frame.stream, Seq(1))],
+                    "byte {} bit {bit}: {report:?}",
+                    at - place.start
+                );
             }
         }
         fs::write(path, &sound).unwrap();
@@ -168,29 +178,20 @@ fn a_flipped_byte_is_named_and_quarantines_only_its_stream() {
         let number = dice.below(STREAMS);
         let frames = &before[&number];
         let frame = &frames[usize::try_from(dice.below(frames.len() as u64)).unwrap()];
-        let first_of = |path: &std::path::Path| {
-            u64::from_str_radix(path.file_stem().unwrap().to_str().unwrap(), 16).unwrap()
-        };
-        let at = paths
-            .iter()
-            .rposition(|path| first_of(path) <= frame.position.0)
-            .unwrap();
-        let offset = usize::try_from(64 + frame.position.0 - first_of(&paths[at])).unwrap();
-        let mut bytes = fs::read(&paths[at]).unwrap();
-        let len = 29 + u32::from_le_bytes(bytes[offset + 5..offset + 9].try_into().unwrap());
-        let flipped = offset + usize::try_from(dice.below(len.into())).unwrap();
+        let (path, mut bytes, place) = lies(&paths, frame.position);
+        let flipped = place.start + usize::try_from(dice.below(place.len() as u64)).unwrap();
         bytes[flipped] ^= 1 << dice.below(8);
         let hurt = tempfile::tempdir().unwrap();
         copy_dir(folder.path(), hurt.path());
         fs::write(
-            hurt.path().join("journal").join(paths[at].file_name().unwrap()),
+            hurt.path().join("journal").join(path.file_name().unwrap()),
             &bytes,
         )
         .unwrap();
         let story = format!(
             "round {round}: stream {number} seq {} byte {}",
             frame.first_seq(),
-            flipped - offset
+            flipped - place.start
         );
 
         let report = verify(hurt.path(), None).unwrap();

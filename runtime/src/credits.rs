@@ -6,7 +6,7 @@ use longhaul_actors::account::{Credits, DEFAULT_ACCOUNT, Open, PriceTable, Resum
 use longhaul_actors::session::Actor;
 use serde_json::Value;
 
-use crate::api::{Code, Problem};
+use crate::api::Problem;
 
 /// How work is charged. By default from a prepaid account that starts with 5.00 credits.
 #[derive(Clone, Debug)]
@@ -56,10 +56,7 @@ impl CreditOptions {
     /// `invalid_request`, naming the variable, when one cannot be understood.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Problem> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let invalid = |name: &str, why: String| {
-            Problem::new(Code::InvalidRequest, format!("{name}: {why}"))
-                .next("see what each setting means", "longhaul --help")
-        };
+        let invalid = |name: &str, why: String| Problem::of_setting(format!("{name}: {why}"));
         let mut options = Self::default();
         if let Some(switch) = set("LONGHAUL_CREDITS") {
             options.enabled = match switch.as_str() {
@@ -118,11 +115,9 @@ pub(crate) fn active_sessions(variable: impl Fn(&str) -> Option<String>) -> Resu
         None => Ok(ACTIVE_SESSIONS),
         Some(text) => match text.parse() {
             Ok(limit) if limit > 0 => Ok(limit),
-            _ => {
-                let detail = format!("LONGHAUL_MAX_ACTIVE: {text:?} is not a number above zero");
-                Err(Problem::new(Code::InvalidRequest, detail)
-                    .next("see what each setting means", "longhaul --help"))
-            }
+            _ => Err(Problem::of_setting(format!(
+                "LONGHAUL_MAX_ACTIVE: {text:?} is not a number above zero"
+            ))),
         },
     }
 }

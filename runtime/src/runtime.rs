@@ -550,9 +550,7 @@ pub(crate) async fn open_journal(
     let opened = tokio::task::spawn_blocking(move || LocalJournal::open_on(disk, &directory, options)).await;
     let opened = opened.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
     let (journal, report) = opened.map_err(|error| open_problem(&error))?;
-    for damage in &report.damaged {
-        tracing::error!(stream = %damage.stream, kind = damage.kind, readable_to = %damage.readable_to, reason = damage.reason, "a stream lost acknowledged records and is quarantined");
-    }
+    report.damaged.iter().for_each(janitor::tell_damage);
     if let Some(torn) = &report.torn {
         tracing::info!(
             ?torn,

@@ -54,16 +54,17 @@ impl TokenDesk {
     pub async fn look<T: Send + 'static>(
         &self,
         session: StreamId,
-        look: impl FnOnce(&State) -> T + Send + 'static,
+        look: impl FnOnce(&State) -> T + Clone + Send + 'static,
     ) -> Result<T, QueryError> {
         let stream = Tokens::of(&self.owner, session);
         if self.journal.is_inert(stream) {
             return Ok(look(&State::default()));
         }
-        if self.is_removed(stream) {
-            return Ok(look(&State::default()));
+        let again = look.clone();
+        match self.tokens.query(stream, |state, _| look(state)).await {
+            Err(QueryError::Quarantined(_)) if self.is_removed(stream) => Ok(again(&State::default())),
+            looked => looked,
         }
-        self.tokens.query(stream, |state, _| look(state)).await
     }
 
     /// Whether nothing but that it was there is left of a stream.

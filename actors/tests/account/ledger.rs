@@ -10,6 +10,7 @@ use longhaul_actors::account::{
 use longhaul_actors::session::Actor;
 use longhaul_journal::{Seq, StreamId};
 
+use crate::seed::chosen_seed;
 use crate::world::{World, session};
 
 /// Active milliseconds that cost a micro-credit, by the table of the defaults.
@@ -446,7 +447,7 @@ impl Sea {
 /// B-CREDIT-2, B-CREDIT-4, B-CREDIT-7: 10,000 sessions on four accounts, which crash every 20,000 actions.
 #[test]
 fn ten_thousand_sessions_never_spend_more_than_was_granted_and_pay_for_each_use_once() {
-    let mut sea = Sea::new(seed(), (4, "0.1"), 10_000);
+    let mut sea = Sea::new(chosen_seed(), (4, "0.1"), 10_000);
     for action in 1..=300_000 {
         sea.happen();
         if action % 20_000 == 0 {
@@ -478,7 +479,7 @@ fn ten_thousand_sessions_never_spend_more_than_was_granted_and_pay_for_each_use_
 /// say, without the fold.
 #[test]
 fn ten_thousand_sessions_that_die_on_both_sides_of_every_frame_pay_for_each_use_once() {
-    let mut sea = Sea::new(seed(), (200, "0.015"), 10_000);
+    let mut sea = Sea::new(chosen_seed(), (200, "0.015"), 10_000);
     sea.perilous = true;
     for action in 1..=700_000 {
         sea.happen();
@@ -501,7 +502,7 @@ fn ten_thousand_sessions_that_die_on_both_sides_of_every_frame_pay_for_each_use_
 #[test]
 fn a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge() {
     const ACTIONS: u64 = 300;
-    let seed = seed();
+    let seed = chosen_seed();
     for boundary in 0..ACTIONS {
         let mut sea = Sea::new(seed, (2, "0.002"), 12);
         for action in 0..ACTIONS {
@@ -519,25 +520,6 @@ fn a_crash_at_any_boundary_neither_loses_nor_doubles_a_charge() {
         sea.accounts.iter_mut().for_each(World::crash);
     }
     sea.settle_all();
-}
-
-/// The seed of this run, printed so that a failure can be repeated: `LONGHAUL_TEST_SEED`, a number or `0x` and hexadecimal digits.
-fn seed() -> u64 {
-    let chosen = std::env::var("LONGHAUL_TEST_SEED").ok().map(|seed| {
-        let number = match seed.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16),
-            None => seed.parse(),
-        };
-        number.expect("LONGHAUL_TEST_SEED is a number")
-    });
-    let seed = chosen.unwrap_or_else(|| {
-        use std::hash::{BuildHasher, Hasher};
-        std::collections::hash_map::RandomState::new()
-            .build_hasher()
-            .finish()
-    });
-    println!("LONGHAUL_TEST_SEED={seed}");
-    seed
 }
 
 /// Which session this is.

@@ -4,4 +4,6 @@ mod golden;
 mod ledger;
 mod mend;
 mod rules;
+#[path = "../session/seed.rs"]
+mod seed;
 mod world;

@@ -15,6 +15,7 @@ mod money;
 mod moves;
 mod random;
 mod rest;
+mod seed;
 mod services;
 mod start;
 mod stop;

@@ -1,8 +1,6 @@
 //! A random but legal world. `World` checks the properties of section 3 of the contract after every record and frame.
 
 use std::collections::BTreeSet;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 
 use longhaul_actors::Entity;
 use longhaul_actors::session::{Body, Command, Effect, Mode, Phase, SendMode, Session, Start, ToolOutcome};
@@ -12,6 +10,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::moves::{Move, moves, outcome, play, starts};
+use crate::seed::chosen_seed;
 use crate::story::{acted, cancel, decide, finishes, gone, resume, send};
 use crate::world::World;
 
@@ -102,22 +101,9 @@ fn seeded(seed: u64, cases: u32) -> TestRunner {
 /// another world; then the story has its own test, and the seed may go.)
 const KEPT: &[(&str, u64)] = &[];
 
-/// The seed of this run: `LONGHAUL_TEST_SEED`, a number or `0x` and hexadecimal digits, else by chance.
-fn chosen_seed() -> u64 {
-    let chosen = std::env::var("LONGHAUL_TEST_SEED").ok().map(|seed| {
-        let number = match seed.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16),
-            None => seed.parse(),
-        };
-        number.expect("LONGHAUL_TEST_SEED is a number")
-    });
-    chosen.unwrap_or_else(|| RandomState::new().build_hasher().finish())
-}
-
 /// Runs a property over random worlds. The seed is printed; `LONGHAUL_TEST_SEED=n` runs that one again.
 fn for_random_worlds(cases: u32, property: impl Fn(Start, Vec<Move>) -> Result<(), TestCaseError>) {
     let seed = chosen_seed();
-    println!("LONGHAUL_TEST_SEED={seed}");
     let kept = KEPT.iter().map(|(_, kept)| (*kept, cases / 8));
     for (seed, cases) in kept.chain([(seed, cases)]) {
         let mut runner = seeded(seed, cases);

@@ -159,6 +159,11 @@ impl Problem {
         Self::new(Code::StorageUnavailable, detail).next("use another directory", "longhaul --data DIR ls")
     }
 
+    /// A setting of the environment that cannot be understood; `detail` names it.
+    pub(crate) fn of_setting(detail: impl Into<String>) -> Self {
+        Self::new(Code::InvalidRequest, detail).next("see what each setting means", "longhaul --help")
+    }
+
     /// The same with this id wherever a way on asks for one.
     #[must_use]
     pub(crate) fn about(mut self, id: &str) -> Self {

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use crate::api::{Code, Problem, TokenText};
+use crate::api::{Problem, TokenText};
 use crate::credits::{CreditOptions, active_sessions};
 use crate::{Mode, Options};
 
 /// Where `runUrl` begins. Over the control socket any host will do.
 const URL: &str = "LONGHAUL_URL";
 /// Hours of active time of a run that goes on until it is done.
-const MOST_HOURS: u64 = 1_000_000_000;
 const UNTIL_DONE_HOURS: &str = "LONGHAUL_UNTIL_DONE_HOURS";
+/// Most hours that a setting takes; their milliseconds fit in 64 bits.
+const MOST_HOURS: u64 = 1_000_000_000;
 
 /// Days that the folders of a session stay after its end.
 const KEEP_WORKSPACES: &str = "LONGHAUL_KEEP_WORKSPACES";
@@ -72,11 +73,7 @@ fn from(mode: Mode, variable: impl Fn(&str) -> Option<String>) -> Result<Options
 }
 
 fn wrong(name: &str, value: &str, wanted: &str) -> Problem {
-    Problem::new(
-        Code::InvalidRequest,
-        format!("{name} is {value:?}; it takes {wanted}"),
-    )
-    .next("see what each setting means", "longhaul --help")
+    Problem::of_setting(format!("{name} is {value:?}; it takes {wanted}"))
 }
 
 /// Where a run can be looked at.
@@ -89,6 +86,7 @@ pub(super) fn run_url(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Code;
 
     #[test]
     fn what_cannot_be_understood_is_named_and_not_taken_for_a_default() {

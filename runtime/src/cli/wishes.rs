@@ -182,9 +182,9 @@ pub(super) async fn told(accepted: Result<Accepted, Problem>, wish: &str, reach:
         );
         ui.line(&escaped(&line))?;
     }
-    let works_by_itself =
-        accepted.id == ACCOUNT || accepted.id.starts_with("t_") || accepted.state == "usable";
-    if waits && !works_by_itself && !rests(&accepted.state) {
+    // An account, tasks and tokens wait for nobody who serves.
+    let is_session = accepted.state != "usable" && !accepted.id.starts_with("t_");
+    if waits && is_session && !rests(&accepted.state) {
         let id = &accepted.id;
         ui.note(&format!(
             "nobody serves this directory, so it waits: longhaul attach {id} or longhaul serve"

@@ -397,7 +397,7 @@ async fn decide(
     let decided = Decide {
         decision,
         evidence,
-        by: Held::by(request).and_then(|held| held.bearer.human),
+        by: Held::name(request),
     };
     let accepted = edge
         .wish(|control| async move { control.decide(&id, decided).await })

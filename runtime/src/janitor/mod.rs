@@ -9,4 +9,4 @@ mod scrub;
 
 pub(crate) use release::Releases;
 pub(crate) use rest::release_what_rests;
-pub(crate) use scrub::scrub;
+pub(crate) use scrub::{scrub, tell_damage};

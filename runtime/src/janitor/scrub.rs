@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longhaul_journal::{LocalJournal, Position};
+use longhaul_journal::{Damage, LocalJournal, Position};
 
 /// Read at a time, and the pause after it: at most 4 MiB/s, which no other reader notices.
 const STEP_BYTES: u64 = 8 << 20;
@@ -19,9 +19,7 @@ pub(crate) async fn scrub(journal: Arc<LocalJournal>) {
         let step = tokio::task::spawn_blocking(move || reader.scrub(at, STEP_BYTES)).await;
         from = match step {
             Ok(Ok(scrubbed)) => {
-                for damage in &scrubbed.damaged {
-                    tracing::error!(stream = %damage.stream, kind = damage.kind, readable_to = %damage.readable_to, reason = damage.reason, "a stream lost acknowledged records and is quarantined");
-                }
+                scrubbed.damaged.iter().for_each(tell_damage);
                 for lost in &scrubbed.lost {
                     tracing::error!(?lost, "damaged bytes in the journal that belong to no session");
                 }
@@ -36,4 +34,15 @@ pub(crate) async fn scrub(journal: Arc<LocalJournal>) {
         };
         tokio::time::sleep(if from == Position::default() { ROUND } else { PAUSE }).await;
     }
+}
+
+/// Tells the log of the program that a stream is damaged.
+pub(crate) fn tell_damage(damage: &Damage) {
+    tracing::error!(
+        stream = %damage.stream,
+        kind = damage.kind,
+        readable_to = %damage.readable_to,
+        reason = damage.reason,
+        "a stream lost acknowledged records and is quarantined"
+    );
 }

@@ -109,26 +109,18 @@ impl Service {
 
     async fn mend_account(&self) -> Result<Accepted, Problem> {
         let stream = Account::stream(OWNER, DEFAULT_ACCOUNT);
-        let now_ms = self.clock.now_ms();
-        let (mended, head) = self
-            .blocking(move |journal| {
-                let head = journal.head(stream).map_err(read_problem)?;
-                let is_damaged = journal.damaged().iter().any(|damage| damage.stream == stream);
-                if head.is_none() && !is_damaged {
-                    let detail = "there is no account yet; the first session opens it";
-                    return Err(Problem::new(Code::NotFound, detail));
-                }
-                let mended = repair::<Account>(journal, stream, now_ms)?;
-                Ok((mended, head.map_or(Seq::ZERO, |head| head.seq)))
-            })
-            .await?;
-        let lifted = self.accounts.lift_quarantine(stream);
-        Ok(Accepted {
-            id: ACCOUNT.into(),
-            seq: mended.unwrap_or(head).0,
-            repeated: mended.is_none() && !lifted,
-            state: "usable".into(),
+        self.blocking(move |journal| {
+            let head = journal.head(stream).map_err(read_problem)?;
+            let is_damaged = journal.damaged().iter().any(|damage| damage.stream == stream);
+            if head.is_none() && !is_damaged {
+                let detail = "there is no account yet; the first session opens it";
+                return Err(Problem::new(Code::NotFound, detail));
+            }
+            Ok(())
         })
+        .await?;
+        let state = |_: &account::State| "usable".to_owned();
+        self.mend_other(&self.accounts, stream, state).await
     }
 
     /// The stream beside those of sessions that has this id, if it is one.
@@ -196,7 +188,7 @@ impl Service {
         })
     }
 
-    /// A stream that only its own actor folds.
+    /// Continues a stream that is no session.
     async fn mend_other<E: Mend>(
         &self,
         actors: &Registry<E>,

@@ -56,8 +56,9 @@ impl Service {
             },
             fingerprint,
         };
-        let is_removed = self.blocking(move |journal| is_removed(journal, stream)).await?;
-        if let Some(key) = key.filter(|_| is_removed) {
+        if let Some(key) = key
+            && self.blocking(move |journal| is_removed(journal, stream)).await?
+        {
             let detail = format!("the task {key} was removed, and its key is not given again");
             return Err(Problem::new(Code::InvalidRequest, detail).next(
                 "write it down under another key",

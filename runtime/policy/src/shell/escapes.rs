@@ -1,5 +1,8 @@
 //! What backslashes in a word stand for.
 
+use std::iter::Peekable;
+use std::str::Chars;
+
 /// Without its backslashes, as between double quotes or outside of quotes.
 pub(super) fn unescaped(text: &str, quoted: bool) -> String {
     if !text.contains('\\') {
@@ -25,6 +28,22 @@ pub(super) fn unescaped(text: &str, quoted: bool) -> String {
     out
 }
 
+/// The character of a number of at most so many digits: behind a letter if they are hexadecimal.
+pub(crate) fn numbered(chars: &mut Peekable<Chars<'_>>, radix: u32, longest: usize) -> Option<char> {
+    if radix == 16 {
+        chars.next();
+    }
+    let mut value = 0_u32;
+    for _ in 0..longest {
+        let Some(digit) = chars.peek().and_then(|c| c.to_digit(radix)) else {
+            break;
+        };
+        value = value.saturating_mul(radix).saturating_add(digit);
+        chars.next();
+    }
+    char::from_u32(value)
+}
+
 /// What stands in `$'...'`.
 pub(super) fn ansi_c(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -42,18 +61,7 @@ pub(super) fn ansi_c(text: &str) -> String {
             _ => (0, 0),
         };
         if radix > 0 {
-            if radix == 16 {
-                chars.next();
-            }
-            let mut value = 0_u32;
-            for _ in 0..longest {
-                let Some(digit) = chars.peek().and_then(|c| c.to_digit(radix)) else {
-                    break;
-                };
-                value = value.saturating_mul(radix).saturating_add(digit);
-                chars.next();
-            }
-            out.push(char::from_u32(value).unwrap_or('\u{fffd}'));
+            out.push(numbered(&mut chars, radix, longest).unwrap_or('\u{fffd}'));
             continue;
         }
         out.push(match chars.next() {

@@ -2,7 +2,7 @@
 
 pub(crate) mod ast;
 mod documents;
-mod escapes;
+pub(crate) mod escapes;
 pub(crate) mod expand;
 mod joins;
 mod parse;

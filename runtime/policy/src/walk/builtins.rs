@@ -4,6 +4,7 @@ use super::command::{is_assignment, program_of, shown};
 use super::{Feed, LONGEST_SCRIPT, Walk, places};
 use crate::decision::Category;
 use crate::shell::ast::{How, Node, Part, Redirect, Simple};
+use crate::shell::escapes::numbered;
 use crate::shell::expand::{self, Field, HOLE};
 use crate::words;
 
@@ -772,18 +773,7 @@ fn escapes(text: &str) -> String {
             _ => (0, 0),
         };
         if radix > 0 {
-            if radix == 16 {
-                chars.next();
-            }
-            let mut value = 0;
-            for _ in 0..longest {
-                let Some(digit) = chars.peek().and_then(|c| c.to_digit(radix)) else {
-                    break;
-                };
-                value = value * radix + digit;
-                chars.next();
-            }
-            out.push(char::from_u32(value).unwrap_or(HOLE));
+            out.push(numbered(&mut chars, radix, longest).unwrap_or(HOLE));
             continue;
         }
         match chars.next() {

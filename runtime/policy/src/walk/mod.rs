@@ -357,23 +357,23 @@ impl<'a> Walk<'a> {
         for part in text.split([';', '|', '&', '\n', '(', ')']).take(200) {
             let texts = part.split_whitespace().map(|word| word.trim_matches(QUOTES));
             let texts: Vec<&str> = texts.take(64).collect();
-            let words: Vec<ast::Word> = texts.iter().copied().map(word).collect();
-            for fields in expand::fields(&words, self) {
-                self.invoke(&fields, &Feed::Dynamic);
-            }
+            self.try_words(texts.iter().copied().map(word).collect());
             // A quote that nothing closes may stand behind a word as well as in it.
             if texts.iter().any(|text| text.contains(QUOTES)) {
                 let before = |text: &&str| {
                     let before = text.split(QUOTES).next().unwrap_or_default();
                     word(before.trim_end_matches('$'))
                 };
-                let words: Vec<ast::Word> = texts.iter().map(before).collect();
-                for fields in expand::fields(&words, self) {
-                    self.invoke(&fields, &Feed::Dynamic);
-                }
+                self.try_words(texts.iter().map(before).collect());
             }
         }
         self.only_risky = only_risky;
+    }
+
+    fn try_words(&mut self, words: Vec<ast::Word>) {
+        for fields in expand::fields(&words, self) {
+            self.invoke(&fields, &Feed::Dynamic);
+        }
     }
 
     fn script(&mut self, script: &ast::Script, feed: &Feed) {
